@@ -1,0 +1,1 @@
+"""The blob API: plain internal HTTP for registry frontends, health and metrics."""

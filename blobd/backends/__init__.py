@@ -1,0 +1,1 @@
+"""Where bytes live. This is the only place that names concrete backends."""

@@ -1,0 +1,249 @@
+"""The contract of a backend: a place where bytes live.
+
+Words
+    blob       committed bytes under their digest: whole, immutable, readable by anyone.
+    staging    one upload's bytes inside the backend. Nobody's blob; invisible to `open`.
+    record     the one atomic note about a staging: its offset, the backend's own state, and a
+               memo whose meaning only `uploads` knows. What a crash leaves is the last record.
+    writer     the holder of a Staging object. At most one per upload, over all processes.
+    commit     the one act that turns a staging into a blob.
+    receipt    what is left of a staging after its commit: the record, naming the digest.
+
+Invariants every backend keeps (tests cite the numbers)
+    B1  A digest names at most one blob, and `open` yields exactly the bytes of one commit.
+    B2  A reader sees a whole blob or BlobNotFound, at every instant, a crash included.
+    B3  When `commit` has returned, the blob survives kill -9, and power loss too where the
+        backend was opened as durable.
+    B4  When `checkpoint` has returned, its record survives kill -9, and so do the bytes that it
+        counts. A later writer starts at exactly that offset; bytes beyond it are cut.
+    B5  One writer per upload. `stage` asks the present writer to let go and returns when it has;
+        from then on that writer's calls raise UploadOvertaken and change nothing.
+    B6  A call that fails or is cancelled leaves a state that one of the calls could have left.
+        A cancelled call first waits for the thread that works for it: when it has returned,
+        nothing works on its arguments any more.
+    B7  Commit takes time that does not depend on the blob's size, but for bytes not yet synced.
+        It publishes its own staging even where the blob exists already, and is safe beside
+        another commit of the same digest and beside `delete`.
+    B8  Commit is a word somebody says: leaving a Staging publishes nothing. `abort` may be
+        called at any time, twice, and after commit, where it does nothing.
+    B9  Listings tolerate garbage: what is not understood is neither reported nor removed.
+
+A backend does no hashing, knows no policy and no HTTP. It may be used from one event loop, by
+any number of tasks. Buffers belong to the caller and are free again when the call returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from blobd.digest import Digest, Span
+
+Buffer = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """One line of a listing of blobs."""
+
+    digest: Digest
+    size_bytes: int
+    stored_at: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is saved of a staging. `offset` bytes from the start are there and stay there."""
+
+    upload_id: str
+    offset: int
+    memo: bytes
+    touched_at: float
+    """Seconds since the epoch at which this record was saved."""
+    committed: Digest | None = None
+    """Set in a receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did. `replaced`: equal bytes were there before and have been dropped."""
+
+    digest: Digest
+    size_bytes: int
+    replaced: bool
+
+
+@dataclass(slots=True)
+class FileSource:
+    """A blob as an open file. The holder closes it; the descriptor may be read by several."""
+
+    fd: int
+    size_bytes: int
+    close: Callable[[], None]
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class StreamSource:
+    """A blob that is read piece by piece; `read(span)` yields exactly the span's bytes."""
+
+    size_bytes: int
+    read: Callable[[Span], AsyncIterator[Buffer]]
+
+    async def aclose(self) -> None:
+        """Nothing is held between reads."""
+
+
+@dataclass(slots=True)
+class RemoteSource:
+    """A blob that the client may fetch elsewhere, by GET, for some time."""
+
+    size_bytes: int
+    url: str
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+Source = FileSource | StreamSource | RemoteSource
+
+
+class Staging(Protocol):
+    """The writer's hand on one upload. Got from `Backend.stage`, released by `aclose`."""
+
+    @property
+    def record(self) -> Record:
+        """The last record saved, by this writer or one before it."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Bytes staged so far: the record's offset plus what was appended since."""
+        ...
+
+    @property
+    def trusted(self) -> bool:
+        """False when the machine may have lost bytes since the record (a reboot): hash again."""
+        ...
+
+    async def append(self, pieces: Sequence[Buffer]) -> None:
+        """Write the pieces at the offset, in order.
+
+        Raises UploadOvertaken before anything is written; StorageFull or BackendUnavailable
+        after some, all or none was: then the offset is the record's again, and the caller
+        continues from there or lets go. If cancelled: all of the pieces are written, or the
+        same holds as after an error.
+        """
+        ...
+
+    async def checkpoint(self, memo: bytes) -> None:
+        """Save a record of the present offset and this memo, replacing the last one (B4).
+
+        Raises UploadOvertaken, StorageFull, BackendUnavailable; then the last record holds.
+        """
+        ...
+
+    def read(self, span: Span) -> AsyncIterator[Buffer]:
+        """Yield staged bytes again, for hashing where no hash state was saved."""
+        ...
+
+    async def commit(self, digest: Digest) -> Committed:
+        """Publish all bytes up to the offset as the blob `digest`, and leave a receipt (B3, B7).
+
+        The caller has verified that they hash to it. Idempotent on one Staging. Raises
+        UploadOvertaken; StorageLost when the bytes could not be made durable (the staging is
+        gone); StorageFull, BackendUnavailable (the staging is still there). If cancelled: it was
+        published, or it was not.
+        """
+        ...
+
+    async def abort(self) -> None:
+        """Remove the staging, its record and every part of it. Does nothing after commit."""
+        ...
+
+    def guard(self) -> AbstractAsyncContextManager[None]:
+        """Within: if another writer asks for this upload, the waiting task is interrupted.
+
+        The interruption comes out of the `async with` as UploadOvertaken, within 100 ms of the
+        request, whatever was being awaited. Other cancellations pass unchanged.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the upload; what the last record names stays. Idempotent."""
+        ...
+
+
+class Backend(Protocol):
+    """Where bytes live. Each verb may be called concurrently with itself and all others."""
+
+    async def begin(self, upload_id: str, memo: bytes) -> Record:
+        """Make an empty staging with its first record. The id is 32 hex digits and new.
+
+        Raises StorageFull, BackendUnavailable.
+        """
+        ...
+
+    async def stage(self, upload_id: str) -> Staging:
+        """Become the writer of an upload, taking it over from any present writer (B5).
+
+        Raises UploadUnknown when there is no staging (a receipt is none); UploadBusy when the
+        present writer has not let go in time; UploadOvertaken when a still newer call won.
+        """
+        ...
+
+    async def peek(self, upload_id: str) -> Record:
+        """Return the last record, or the receipt, without disturbing a writer.
+
+        Raises UploadUnknown.
+        """
+        ...
+
+    async def forget(self, upload_id: str) -> None:
+        """Remove a receipt. Does nothing where there is none, or where a staging is open."""
+        ...
+
+    async def stat(self, digest: Digest) -> int:
+        """Return the blob's size in bytes. Raises BlobNotFound."""
+        ...
+
+    async def open(self, digest: Digest) -> Source:
+        """Open a blob for reading; the caller closes the source. Raises BlobNotFound."""
+        ...
+
+    async def delete(self, digest: Digest) -> int:
+        """Remove a blob; return the bytes freed. Open sources keep reading.
+
+        Raises BlobNotFound.
+        """
+        ...
+
+    def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+        """Yield blobs in the order of their digests, strictly after `after`.
+
+        What is committed or deleted meanwhile may or may not be seen.
+        """
+        ...
+
+    def stagings(self) -> AsyncIterator[Record]:
+        """Yield the records and receipts of all uploads, in no order."""
+        ...
+
+    async def free_bytes(self) -> int | None:
+        """Return the space left for new blobs; None where the backend has no such bound."""
+        ...
+
+    async def probe(self) -> None:
+        """Write, read back and remove something. Raises StorageFull or BackendUnavailable."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release threads and descriptors. Stagings must have been released before."""
+        ...

@@ -1,0 +1,311 @@
+"""Every setting: its unit in the name, its default, its reason, and where its value came from.
+
+Three sources, each overriding the one before: a TOML file, the environment
+(`BLOBD_<SECTION>__<NAME>`), and command-line flags. Nothing is read from disk but the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from blobd.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+Value = str | int | float | bool | tuple[str, ...]
+
+_MIB = 1024 * 1024
+
+
+def _setting(
+    default: Value,
+    reason: str,
+    *,
+    least: float | None = None,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:  # noqa: ANN401
+    rules = {"reason": reason, "least": least, "choices": choices, "secret": secret}
+    return field(default=default, metadata=rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may ask of the daemon."""
+
+    max_blob_bytes: int = _setting(
+        10_000_000_000, "the largest blob; GitHub's registry allows 10 GB a layer", least=1
+    )
+    upload_timeout_s: float = _setting(
+        600, "from an upload's start to its last byte; 0 switches the limit off", least=0
+    )
+    upload_idle_expiry_s: float = _setting(
+        86_400, "an upload that got no byte for so long is removed", least=1
+    )
+    idle_timeout_s: float = _setting(
+        60, "a body that sends no byte for so long is answered 408", least=0.1
+    )
+    head_timeout_s: float = _setting(
+        10, "a request head must be complete within this time", least=0.1
+    )
+    max_uploads: int = _setting(1024, "uploads receiving a body at one time", least=1)
+    bytes_in_flight_max_bytes: int = _setting(
+        256 * _MIB, "all upload buffers together; this bounds the memory of uploads", least=_MIB
+    )
+    budget_wait_s: float = _setting(
+        30, "an upload that gets no buffer for so long is answered 429", least=0
+    )
+    max_manifest_bytes: int = _setting(
+        4 * _MIB, "the largest manifest; the specification asks for at least 4 MB", least=1024
+    )
+    min_free_bytes: int = _setting(
+        64 * _MIB, "new uploads are refused (507) when less disk space than this is left", least=0
+    )
+    drain_timeout_s: float = _setting(
+        30, "on SIGTERM, running transfers get this long to finish", least=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where bytes live."""
+
+    backend: str = _setting(
+        "filesystem",
+        "memory forgets everything at exit and is meant for trials",
+        choices=("filesystem", "memory"),
+    )
+    path: str = _setting("./blobd-data", "blobs, uploads and the catalog live in this folder")
+    durability: str = _setting(
+        "full",
+        "full: a finished push survives power loss; none: only a crash of blobd itself",
+        choices=("full", "none"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The registry's tables."""
+
+    url: str = _setting(
+        "", "an SQLAlchemy URL; empty: catalog.sqlite in store.path", secret=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BlobApi:
+    """The internal front for registry frontends; also health and metrics."""
+
+    listen: str = _setting("127.0.0.1:5080", "host:port, unix:/path, or empty to switch it off")
+    tokens: tuple[str, ...] = _setting(
+        (), "bearer tokens; needed on any address but loopback or a unix socket", secret=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The OCI Distribution front."""
+
+    listen: str = _setting("127.0.0.1:5000", "host:port, unix:/path, or empty to switch it off")
+    insecure_open: bool = _setting(
+        False, "serve everyone on an address beyond loopback, without identities"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Jobs beside the traffic."""
+
+    expire_interval_s: float = _setting(
+        300, "how often abandoned uploads are looked for; 0 never", least=0
+    )
+    gc_interval_s: float = _setting(
+        3600, "how often blobs that nobody holds are removed; 0 never", least=0
+    )
+    unnamed_link_grace_s: float = _setting(
+        86_400,
+        "a pushed blob that no manifest names is kept this long after its last use by a pusher",
+        least=0,
+    )
+    receipt_lifetime_s: float = _setting(
+        3600, "a finished upload answers a repeated PUT for this long", least=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Structured logs on standard error."""
+
+    level: str = _setting(
+        "info", "the least severe event written", choices=("debug", "info", "warning", "error")
+    )
+    format: str = _setting("text", "text for people, json for collectors", choices=("text", "json"))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All sections, frozen. `origins` tells, for `section.name`, where its value came from."""
+
+    limits: Limits = field(default_factory=Limits)
+    store: Store = field(default_factory=Store)
+    catalog: Catalog = field(default_factory=Catalog)
+    blob_api: BlobApi = field(default_factory=BlobApi)
+    registry: Registry = field(default_factory=Registry)
+    upkeep: Upkeep = field(default_factory=Upkeep)
+    log: Log = field(default_factory=Log)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as documentation and `check-config` show it."""
+
+    key: str
+    """`section.name`."""
+    default: Value
+    reason: str
+    secret: bool
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "BLOBD_" + self.key.upper().replace(".", "__")
+
+
+_SECTIONS: dict[str, type] = {
+    "limits": Limits,
+    "store": Store,
+    "catalog": Catalog,
+    "blob_api": BlobApi,
+    "registry": Registry,
+    "upkeep": Upkeep,
+    "log": Log,
+}
+
+
+def settings() -> Iterator[Setting]:
+    """Yield every setting there is, in the order of the sections above."""
+    for section, kind in _SECTIONS.items():
+        for item in fields(kind):
+            yield Setting(
+                key=f"{section}.{item.name}",
+                default=item.default,
+                reason=item.metadata["reason"],
+                secret=item.metadata["secret"],
+            )
+
+
+def load(
+    *,
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, Value],
+) -> Config:
+    """Return the effective configuration; `flags` are keyed `section.name`.
+
+    Raises ConfigInvalid with one line that names the setting, its value and what is allowed.
+    """
+    given: dict[str, tuple[Any, str]] = {}
+    if file is not None:
+        given.update(_from_file(file))
+    given.update(_from_environment(environment))
+    given.update({key: (value, "command line") for key, value in flags.items()})
+    known = {setting.key for setting in settings()}
+    for key, (_, origin) in given.items():
+        if key not in known:
+            raise ConfigInvalid(f"{key} ({origin}) is not a setting; see `blobd check-config`")
+    sections: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for section, kind in _SECTIONS.items():
+        hints = get_type_hints(kind)
+        values = {}
+        for item in fields(kind):
+            key = f"{section}.{item.name}"
+            if key in given:
+                raw, origin = given[key]
+                values[item.name] = _checked(key, raw, origin, hints[item.name], item.metadata)
+                origins[key] = origin
+            else:
+                origins[key] = "default"
+        sections[section] = kind(**values)
+    return Config(**sections, origins=origins)
+
+
+def _from_file(file: Path) -> Iterator[tuple[str, tuple[Any, str]]]:
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigInvalid(f"--config {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"--config {file}: not TOML: {error}") from error
+    for section, values in document.items():
+        if not isinstance(values, dict):
+            raise ConfigInvalid(f"{section} ({file}) is not a section such as [limits]")
+        for name, value in values.items():
+            yield f"{section}.{name}", (value, str(file))
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, tuple[Any, str]]]:
+    for variable, value in environment.items():
+        if variable.startswith("BLOBD_") and "__" in variable:
+            section, _, name = variable.removeprefix("BLOBD_").lower().partition("__")
+            yield f"{section}.{name}", (value, f"environment, {variable}")
+
+
+def _checked(key: str, raw: Any, origin: str, kind: Any, rules: Mapping[str, Any]) -> Value:  # noqa: ANN401
+    """Convert and check one value; the environment and flags bring strings."""
+    allowed = _allowed(kind, rules)
+    wrong = ConfigInvalid(f"{key} = {raw!r} ({origin}): must be {allowed}")
+    if rules["secret"]:
+        wrong = ConfigInvalid(f"{key} ({origin}): must be {allowed}")
+    try:
+        value = _converted(raw, kind)
+    except (TypeError, ValueError):
+        raise wrong from None
+    if rules["choices"] and value not in rules["choices"]:
+        raise wrong
+    if rules["least"] is not None and not value >= rules["least"]:  # type: ignore[operator]
+        raise wrong
+    return value
+
+
+def _converted(raw: Any, kind: Any) -> Value:  # noqa: ANN401
+    if kind is bool:
+        words = {"true": True, "1": True, "false": False, "0": False}
+        value = words.get(raw.lower()) if isinstance(raw, str) else raw
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+    if isinstance(raw, bool):
+        raise TypeError
+    if kind is int:
+        if isinstance(raw, float):
+            raise TypeError
+        return int(raw)
+    if kind is float:
+        return float(raw)
+    if kind is str:
+        if not isinstance(raw, str):
+            raise TypeError
+        return raw
+    if isinstance(raw, str):
+        return tuple(part.strip() for part in raw.split(",") if part.strip())
+    if not isinstance(raw, list | tuple) or not all(isinstance(part, str) for part in raw):
+        raise TypeError
+    return tuple(raw)
+
+
+def _allowed(kind: Any, rules: Mapping[str, Any]) -> str:  # noqa: ANN401
+    if rules["choices"]:
+        return "one of " + ", ".join(rules["choices"])
+    words = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+    }.get(kind, "a list of texts (comma-separated in the environment)")
+    return words if rules["least"] is None else f"{words} of at least {rules['least']:g}"

@@ -1,0 +1,321 @@
+"""Every failure blobd tells apart: a domain word, its facts as attributes, and whether to retry.
+
+Nothing here knows HTTP; `wire/errors.py` holds the one table from these classes to answers.
+`retryable` says that the same call may well succeed later, with nothing changed by the caller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blobd.digest import Digest
+
+
+class BlobdError(Exception):
+    """The root: everything that blobd raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigInvalid(BlobdError):
+    """A setting has a value that is not allowed; the message names setting, value and allowance."""
+
+
+# Blobs
+
+
+class BlobNotFound(BlobdError):
+    """No blob of this digest that the caller may see."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(f"blob {digest} is not known here")
+        self.digest = digest
+
+
+class BlobCorrupt(BlobdError):
+    """Stored bytes are not the blob they are filed under."""
+
+    def __init__(self, digest: Digest, why: str) -> None:
+        super().__init__(f"blob {digest} is damaged in storage: {why}")
+        self.digest = digest
+
+
+class DigestUnsupported(BlobdError):
+    """A well-formed digest whose algorithm blobd cannot compute."""
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(
+            f"digest algorithm {algorithm!r} is not supported; use sha256, sha512 or blake3"
+        )
+        self.algorithm = algorithm
+
+
+class DigestMismatch(BlobdError):
+    """The bytes received hash to something else than the client said."""
+
+    def __init__(self, announced: Digest, computed: Digest) -> None:
+        super().__init__(f"the bytes received hash to {computed}, not to the announced {announced}")
+        self.announced = announced
+        self.computed = computed
+
+
+# Uploads
+
+
+class UploadUnknown(BlobdError):
+    """No open upload of this id: never begun, finished, cancelled, or swept after expiry."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(
+            f"upload {upload_id} is not open here: it was finished, cancelled, has expired, "
+            "or was never begun; start a new one"
+        )
+        self.upload_id = upload_id
+
+
+class UploadExpired(BlobdError):
+    """The upload is older than the operator allows; it has been ended."""
+
+    def __init__(self, upload_id: str, limit_s: float) -> None:
+        super().__init__(
+            f"upload {upload_id} took longer than the limit of {limit_s:g} s from its start "
+            "to its last byte and was ended"
+        )
+        self.upload_id = upload_id
+        self.limit_s = limit_s
+
+
+class UploadOvertaken(BlobdError):
+    """Another request has taken this upload over; this one may not write any more."""
+
+    def __init__(self, upload_id: str, offset: int) -> None:
+        super().__init__(f"upload {upload_id} was taken over by a newer request")
+        self.upload_id = upload_id
+        self.offset = offset
+
+
+class UploadBusy(BlobdError):
+    """The present writer of this upload did not let go in time."""
+
+    retryable = True
+
+    def __init__(self, upload_id: str, waited_s: float) -> None:
+        super().__init__(
+            f"upload {upload_id} is still being written by another request after {waited_s:g} s"
+        )
+        self.upload_id = upload_id
+        self.waited_s = waited_s
+
+
+class OffsetMismatch(BlobdError):
+    """A chunk does not start where the upload stands; the upload is unchanged."""
+
+    def __init__(self, upload_id: str, *, offset: int, got: int) -> None:
+        super().__init__(f"upload {upload_id} stands at byte {offset}, the chunk starts at {got}")
+        self.upload_id = upload_id
+        self.offset = offset
+        self.got = got
+
+
+class SizeMismatch(BlobdError):
+    """A body is shorter or longer than it was announced; its request has been undone."""
+
+    def __init__(self, *, announced_bytes: int, received_bytes: int) -> None:
+        super().__init__(
+            f"{announced_bytes} bytes were announced, {received_bytes} arrived; "
+            "this request was undone"
+        )
+        self.announced_bytes = announced_bytes
+        self.received_bytes = received_bytes
+
+
+class BlobTooLarge(BlobdError):
+    """The blob is larger, or announced to be larger, than the limit."""
+
+    def __init__(self, *, limit_bytes: int, size_bytes: int) -> None:
+        super().__init__(
+            f"a blob of {size_bytes} bytes or more is over this server's limit of "
+            f"{limit_bytes} bytes per blob"
+        )
+        self.limit_bytes = limit_bytes
+        self.size_bytes = size_bytes
+
+
+# Bodies on their way in
+
+
+class BodyBroken(BlobdError):
+    """The client went away in the middle of its body."""
+
+    def __init__(self, received_bytes: int) -> None:
+        super().__init__(f"the connection broke off after {received_bytes} bytes of the body")
+        self.received_bytes = received_bytes
+
+
+class BodyIdle(BlobdError):
+    """The client is there but sends nothing."""
+
+    def __init__(self, idle_s: float) -> None:
+        super().__init__(f"no byte of the body arrived for {idle_s:g} s")
+        self.idle_s = idle_s
+
+
+class BodyMalformed(BlobdError):
+    """The body's framing (chunked coding, RFC 9112 section 7.1) cannot be read."""
+
+
+class RequestInvalid(BlobdError):
+    """A header or a query parameter that cannot be understood."""
+
+
+# Storage and load
+
+
+class StorageFull(BlobdError):
+    """No space left; reads and other uploads go on."""
+
+    retryable = True
+
+    def __init__(self, why: str = "no space left on device") -> None:
+        super().__init__(why)
+
+
+class StorageLost(BlobdError):
+    """The system could not make staged bytes durable; that staging is gone and is not retried."""
+
+    retryable = True
+
+
+class BackendUnavailable(BlobdError):
+    """The backend is in trouble that passes."""
+
+    retryable = True
+
+
+class TooManyUploads(BlobdError):
+    """As many uploads as the operator allows are receiving at this moment."""
+
+    retryable = True
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} uploads are being received already, the limit of this server")
+        self.limit = limit
+
+
+class BudgetExhausted(BlobdError):
+    """The bytes-in-flight budget stayed spent for too long."""
+
+    retryable = True
+
+    def __init__(self, budget_bytes: int, waited_s: float) -> None:
+        super().__init__(
+            f"all {budget_bytes} bytes set aside for uploads in flight stayed in use "
+            f"for {waited_s:g} s"
+        )
+        self.budget_bytes = budget_bytes
+        self.waited_s = waited_s
+
+
+# The registry
+
+
+class NameInvalid(BlobdError):
+    """A repository name outside the specification's grammar (R8)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name[:120]!r} is not a repository name: lower-case letters, digits and "
+            "single . _ - between them, parts separated by /, 255 characters at most"
+        )
+        self.name = name
+
+
+class NameUnknown(BlobdError):
+    """No repository of this name that the caller may see."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"repository {name} is not known here")
+        self.name = name
+
+
+class TagInvalid(BlobdError):
+    """A tag or reference outside the specification's grammar (R9, R10)."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(
+            f"{tag[:140]!r} is neither a tag (letters, digits, . _ -, at most 128 characters, "
+            "not starting with . or -) nor a digest"
+        )
+        self.tag = tag
+
+
+class ManifestUnknown(BlobdError):
+    """The repository has no manifest of this tag or digest."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"manifest {reference} is not known in this repository")
+        self.reference = reference
+
+
+class ManifestInvalid(BlobdError):
+    """A manifest that is not JSON of the announced kind; the message says where it fails."""
+
+
+class ManifestTooLarge(BlobdError):
+    """A manifest over `limits.max_manifest_bytes`."""
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(f"the manifest is over this server's limit of {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class ManifestReferencesUnknown(BlobdError):
+    """Blobs or manifests that a manifest names are not in its repository (R48)."""
+
+    def __init__(self, digests: Sequence[Digest]) -> None:
+        super().__init__(
+            "the manifest names what this repository does not have: " + ", ".join(map(str, digests))
+        )
+        self.digests = tuple(digests)
+
+
+class TooManyTags(BlobdError):
+    """More `?tag=` parameters in one manifest PUT than are taken (R49)."""
+
+    def __init__(self, *, limit: int, got: int) -> None:
+        super().__init__(f"{got} tags in one request; at most {limit} are taken")
+        self.limit = limit
+
+
+class PageInvalid(BlobdError):
+    """A paging parameter (`n`, `limit`) that is not a whole number of zero or more."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text[:40]!r} is not a number of results")
+
+
+class RouteUnknown(BlobdError):
+    """No such path."""
+
+
+class MethodUnsupported(BlobdError):
+    """The path exists, but not with this method."""
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"{method} is not supported here; allowed: {', '.join(allowed)}")
+        self.allowed = tuple(allowed)
+
+
+class Unauthenticated(BlobdError):
+    """The request carries no credential that is known here."""
+
+
+class HeadTooSlow(BlobdError):
+    """A request head was not complete in time."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the request head was not complete within {limit_s:g} s")
+        self.limit_s = limit_s

@@ -1,0 +1,68 @@
+"""All Prometheus objects, in one class. No label holds a repository, a digest or a user."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30, 120, 600)
+_COMMIT_SECONDS = (0.0005, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1, 5)
+
+
+class Metrics:
+    """The daemon's counters. Made once per process by the composition root, once per test."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry if registry is not None else CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"blobd_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *, mode: str = "livesum") -> Gauge:
+            return Gauge(f"blobd_{name}", text, registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+        def histogram(
+            name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS
+        ) -> Histogram:
+            return Histogram(f"blobd_{name}", text, labels, registry=registry, buckets=buckets)
+
+        self.received_bytes = counter("received_bytes", "Bytes of blob bodies received")
+        self.sent_bytes = counter("sent_bytes", "Bytes of blobs sent")
+        self.discarded_bytes = counter(
+            "discarded_bytes", "Bytes received and then thrown away: undone, refused or aborted"
+        )
+        self.reread_bytes = counter(
+            "reread_bytes", "Staged bytes read again because no hash state could be restored"
+        )
+        self.uploads = counter("uploads", "Uploads ended, by outcome", "outcome")
+        self.uploads_in_flight = gauge("uploads_in_flight", "Uploads receiving a body right now")
+        self.takeovers = counter("upload_takeovers", "Writers overtaken by a newer request")
+        self.dedup_hits = counter("dedup_hits", "Commits whose bytes were stored already")
+        self.dedup_saved_bytes = counter("dedup_saved_bytes", "Bytes not stored twice")
+        self.deleted_bytes = counter("deleted_bytes", "Bytes of blobs removed")
+        self.refusals = counter("refusals", "Requests refused by a limit", "limit")
+        self.request_duration = histogram(
+            "request_duration_seconds", "Requests, by route and status", "route", "status"
+        )
+        self.commit_duration = histogram(
+            "commit_duration_seconds",
+            "From verified bytes to a published blob",
+            buckets=_COMMIT_SECONDS,
+        )
+        self.receive_wait_seconds = counter(
+            "receive_wait_seconds", "Time uploads waited for their client's bytes"
+        )
+        self.hash_seconds = counter("hash_seconds", "Time spent hashing")
+        self.write_seconds = counter("write_seconds", "Time spent writing to the backend")
+        self.staged_bytes = gauge("staged_bytes", "Bytes of open uploads", mode="mostrecent")
+        self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of upload buffers in use")
+        self.in_flight_budget_bytes = gauge(
+            "in_flight_budget_bytes", "Bytes that upload buffers may use"
+        )
+        self.loop_lag_seconds = histogram(
+            "loop_lag_seconds",
+            "How late the event loop ran a timer",
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5),
+        )
+        self.expired_uploads = counter("expired_uploads", "Abandoned uploads removed")
+        self.collected_blobs = counter("collected_blobs", "Blobs removed by garbage collection")
+        self.collected_bytes = counter("collected_bytes", "Bytes removed by garbage collection")

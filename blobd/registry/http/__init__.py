@@ -1,0 +1,1 @@
+"""HTTP of the registry: route, authorise, link; rules live one floor down."""

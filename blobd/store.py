@@ -1,0 +1,105 @@
+"""BlobStore: the one concrete class over a backend. Verification, dedup and holds meet here.
+
+A blob lives while a keeper holds it. A *keeper* is one holder's hand on the store: the blob API
+has one, each repository of the registry has one. Committing goes in an order that no crash and no
+garbage collection can break (promise 11): pin the digest, publish the bytes, then in one act
+turn the pin into the keeper's hold.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from blobd.errors import BlobNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from blobd.backends.base import Backend, BlobInfo, Committed, Source, Staging
+    from blobd.digest import Digest
+    from blobd.metrics import Metrics
+
+
+class Pin(Protocol):
+    """A digest that garbage collection leaves alone while it is being published."""
+
+    async def keep(self, size_bytes: int) -> None:
+        """Turn the pin into the keeper's hold, atomically and durably."""
+        ...
+
+
+class Keeper(Protocol):
+    """One holder's hand on the store."""
+
+    def pin(self, digest: Digest) -> AbstractAsyncContextManager[Pin]:
+        """Keep garbage collection off a digest until the hold is made or the block is left."""
+        ...
+
+    async def release(self, digest: Digest) -> None:
+        """End this keeper's hold. Raises BlobNotFound when it has none."""
+        ...
+
+
+class SoleKeeper:
+    """The keeper of a daemon without a catalog: to be stored is to be held."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @asynccontextmanager
+    async def pin(self, digest: Digest) -> AsyncIterator[Pin]:  # noqa: ARG002
+        yield self
+
+    async def keep(self, size_bytes: int) -> None:
+        """The bytes are their own hold."""
+
+    async def release(self, digest: Digest) -> None:
+        await self._backend.delete(digest)
+
+
+class BlobStore:
+    """Blobs by digest, over one backend."""
+
+    def __init__(self, backend: Backend, metrics: Metrics) -> None:
+        self.backend = backend
+        self._metrics = metrics
+
+    async def stat(self, digest: Digest) -> int:
+        """Return a blob's size in bytes. Raises BlobNotFound."""
+        if not digest.supported:
+            raise BlobNotFound(digest)
+        return await self.backend.stat(digest)
+
+    async def open(self, digest: Digest) -> Source:
+        """Open a blob; the caller closes the source. Raises BlobNotFound."""
+        if not digest.supported:
+            raise BlobNotFound(digest)
+        return await self.backend.open(digest)
+
+    async def commit(self, staging: Staging, digest: Digest, keeper: Keeper) -> Committed:
+        """Publish a staging whose bytes were verified to hash to `digest`, and hold it.
+
+        Raises what `Staging.commit` raises, and what the keeper raises; then the blob is not
+        held by this keeper, and bytes that were published meanwhile are garbage to collect.
+        If cancelled: held, or not.
+        """
+        async with keeper.pin(digest) as pin:
+            with self._metrics.commit_duration.time():
+                committed = await staging.commit(digest)
+            await pin.keep(committed.size_bytes)
+        if committed.replaced:
+            self._metrics.dedup_hits.inc()
+            self._metrics.dedup_saved_bytes.inc(committed.size_bytes)
+        return committed
+
+    async def delete(self, digest: Digest) -> int:
+        """Remove a blob's bytes, whoever holds it; return the bytes freed. Raises BlobNotFound."""
+        freed_bytes = await self.backend.delete(digest)
+        self._metrics.deleted_bytes.inc(freed_bytes)
+        return freed_bytes
+
+    def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+        """Yield blobs in digest order, strictly after `after`."""
+        return self.backend.blobs(after=after)

@@ -1,0 +1,1 @@
+"""The HTTP kit that both fronts share. It knows no routes of theirs."""

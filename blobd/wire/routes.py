@@ -1,0 +1,57 @@
+"""Routes: from a method and a path to a handler, for both fronts.
+
+A pattern is a regular expression over the decoded path, matched whole; its named groups become
+the handler's keyword arguments. The first pattern that matches wins, so a front lists its routes
+from the longest suffix to the shortest: repository names hold slashes, and may hold the words
+`blobs` or `manifests`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from blobd.errors import MethodUnsupported, RouteUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Handler = Callable[..., Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path and what its methods do. `name` is the label in metrics and logs."""
+
+    name: str
+    pattern: re.Pattern[str]
+    handlers: Mapping[str, Handler]
+
+
+class Routes:
+    """An ordered table of routes."""
+
+    def __init__(self) -> None:
+        self._routes: list[Route] = []
+
+    def add(self, name: str, pattern: str, **handlers: Handler) -> None:
+        """Add a route; `handlers` are keyed by method. GET does not imply HEAD."""
+        self._routes.append(Route(name, re.compile(pattern), handlers))
+
+    def find(self, method: str, path: str) -> tuple[Route, Handler, dict[str, str]]:
+        """Return the route, its handler for the method, and the path's arguments.
+
+        Raises RouteUnknown, or MethodUnsupported naming the methods that are there.
+        """
+        for route in self._routes:
+            match = route.pattern.fullmatch(path)
+            if match is not None:
+                handler = route.handlers.get(method)
+                if handler is None:
+                    raise MethodUnsupported(method, sorted(route.handlers))
+                return route, handler, match.groupdict()
+        raise RouteUnknown(f"there is nothing at {path[:200]}")
