@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from blobd.errors import ConfigInvalid
 
@@ -28,7 +28,7 @@ def _setting(
     least: float | None = None,
     choices: tuple[str, ...] = (),
     secret: bool = False,
-) -> Any:  # noqa: ANN401
+) -> Any:
     rules = {"reason": reason, "least": least, "choices": choices, "secret": secret}
     return field(default=default, metadata=rules)
 
@@ -91,9 +91,7 @@ class Store:
 class Catalog:
     """The registry's tables."""
 
-    url: str = _setting(
-        "", "an SQLAlchemy URL; empty: catalog.sqlite in store.path", secret=True
-    )
+    url: str = _setting("", "an SQLAlchemy URL; empty: catalog.sqlite in store.path", secret=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +191,7 @@ def settings() -> Iterator[Setting]:
         for item in fields(kind):
             yield Setting(
                 key=f"{section}.{item.name}",
-                default=item.default,
+                default=cast("Value", item.default),
                 reason=item.metadata["reason"],
                 secret=item.metadata["secret"],
             )
@@ -256,7 +254,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, tup
             yield f"{section}.{name}", (value, f"environment, {variable}")
 
 
-def _checked(key: str, raw: Any, origin: str, kind: Any, rules: Mapping[str, Any]) -> Value:  # noqa: ANN401
+def _checked(key: str, raw: Any, origin: str, kind: Any, rules: Mapping[str, Any]) -> Value:
     """Convert and check one value; the environment and flags bring strings."""
     allowed = _allowed(kind, rules)
     wrong = ConfigInvalid(f"{key} = {raw!r} ({origin}): must be {allowed}")
@@ -268,12 +266,12 @@ def _checked(key: str, raw: Any, origin: str, kind: Any, rules: Mapping[str, Any
         raise wrong from None
     if rules["choices"] and value not in rules["choices"]:
         raise wrong
-    if rules["least"] is not None and not value >= rules["least"]:  # type: ignore[operator]
+    if rules["least"] is not None and not value >= rules["least"]:
         raise wrong
     return value
 
 
-def _converted(raw: Any, kind: Any) -> Value:  # noqa: ANN401
+def _converted(raw: Any, kind: Any) -> Value:
     if kind is bool:
         words = {"true": True, "1": True, "false": False, "0": False}
         value = words.get(raw.lower()) if isinstance(raw, str) else raw
@@ -299,7 +297,7 @@ def _converted(raw: Any, kind: Any) -> Value:  # noqa: ANN401
     return tuple(raw)
 
 
-def _allowed(kind: Any, rules: Mapping[str, Any]) -> str:  # noqa: ANN401
+def _allowed(kind: Any, rules: Mapping[str, Any]) -> str:
     if rules["choices"]:
         return "one of " + ", ".join(rules["choices"])
     words = {

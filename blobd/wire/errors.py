@@ -19,7 +19,6 @@ from blobd.digest import MalformedDigest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MALFORMED_HTTP = "REQUEST_INVALID"
 _RETRY_AFTER_S = 5
 
 
@@ -33,7 +32,7 @@ class Answer:
     """The reason phrase where it matters: docker shows nothing else of a 5xx."""
 
 
-TABLE: Mapping[type[Exception], Answer] = {
+TABLE: Mapping[type[BaseException], Answer] = {
     MalformedDigest: Answer(400, "DIGEST_INVALID"),
     errors.BlobNotFound: Answer(404, "BLOB_UNKNOWN"),
     errors.BlobCorrupt: Answer(500, "UNKNOWN", "Internal Server Error: blob damaged in storage"),

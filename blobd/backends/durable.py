@@ -1,0 +1,41 @@
+"""What makes bytes survive: data sync, atomic replacement, folder sync, and knowing of a reboot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replace a small file whole: a reader sees the old bytes or the new, also after kill -9.
+
+    Not synced: after power loss the file may be gone or old, which `boot_id` tells apart.
+    Raises OSError; then the old file stands.
+    """
+    temporary = path.with_name(path.name + ".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
+    temporary.rename(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable: renames and removals done so far. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def boot_id() -> str:
+    """Return what changes with every start of the machine, and only then."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"

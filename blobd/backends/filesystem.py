@@ -1,0 +1,282 @@
+"""Blobs as files on one file system, shared by any number of processes of one host.
+
+    blobs/<algorithm>/<first two>/<encoded>   read-only files
+    uploads/<id>/                             see `filesystem_staging.py`
+
+Commit is a rename, so both trees must lie on one file system. Fan-out folders are made and
+synced at the start; afterwards one folder sync makes a blob's name durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blobd.backends.base import BlobInfo, FileSource, Record
+from blobd.backends.durable import boot_id, sync_folder
+from blobd.backends.filesystem_staging import (
+    FileStaging,
+    read_record,
+    remove_folder,
+    translated,
+    write_record,
+)
+from blobd.backends.takeover import Ownership, Superseded, Watch
+from blobd.backends.threads import Threads
+from blobd.digest import SUPPORTED_ALGORITHMS, Digest, MalformedDigest
+from blobd.errors import (
+    BackendUnavailable,
+    BlobNotFound,
+    ConfigInvalid,
+    UploadBusy,
+    UploadOvertaken,
+    UploadUnknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+_TAKEOVER_WAIT_S = 5.0
+_TAKEOVER_POLL_S = 0.01
+_SHARDS = tuple(f"{number:02x}" for number in range(256))
+
+
+class Filesystem:
+    """A Backend (see `base.py`) on a folder."""
+
+    def __init__(self, root: Path, *, durable: bool, threads: int = 8) -> None:
+        """Make the folders. Blocks; raises ConfigInvalid when `root` cannot serve."""
+        self._blobs = root / "blobs"
+        self._uploads = root / "uploads"
+        self._durable = durable
+        try:
+            _make_folders(self._blobs, self._uploads, durable=durable)
+        except OSError as error:
+            raise ConfigInvalid(
+                f"store.path = {str(root)!r}: must be a folder to write to ({error.strerror})"
+            ) from error
+        if self._blobs.stat().st_dev != self._uploads.stat().st_dev:
+            raise ConfigInvalid(
+                f"store.path = {str(root)!r}: blobs and uploads in it must lie on one file system"
+            )
+        self._boot = boot_id()
+        self._threads = Threads(threads, "blobd-files")
+        self._watch = Watch()
+
+    async def begin(self, upload_id: str, memo: bytes) -> Record:
+        record = Record(upload_id, 0, memo, time.time())
+        await self._threads.run(self._begin, record)
+        return record
+
+    def _begin(self, record: Record) -> None:
+        folder = self._uploads / record.upload_id
+        try:
+            folder.mkdir()
+            write_record(folder, record, self._boot)
+        except OSError as error:
+            remove_folder(folder)
+            raise translated(error) from error
+
+    async def stage(self, upload_id: str) -> FileStaging:
+        folder = self._folder(upload_id)
+        ownership = Ownership(folder)
+        try:
+            await self._own(ownership, upload_id)
+            opened: list[FileStaging] = []
+            make = partial(
+                FileStaging,
+                folder=folder,
+                ownership=ownership,
+                watch=self._watch,
+                threads=self._threads,
+                durable=self._durable,
+                blob_path=self._blob_path,
+            )
+            try:
+                await self._threads.run(lambda: opened.append(make()))
+            except asyncio.CancelledError:
+                for staging in opened:
+                    await staging.aclose()
+                raise
+        except FileNotFoundError as error:
+            ownership.release()
+            raise UploadUnknown(upload_id) from error
+        except OSError as error:
+            ownership.release()
+            raise translated(error) from error
+        except BaseException:
+            ownership.release()
+            raise
+        return opened[0]
+
+    async def _own(self, ownership: Ownership, upload_id: str) -> None:
+        """Take the lock, asking the present writer to let go."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _TAKEOVER_WAIT_S
+        try:
+            while not await self._threads.run(ownership.try_take):
+                if loop.time() >= give_up_at:
+                    raise UploadBusy(upload_id, _TAKEOVER_WAIT_S)
+                await asyncio.sleep(_TAKEOVER_POLL_S)
+        except Superseded as error:
+            record = await self.peek(upload_id)
+            raise UploadOvertaken(upload_id, record.offset) from error
+
+    async def peek(self, upload_id: str) -> Record:
+        folder = self._folder(upload_id)
+        try:
+            record, _ = await self._threads.run(read_record, folder)
+        except FileNotFoundError as error:
+            raise UploadUnknown(upload_id) from error
+        return record
+
+    async def forget(self, upload_id: str) -> None:
+        folder = self._folder(upload_id)
+
+        def remove_receipt() -> None:
+            try:
+                record, _ = read_record(folder)
+            except FileNotFoundError:
+                return
+            if record.committed is not None:
+                remove_folder(folder)
+
+        await self._threads.run(remove_receipt)
+
+    async def stat(self, digest: Digest) -> int:
+        path = self._blob_path(digest)
+        try:
+            return (await self._threads.run(os.stat, path)).st_size
+        except FileNotFoundError as error:
+            raise BlobNotFound(digest) from error
+        except OSError as error:
+            raise translated(error) from error
+
+    async def open(self, digest: Digest) -> FileSource:
+        path = self._blob_path(digest)
+        opened: list[int] = []
+
+        def open_file() -> int:
+            opened.append(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+            return os.fstat(opened[0]).st_size
+
+        try:
+            size_bytes = await self._threads.run(open_file)
+        except FileNotFoundError as error:
+            raise BlobNotFound(digest) from error
+        except OSError as error:
+            raise translated(error) from error
+        except asyncio.CancelledError:
+            for fd in opened:
+                os.close(fd)
+            raise
+        return FileSource(opened[0], size_bytes, partial(os.close, opened[0]))
+
+    async def delete(self, digest: Digest) -> int:
+        path = self._blob_path(digest)
+
+        def remove() -> int:
+            size_bytes = path.stat().st_size
+            path.unlink()
+            if self._durable:
+                sync_folder(path.parent)
+            return size_bytes
+
+        try:
+            return await self._threads.run(remove)
+        except FileNotFoundError as error:
+            raise BlobNotFound(digest) from error
+        except OSError as error:
+            raise translated(error) from error
+
+    async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+        for algorithm in sorted(SUPPORTED_ALGORITHMS):
+            if after is not None and algorithm < after.algorithm:
+                continue
+            for shard in _SHARDS:
+                if after is not None and (algorithm, shard) < (after.algorithm, after.encoded[:2]):
+                    continue
+                for info in await self._threads.run(self._shard, algorithm, shard):
+                    if after is None or info.digest > after:
+                        yield info
+
+    def _shard(self, algorithm: str, shard: str) -> list[BlobInfo]:
+        found = []
+        try:
+            with os.scandir(self._blobs / algorithm / shard) as entries:
+                for entry in entries:
+                    try:
+                        digest = Digest.parse(f"{algorithm}:{entry.name}")
+                        if not entry.is_file(follow_symlinks=False):
+                            continue
+                        facts = entry.stat(follow_symlinks=False)
+                    except (MalformedDigest, FileNotFoundError):
+                        continue
+                    if digest.encoded.startswith(shard):
+                        found.append(BlobInfo(digest, facts.st_size, facts.st_mtime))
+        except FileNotFoundError:
+            return []
+        return sorted(found, key=lambda info: info.digest)
+
+    async def stagings(self) -> AsyncIterator[Record]:
+        for name in await self._threads.run(os.listdir, self._uploads):
+            if _UPLOAD_ID.fullmatch(name) is None:
+                continue
+            try:
+                record, _ = await self._threads.run(read_record, self._uploads / name)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield record
+
+    async def free_bytes(self) -> int | None:
+        facts = await self._threads.run(os.statvfs, self._uploads)
+        return facts.f_bavail * facts.f_frsize
+
+    async def probe(self) -> None:
+        path = self._uploads / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
+
+        def write_and_read() -> None:
+            try:
+                path.write_bytes(b"blobd")
+                if path.read_bytes() != b"blobd":
+                    raise BackendUnavailable("a probe file did not read back as written")
+            except OSError as error:
+                raise translated(error) from error
+            finally:
+                path.unlink(missing_ok=True)
+
+        await self._threads.run(write_and_read)
+
+    async def aclose(self) -> None:
+        self._watch.close()
+        self._threads.close()
+
+    def _folder(self, upload_id: str) -> Path:
+        if _UPLOAD_ID.fullmatch(upload_id) is None:
+            raise UploadUnknown(upload_id)
+        return self._uploads / upload_id
+
+    def _blob_path(self, digest: Digest) -> Path:
+        return self._blobs / digest.algorithm / digest.encoded[:2] / digest.encoded
+
+
+def _make_folders(blobs: Path, uploads: Path, *, durable: bool) -> None:
+    uploads.mkdir(parents=True, exist_ok=True)
+    made = []
+    for algorithm in SUPPORTED_ALGORITHMS:
+        for shard in _SHARDS:
+            folder = blobs / algorithm / shard
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                made.append(folder)
+    if durable and made:
+        parents = {parent for folder in made for parent in list(folder.parents)[:4]}
+        for folder in sorted(parents, key=lambda path: len(path.parts), reverse=True):
+            sync_folder(folder)

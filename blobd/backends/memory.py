@@ -1,0 +1,238 @@
+"""Blobs in this process's memory: for trials, and the fake that tests may believe.
+
+It passes the contract that every backend passes. Everything is forgotten at exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from blobd.backends.base import BlobInfo, Committed, Record, StreamSource
+from blobd.errors import BlobNotFound, UploadBusy, UploadOvertaken, UploadUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from blobd.backends.base import Buffer
+    from blobd.digest import Digest, Span
+
+_READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Blob:
+    data: bytearray
+    stored_at: float
+
+
+@dataclass(slots=True)
+class _Upload:
+    """One upload: its last record, its bytes, who writes and who waits to."""
+
+    record: Record
+    data: bytearray = field(default_factory=bytearray)
+    writer: MemoryStaging | None = None
+    successor: asyncio.Future[None] | None = None
+
+
+class Memory:
+    """A Backend (see `base.py`) on two dictionaries."""
+
+    def __init__(self, *, takeover_wait_s: float = 5.0) -> None:
+        self._takeover_wait_s = takeover_wait_s
+        self._blobs: dict[Digest, _Blob] = {}
+        self._uploads: dict[str, _Upload] = {}
+
+    async def begin(self, upload_id: str, memo: bytes) -> Record:
+        record = Record(upload_id, 0, memo, time.time())
+        self._uploads[upload_id] = _Upload(record)
+        return record
+
+    async def stage(self, upload_id: str) -> MemoryStaging:
+        upload = self._open_upload(upload_id)
+        if upload.writer is not None:
+            await self._take_over(upload, upload.writer)
+            if self._open_upload(upload_id) is not upload:
+                raise UploadUnknown(upload_id)
+            if upload.writer is not None:
+                raise UploadOvertaken(upload_id, upload.record.offset)
+        del upload.data[upload.record.offset :]
+        upload.writer = MemoryStaging(self, upload)
+        return upload.writer
+
+    async def _take_over(self, upload: _Upload, writer: MemoryStaging) -> None:
+        """Ask the writer to let go and wait until it has, or until a newer call asks."""
+        record = upload.record
+        if upload.successor is not None and not upload.successor.done():
+            upload.successor.set_exception(UploadOvertaken(record.upload_id, record.offset))
+        upload.successor = let_go = asyncio.get_running_loop().create_future()
+        writer.ask()
+        try:
+            async with asyncio.timeout(self._takeover_wait_s):
+                await let_go
+        except TimeoutError:
+            raise UploadBusy(record.upload_id, self._takeover_wait_s) from None
+
+    async def peek(self, upload_id: str) -> Record:
+        upload = self._uploads.get(upload_id)
+        if upload is None:
+            raise UploadUnknown(upload_id)
+        return upload.record
+
+    async def forget(self, upload_id: str) -> None:
+        upload = self._uploads.get(upload_id)
+        if upload is not None and upload.record.committed is not None:
+            del self._uploads[upload_id]
+
+    async def stat(self, digest: Digest) -> int:
+        return len(self._blob(digest).data)
+
+    async def open(self, digest: Digest) -> StreamSource:
+        view = memoryview(self._blob(digest).data).toreadonly()
+
+        async def read(span: Span) -> AsyncIterator[Buffer]:
+            for start in range(span.start, span.stop, _READ_BYTES):
+                yield view[start : min(start + _READ_BYTES, span.stop)]
+
+        return StreamSource(len(view), read)
+
+    async def delete(self, digest: Digest) -> int:
+        freed_bytes = len(self._blob(digest).data)
+        del self._blobs[digest]
+        return freed_bytes
+
+    async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+        for digest, blob in sorted(self._blobs.items(), key=lambda item: item[0]):
+            if after is None or digest > after:
+                yield BlobInfo(digest, len(blob.data), blob.stored_at)
+
+    async def stagings(self) -> AsyncIterator[Record]:
+        for upload in list(self._uploads.values()):
+            yield upload.record
+
+    async def free_bytes(self) -> int | None:
+        return None
+
+    async def probe(self) -> None:
+        """Nothing that a probe could find fails here."""
+
+    async def aclose(self) -> None:
+        """Nothing is held but memory."""
+
+    def publish(self, upload: _Upload, digest: Digest) -> Committed:
+        """Make an upload's bytes a blob, and its record a receipt; for its writer."""
+        replaced = digest in self._blobs
+        now = time.time()
+        self._blobs[digest] = _Blob(upload.data, now)
+        last = upload.record
+        upload.record = Record(last.upload_id, len(upload.data), last.memo, now, digest)
+        return Committed(digest, len(upload.data), replaced)
+
+    def remove(self, upload: _Upload) -> None:
+        """Forget an upload; for its writer."""
+        del self._uploads[upload.record.upload_id]
+
+    def _blob(self, digest: Digest) -> _Blob:
+        blob = self._blobs.get(digest)
+        if blob is None:
+            raise BlobNotFound(digest)
+        return blob
+
+    def _open_upload(self, upload_id: str) -> _Upload:
+        upload = self._uploads.get(upload_id)
+        if upload is None or upload.record.committed is not None:
+            raise UploadUnknown(upload_id)
+        return upload
+
+
+class MemoryStaging:
+    """A Staging (see `base.py`)."""
+
+    trusted = True
+
+    def __init__(self, backend: Memory, upload: _Upload) -> None:
+        self._backend = backend
+        self._upload = upload
+        self._asked = False
+        self._aborted = False
+        self._committed: Committed | None = None
+        self._guarded: asyncio.Task[object] | None = None
+
+    @property
+    def record(self) -> Record:
+        return self._upload.record
+
+    @property
+    def offset(self) -> int:
+        return len(self._upload.data)
+
+    async def append(self, pieces: Sequence[Buffer]) -> None:
+        self._check_writer()
+        self._upload.data += b"".join(pieces)
+
+    async def checkpoint(self, memo: bytes) -> None:
+        self._check_writer()
+        self._upload.record = Record(self.record.upload_id, self.offset, memo, time.time())
+
+    async def read(self, span: Span) -> AsyncIterator[Buffer]:
+        for start in range(span.start, span.stop, _READ_BYTES):
+            yield bytes(self._upload.data[start : min(start + _READ_BYTES, span.stop)])
+
+    async def commit(self, digest: Digest) -> Committed:
+        if self._committed is None:
+            self._check_writer()
+            self._committed = self._backend.publish(self._upload, digest)
+        return self._committed
+
+    async def abort(self) -> None:
+        if self._committed is None and not self._aborted:
+            self._check_writer()
+            self._aborted = True
+            self._backend.remove(self._upload)
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        self._check_writer()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a guard needs a task to interrupt")
+        outer_cancellations = task.cancelling()
+        self._guarded = task
+        interrupted = False
+        try:
+            yield
+        except asyncio.CancelledError:
+            interrupted = self._asked and task.uncancel() <= outer_cancellations
+            if not interrupted:
+                raise
+        finally:
+            self._guarded = None
+        if interrupted:
+            raise self._overtaken()
+
+    async def aclose(self) -> None:
+        upload = self._upload
+        if upload.writer is self:
+            upload.writer = None
+            if upload.successor is not None and not upload.successor.done():
+                upload.successor.set_result(None)
+
+    def ask(self) -> None:
+        """Tell this writer that another one wants the upload."""
+        if not self._asked:
+            self._asked = True
+            if self._guarded is not None:
+                self._guarded.cancel()
+
+    def _check_writer(self) -> None:
+        if self._committed is not None or self._aborted:
+            raise UploadUnknown(self.record.upload_id)
+        if self._asked or self._upload.writer is not self:
+            raise self._overtaken()
+
+    def _overtaken(self) -> UploadOvertaken:
+        return UploadOvertaken(self.record.upload_id, self.record.offset)

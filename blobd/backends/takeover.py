@@ -1,0 +1,173 @@
+"""One writer per upload over all processes of a host, and the newest asker wins (B5).
+
+The writer holds a kernel lock on the upload's folder; kill -9 frees it. Whoever wants the upload
+and finds it locked leaves a *claim* there, a symbolic link whose target is the time of asking on
+the host's monotonic clock, and tries again. The writer looks for a newer claim before every
+write, and the watch looks for it while the writer waits. Claims are never removed but with the
+folder: an older one is simply too old to matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from blobd.errors import UploadOvertaken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+_WATCH_INTERVAL_S = 0.04
+_CLAIM = "claim"
+
+
+class Superseded(Exception):
+    """A newer claim than one's own is there."""
+
+
+class Ownership:
+    """The kernel lock on one folder, had or asked for. All methods block; run them on threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._claim = folder / _CLAIM
+        self._asked_ns = time.monotonic_ns()
+        self._fd = -1
+
+    def try_take(self) -> bool:
+        """Take the lock if it is free; else leave a claim and return False.
+
+        Raises FileNotFoundError when the folder is gone, Superseded.
+        """
+        if self._fd < 0:
+            self._fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.check()
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._assert_claim()
+            return False
+        if self._folder.stat().st_ino != os.fstat(self._fd).st_ino:
+            raise FileNotFoundError(str(self._folder))
+        self.check()
+        return True
+
+    def check(self) -> None:
+        """Raise Superseded when somebody has asked after this one did."""
+        if self._claimed_ns() > self._asked_ns:
+            raise Superseded
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent; never blocks."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _claimed_ns(self) -> int:
+        try:
+            return int(self._claim.readlink().name)
+        except (OSError, ValueError):
+            return 0
+
+    def _assert_claim(self) -> None:
+        if self._claimed_ns() < self._asked_ns:
+            mine = self._folder / f"{_CLAIM}.{os.getpid()}.{id(self)}"
+            with suppress(FileExistsError):
+                mine.symlink_to(str(self._asked_ns))
+            mine.rename(self._claim)
+
+
+class Watch:
+    """One thread that looks for newer claims on behalf of all waiting writers of a process."""
+
+    def __init__(self) -> None:
+        self._guards: set[Guard] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._look, name="blobd-watch", daemon=True)
+        self._thread.start()
+
+    def add(self, guard: Guard) -> None:
+        with self._changed:
+            self._guards.add(guard)
+            if len(self._guards) == 1:
+                self._changed.notify()
+
+    def remove(self, guard: Guard) -> None:
+        with self._changed:
+            self._guards.discard(guard)
+
+    def close(self) -> None:
+        """End the thread; nothing may be guarded any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._guards or self._closed)
+                if self._closed:
+                    return
+                guards = list(self._guards)
+            for guard in guards:
+                guard.look()
+            time.sleep(_WATCH_INTERVAL_S)
+
+
+class Guard:
+    """Interrupts the task inside its `async with` when a newer claim appears."""
+
+    def __init__(
+        self, watch: Watch, ownership: Ownership, overtaken: Callable[[], UploadOvertaken]
+    ):
+        self._watch = watch
+        self._ownership = ownership
+        self._overtaken = overtaken
+        self._fired = False
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a guard needs a task to interrupt")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self._inside = True
+        self._watch.add(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._inside = False
+        self._watch.remove(self)
+        if not self._fired:
+            return
+        interrupted = self._task.uncancel() <= self._cancelling
+        if interrupted and kind is asyncio.CancelledError:
+            raise self._overtaken() from error
+
+    def look(self) -> None:
+        """Called on the watch's thread."""
+        try:
+            self._ownership.check()
+        except Superseded:
+            with suppress(RuntimeError):  # the loop has closed
+                self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._inside and not self._fired:
+            self._fired = True
+            self._task.cancel()

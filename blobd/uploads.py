@@ -1,0 +1,499 @@
+"""Upload sessions: start, append at an offset, status, finish, cancel, expire.
+
+    state       what the backend has    left by
+    OPEN        a record                append, finish, cancel, expiry
+    RECEIVING   a record and a writer   the body's end, a break, a take-over, a limit
+    COMMITTED   a receipt               forgotten after `upkeep.receipt_lifetime_s`
+    gone        nothing
+
+    from        by                                        to
+    OPEN        append, or finish with a body             RECEIVING
+    RECEIVING   append ends, breaks off, or idles         OPEN, at the offset of what arrived
+    RECEIVING   append's body contradicts its span        OPEN, where it stood before
+    RECEIVING   finish with a body fails in any way       OPEN, where it stood before
+    RECEIVING   a newer request takes over                OPEN at the last record, then RECEIVING
+    RECEIVING   the time limit, or more bytes than fit    gone
+    OPEN        finish, digest right                      COMMITTED
+    OPEN        finish without a body, digest wrong       gone
+    OPEN        cancel, or idle for too long              gone
+
+A record's memo is understood here alone. It carries the hash state, so that any process goes on
+without reading again, and the digest so far, so that any process can finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import secrets
+import time
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from blobd.backends.base import Committed
+from blobd.digest import Digest, Span
+from blobd.errors import (
+    BlobNotFound,
+    BlobTooLarge,
+    BodyBroken,
+    BodyIdle,
+    BodyMalformed,
+    BudgetExhausted,
+    DigestMismatch,
+    DigestUnsupported,
+    OffsetMismatch,
+    SizeMismatch,
+    StorageFull,
+    UploadBusy,
+    UploadExpired,
+    UploadOvertaken,
+    UploadUnknown,
+)
+from blobd.limits import check_size
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from blobd.backends.base import Record, Staging
+    from blobd.config import Config
+    from blobd.hashing import Hasher, Hashing
+    from blobd.limits import Admission
+    from blobd.metrics import Metrics
+    from blobd.receive import Body, Receiver
+    from blobd.store import BlobStore, Keeper
+
+CHECKPOINT_BYTES = 256 * 1024 * 1024
+CHECKPOINT_S = 5.0
+_GRACE_S = 5.0
+_SWEEP_MARGIN_S = 60.0
+_FREE_SPACE_LIFETIME_S = 1.0
+
+_log = logging.getLogger("blobd.uploads")
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """What a session's record says beyond its offset."""
+
+    owner: str
+    algorithm: str
+    created_at: float
+    so_far: str
+    """The finished digest of the bytes up to the record's offset."""
+    state: str | None
+    """The hasher's saved state, in base64."""
+
+    @classmethod
+    def load(cls, record: Record) -> Memo:
+        """Read a record's memo. Raises UploadUnknown when it is not one of ours."""
+        try:
+            return cls(**json.loads(record.memo))
+        except (ValueError, TypeError) as error:
+            raise UploadUnknown(record.upload_id) from error
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An open upload as its record shows it."""
+
+    upload_id: str
+    owner: str
+    offset: int
+    algorithm: str
+    created_at: float
+    touched_at: float
+
+
+class Uploads:
+    """All upload sessions of a store. Every method may run concurrently with every other."""
+
+    def __init__(
+        self,
+        *,
+        store: BlobStore,
+        receiver: Receiver,
+        hashing: Hashing,
+        admission: Admission,
+        config: Config,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._backend = store.backend
+        self._receiver = receiver
+        self._hashing = hashing
+        self._admission = admission
+        self._limits = config.limits
+        self._receipt_lifetime_s = config.upkeep.receipt_lifetime_s
+        self._metrics = metrics
+        self._clock = clock
+        self._free_bytes: int | None = None
+        self._free_known_until = 0.0
+
+    async def start(
+        self, owner: str, *, algorithm: str = "sha256", size_bytes: int | None = None
+    ) -> Upload:
+        """Open a session; `algorithm` is what the client announced, `size_bytes` too.
+
+        Raises DigestUnsupported, BlobTooLarge, StorageFull, BackendUnavailable.
+        """
+        hasher = self._hashing.new(algorithm)
+        check_size(size_bytes or 0, limit_bytes=self._limits.max_blob_bytes)
+        await self._check_space(size_bytes or 0)
+        memo = _memo(owner, self._clock(), hasher)
+        record = await self._backend.begin(secrets.token_hex(16), memo.dump())
+        return _upload(record, memo)
+
+    async def status(self, upload_id: str, owner: str) -> Upload:
+        """Return a session as last saved, without disturbing its writer.
+
+        Raises UploadUnknown, also for a finished one and for another owner's; UploadExpired.
+        """
+        record, memo = await self._peek(upload_id, owner)
+        if record.committed is not None:
+            raise UploadUnknown(upload_id)
+        self._seconds_left(upload_id, memo)
+        return _upload(record, memo)
+
+    async def append(
+        self, upload_id: str, owner: str, body: Body, *, span: Span | None = None
+    ) -> Upload:
+        """Receive a body at the upload's end (a PATCH); `span` is where the client says it lies.
+
+        Takes the upload over from any present writer. What arrived before the client broke off
+        or fell idle stays. Raises OffsetMismatch and SizeMismatch with the session as it was;
+        BlobTooLarge, and UploadExpired, with the session ended unless the announced size alone
+        said so; UploadUnknown, UploadBusy, UploadOvertaken, the body's, the budget's and the
+        backend's errors. If cancelled, what arrived stays.
+        """
+        record, memo = await self._peek(upload_id, owner)
+        if record.committed is not None:
+            raise UploadUnknown(upload_id)
+        if span is not None and body.length_bytes not in (None, span.size_bytes):
+            raise SizeMismatch(
+                announced_bytes=span.size_bytes, received_bytes=body.length_bytes or 0
+            )
+        with self._admission.admit():
+            async with self._session(upload_id, memo) as session:
+                await self._expect(session, span, body)
+                # A body that may still contradict its span must not be saved half-way.
+                saves = span is None or body.length_bytes is not None
+                try:
+                    received_bytes = await self._receive(session, body, saves=saves)
+                except (BodyBroken, BodyIdle, BodyMalformed, BudgetExhausted):
+                    await session.save()
+                    raise
+                except asyncio.CancelledError:
+                    with suppress(UploadOvertaken):
+                        await session.save()
+                    raise
+                if span is not None and received_bytes != span.size_bytes:
+                    self._metrics.discarded_bytes.inc(received_bytes)
+                    raise SizeMismatch(
+                        announced_bytes=span.size_bytes, received_bytes=received_bytes
+                    )
+                await session.save()
+                return _upload(session.staging.record, session.memo)
+
+    async def finish(
+        self,
+        upload_id: str,
+        owner: str,
+        digest: Digest,
+        keeper: Keeper,
+        *,
+        body: Body | None = None,
+        span: Span | None = None,
+    ) -> Committed:
+        """Close a session as the blob `digest` (a PUT), after its last bytes if there are some.
+
+        Repeated after success it returns the same again, for an hour. On any failure of a body
+        the session stands where it stood. Raises DigestUnsupported; DigestMismatch, which ends
+        the session when no body came with the call; else as `append`, and what committing raises.
+        If cancelled, the blob is held by the keeper, or not.
+        """
+        if not digest.supported:
+            raise DigestUnsupported(digest.algorithm)
+        record, memo = await self._peek(upload_id, owner)
+        if record.committed is not None:
+            return await self._finish_again(record, digest, keeper)
+        if body is None:
+            async with self._session(upload_id, memo) as session:
+                await self._expect(session, span, None)
+                return await self._commit(session, digest, keeper, received_bytes=0)
+        with self._admission.admit():
+            async with self._session(upload_id, memo) as session:
+                await self._expect(session, span, body)
+                if session.staging.offset == 0 and digest.algorithm != memo.algorithm:
+                    session.hasher = self._hashing.new(digest.algorithm)
+                received_bytes = await self._receive(session, body, saves=False)
+                if span is not None and received_bytes != span.size_bytes:
+                    self._metrics.discarded_bytes.inc(received_bytes)
+                    raise SizeMismatch(
+                        announced_bytes=span.size_bytes, received_bytes=received_bytes
+                    )
+                return await self._commit(session, digest, keeper, received_bytes=received_bytes)
+
+    async def cancel(self, upload_id: str, owner: str) -> None:
+        """End a session and remove its bytes, taking it over from any writer.
+
+        Raises UploadUnknown, UploadBusy, UploadOvertaken.
+        """
+        record, _ = await self._peek(upload_id, owner)
+        if record.committed is not None:
+            raise UploadUnknown(upload_id)
+        await self._end(upload_id, "cancelled")
+
+    async def open_uploads(self) -> AsyncIterator[Upload]:
+        """Yield the open uploads of all owners, in no order."""
+        async for record in self._backend.stagings():
+            if record.committed is None:
+                with suppress(UploadUnknown):
+                    yield _upload(record, Memo.load(record))
+
+    async def expire(self) -> list[str]:
+        """Remove abandoned and overdue sessions and old receipts; return the sessions' ids.
+
+        A session is abandoned when no byte came for `limits.upload_idle_expiry_s`, overdue when
+        the time limit has passed. Several processes may run this at once.
+        """
+        ended = []
+        staged_bytes = 0
+        now = self._clock()
+        async for record in self._backend.stagings():
+            if record.committed is not None:
+                if now - record.touched_at > self._receipt_lifetime_s:
+                    await self._backend.forget(record.upload_id)
+                continue
+            if not self._abandoned(record, now):
+                staged_bytes += record.offset
+                continue
+            with suppress(UploadUnknown, UploadBusy, UploadOvertaken):
+                await self._end(record.upload_id, "expired")
+                ended.append(record.upload_id)
+        self._metrics.staged_bytes.set(staged_bytes)
+        self._metrics.expired_uploads.inc(len(ended))
+        return ended
+
+    def _abandoned(self, record: Record, now: float) -> bool:
+        if now - record.touched_at > self._limits.upload_idle_expiry_s:
+            return True
+        with suppress(UploadUnknown):
+            overdue_s = self._limits.upload_timeout_s + _GRACE_S + _SWEEP_MARGIN_S
+            created_at = Memo.load(record).created_at
+            return self._limits.upload_timeout_s > 0 and now - created_at > overdue_s
+        return False
+
+    async def _peek(self, upload_id: str, owner: str) -> tuple[Record, Memo]:
+        record = await self._backend.peek(upload_id)
+        memo = Memo.load(record)
+        if memo.owner != owner:
+            raise UploadUnknown(upload_id)
+        return record, memo
+
+    @asynccontextmanager
+    async def _session(self, upload_id: str, memo: Memo) -> AsyncIterator[_Session]:
+        """Become the writer; an overdue session is ended instead."""
+        try:
+            self._seconds_left(upload_id, memo)
+        except UploadExpired:
+            await self._end(upload_id, "expired")
+            raise
+        staging = await self._backend.stage(upload_id)
+        try:
+            yield _Session(staging, Memo.load(staging.record), self._hashing)
+        finally:
+            await staging.aclose()
+
+    async def _expect(self, session: _Session, span: Span | None, body: Body | None) -> None:
+        """Check what can be known before a byte of the body is read."""
+        staging = session.staging
+        if span is not None and span.start != staging.offset:
+            raise OffsetMismatch(staging.record.upload_id, offset=staging.offset, got=span.start)
+        if not staging.trusted:
+            await self._verify(session)
+        if body is None:
+            return
+        announced_bytes = body.length_bytes or (span.size_bytes if span is not None else 0)
+        check_size(staging.offset + announced_bytes, limit_bytes=self._limits.max_blob_bytes)
+        await self._check_space(announced_bytes)
+        if session.hasher is None:
+            session.hasher = await self._reread(session, session.memo.algorithm)
+
+    async def _receive(self, session: _Session, body: Body, *, saves: bool) -> int:
+        """Pump a body within the time that is left to the upload; return its bytes."""
+        staging = session.staging
+        upload_id = staging.record.upload_id
+        try:
+            async with (
+                staging.guard(),
+                asyncio.timeout(self._seconds_left(upload_id, session.memo)),
+            ):
+                return await self._receiver.receive(
+                    body,
+                    staging,
+                    session.live_hasher,
+                    limit_bytes=self._limits.max_blob_bytes,
+                    progress=session.save_sometimes if saves else None,
+                )
+        except TimeoutError as error:
+            await self._discard(session, "expired")
+            raise UploadExpired(upload_id, self._limits.upload_timeout_s) from error
+        except BlobTooLarge:
+            await self._discard(session, "refused")
+            raise
+        except UploadOvertaken:
+            self._metrics.takeovers.inc()
+            raise
+
+    async def _commit(
+        self, session: _Session, digest: Digest, keeper: Keeper, *, received_bytes: int
+    ) -> Committed:
+        computed = session.computed()
+        if computed.algorithm != digest.algorithm:
+            computed = (await self._reread(session, digest.algorithm)).digest()
+        if computed != digest:
+            if received_bytes:
+                self._metrics.discarded_bytes.inc(received_bytes)
+            else:
+                await self._discard(session, "refused")
+            raise DigestMismatch(digest, computed)
+        committed = await self._store.commit(session.staging, digest, keeper)
+        self._metrics.uploads.labels("committed").inc()
+        return committed
+
+    async def _finish_again(self, record: Record, digest: Digest, keeper: Keeper) -> Committed:
+        """Answer a PUT repeated after its 201 was lost; make the hold if a crash prevented it."""
+        if record.committed != digest:
+            raise UploadUnknown(record.upload_id)
+        try:
+            async with keeper.pin(digest) as pin:
+                size_bytes = await self._store.stat(digest)
+                await pin.keep(size_bytes)
+        except BlobNotFound as error:
+            raise UploadUnknown(record.upload_id) from error
+        return Committed(digest, size_bytes, replaced=True)
+
+    async def _verify(self, session: _Session) -> None:
+        """After a reboot: hash staged bytes again before they are trusted."""
+        hasher = await self._reread(session, session.memo.algorithm)
+        if str(hasher.digest()) != session.memo.so_far:
+            await self._discard(session, "lost")
+            raise UploadUnknown(session.staging.record.upload_id)
+        session.hasher = hasher
+
+    async def _reread(self, session: _Session, algorithm: str) -> Hasher:
+        staging = session.staging
+        if staging.offset:
+            _log.info(
+                "hashing %d staged bytes again as %s, for want of a saved state",
+                staging.offset,
+                algorithm,
+                extra={"upload_id": staging.record.upload_id},
+            )
+        hasher = self._hashing.new(algorithm)
+        await self._receiver.rehash(staging, hasher)
+        return hasher
+
+    async def _discard(self, session: _Session, outcome: str) -> None:
+        self._metrics.discarded_bytes.inc(session.staging.offset)
+        self._metrics.uploads.labels(outcome).inc()
+        await session.staging.abort()
+
+    async def _end(self, upload_id: str, outcome: str) -> None:
+        staging = await self._backend.stage(upload_id)
+        try:
+            self._metrics.discarded_bytes.inc(staging.offset)
+            self._metrics.uploads.labels(outcome).inc()
+            await staging.abort()
+        finally:
+            await staging.aclose()
+
+    async def _check_space(self, announced_bytes: int) -> None:
+        now = self._clock()
+        if now >= self._free_known_until:
+            self._free_bytes = await self._backend.free_bytes()
+            self._free_known_until = now + _FREE_SPACE_LIFETIME_S
+        if self._free_bytes is None:
+            return
+        if self._free_bytes - announced_bytes < self._limits.min_free_bytes:
+            raise StorageFull
+
+    def _seconds_left(self, upload_id: str, memo: Memo) -> float | None:
+        """Return how long the upload may still receive; None: for ever. Raises UploadExpired."""
+        limit_s = self._limits.upload_timeout_s
+        if limit_s == 0:
+            return None
+        left_s = memo.created_at + limit_s + _GRACE_S - self._clock()
+        if left_s <= 0:
+            raise UploadExpired(upload_id, limit_s)
+        return left_s
+
+
+class _Session:
+    """A staging, its memo, and the hasher that follows its offset."""
+
+    def __init__(self, staging: Staging, memo: Memo, hashing: Hashing) -> None:
+        self.staging = staging
+        self.memo = memo
+        state = None if memo.state is None else base64.b64decode(memo.state)
+        if staging.offset == 0:
+            self.hasher: Hasher | None = hashing.new(memo.algorithm)
+        else:
+            self.hasher = hashing.restore(memo.algorithm, state)
+        self._saved_s = time.monotonic()
+
+    @property
+    def live_hasher(self) -> Hasher:
+        if self.hasher is None:
+            raise RuntimeError("a session receives only with a hasher at its offset")
+        return self.hasher
+
+    def computed(self) -> Digest:
+        """Return the digest of the bytes up to the offset."""
+        if self.hasher is not None:
+            return self.hasher.digest()
+        return Digest.parse(self.memo.so_far)
+
+    async def save(self) -> None:
+        """Make what was appended so far the session's offset."""
+        hasher = self.live_hasher
+        self.memo = _memo(self.memo.owner, self.memo.created_at, hasher)
+        await self.staging.checkpoint(self.memo.dump())
+        self._saved_s = time.monotonic()
+
+    async def save_sometimes(self) -> None:
+        unsaved_bytes = self.staging.offset - self.staging.record.offset
+        idle = unsaved_bytes == 0
+        overdue = time.monotonic() - self._saved_s >= CHECKPOINT_S
+        if unsaved_bytes >= CHECKPOINT_BYTES or (overdue and not idle):
+            await self.save()
+
+
+def _memo(owner: str, created_at: float, hasher: Hasher) -> Memo:
+    so_far = hasher.digest()
+    state = hasher.save()
+    return Memo(
+        owner=owner,
+        algorithm=so_far.algorithm,
+        created_at=created_at,
+        so_far=str(so_far),
+        state=None if state is None else base64.b64encode(state).decode(),
+    )
+
+
+def _upload(record: Record, memo: Memo) -> Upload:
+    return Upload(
+        upload_id=record.upload_id,
+        owner=memo.owner,
+        offset=record.offset,
+        algorithm=memo.algorithm,
+        created_at=memo.created_at,
+        touched_at=record.touched_at,
+    )
