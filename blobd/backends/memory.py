@@ -1,6 +1,7 @@
 """Blobs in this process's memory: for trials, and the fake that tests may believe.
 
-It passes the contract that every backend passes. Everything is forgotten at exit.
+It passes the contract that every backend passes. Everything is forgotten at exit. Each verb lets
+other tasks run before it does its work, as a slower backend would.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class _Upload:
     record: Record
     data: bytearray = field(default_factory=bytearray)
     writer: MemoryStaging | None = None
-    successor: asyncio.Future[None] | None = None
+    successor: asyncio.Future[bool] | None = None
+    """Done with True when the writer has let go, with False when a newer call wants to write."""
 
 
 class Memory:
@@ -48,50 +50,55 @@ class Memory:
         self._uploads: dict[str, _Upload] = {}
 
     async def begin(self, upload_id: str, memo: bytes) -> Record:
+        await _others()
         record = Record(upload_id, 0, memo, time.time())
         self._uploads[upload_id] = _Upload(record)
         return record
 
     async def stage(self, upload_id: str) -> MemoryStaging:
+        await _others()
         upload = self._open_upload(upload_id)
         if upload.writer is not None:
             await self._take_over(upload, upload.writer)
-            if self._open_upload(upload_id) is not upload:
-                raise UploadUnknown(upload_id)
-            if upload.writer is not None:
-                raise UploadOvertaken(upload_id, upload.record.offset)
+            self._open_upload(upload_id)
         del upload.data[upload.record.offset :]
         upload.writer = MemoryStaging(self, upload)
         return upload.writer
 
     async def _take_over(self, upload: _Upload, writer: MemoryStaging) -> None:
-        """Ask the writer to let go and wait until it has, or until a newer call asks."""
-        record = upload.record
+        """Ask the writer to let go and wait until it has."""
         if upload.successor is not None and not upload.successor.done():
-            upload.successor.set_exception(UploadOvertaken(record.upload_id, record.offset))
-        upload.successor = let_go = asyncio.get_running_loop().create_future()
+            upload.successor.set_result(False)
+        upload.successor = turn = asyncio.get_running_loop().create_future()
         writer.ask()
+        upload_id = upload.record.upload_id
         try:
             async with asyncio.timeout(self._takeover_wait_s):
-                await let_go
+                let_go = await turn
         except TimeoutError:
-            raise UploadBusy(record.upload_id, self._takeover_wait_s) from None
+            raise UploadBusy(upload_id, self._takeover_wait_s) from None
+        if not let_go or upload.writer is not None:
+            raise UploadOvertaken(upload_id, upload.record.offset)
 
     async def peek(self, upload_id: str) -> Record:
+        await _others()
         upload = self._uploads.get(upload_id)
         if upload is None:
             raise UploadUnknown(upload_id)
         return upload.record
 
     async def forget(self, upload_id: str) -> None:
+        await _others()
         upload = self._uploads.get(upload_id)
         if upload is not None and upload.record.committed is not None:
             del self._uploads[upload_id]
 
     async def stat(self, digest: Digest) -> int:
+        await _others()
         return len(self._blob(digest).data)
 
     async def open(self, digest: Digest) -> StreamSource:
+        await _others()
         view = memoryview(self._blob(digest).data).toreadonly()
 
         async def read(span: Span) -> AsyncIterator[Buffer]:
@@ -101,6 +108,7 @@ class Memory:
         return StreamSource(len(view), read)
 
     async def delete(self, digest: Digest) -> int:
+        await _others()
         freed_bytes = len(self._blob(digest).data)
         del self._blobs[digest]
         return freed_bytes
@@ -171,10 +179,12 @@ class MemoryStaging:
         return len(self._upload.data)
 
     async def append(self, pieces: Sequence[Buffer]) -> None:
+        await _others()
         self._check_writer()
         self._upload.data += b"".join(pieces)
 
     async def checkpoint(self, memo: bytes) -> None:
+        await _others()
         self._check_writer()
         self._upload.record = Record(self.record.upload_id, self.offset, memo, time.time())
 
@@ -183,12 +193,14 @@ class MemoryStaging:
             yield bytes(self._upload.data[start : min(start + _READ_BYTES, span.stop)])
 
     async def commit(self, digest: Digest) -> Committed:
+        await _others()
         if self._committed is None:
             self._check_writer()
             self._committed = self._backend.publish(self._upload, digest)
         return self._committed
 
     async def abort(self) -> None:
+        await _others()
         if self._committed is None and not self._aborted:
             self._check_writer()
             self._aborted = True
@@ -200,26 +212,25 @@ class MemoryStaging:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a guard needs a task to interrupt")
-        outer_cancellations = task.cancelling()
+        cancellations = task.cancelling()
         self._guarded = task
-        interrupted = False
         try:
             yield
-        except asyncio.CancelledError:
-            interrupted = self._asked and task.uncancel() <= outer_cancellations
-            if not interrupted:
-                raise
+        except asyncio.CancelledError as error:
+            if self._asked and task.cancelling() == cancellations + 1:
+                raise self._overtaken() from error
+            raise
         finally:
             self._guarded = None
-        if interrupted:
-            raise self._overtaken()
+            if self._asked:
+                task.uncancel()
 
     async def aclose(self) -> None:
         upload = self._upload
         if upload.writer is self:
             upload.writer = None
             if upload.successor is not None and not upload.successor.done():
-                upload.successor.set_result(None)
+                upload.successor.set_result(True)
 
     def ask(self) -> None:
         """Tell this writer that another one wants the upload."""
@@ -236,3 +247,7 @@ class MemoryStaging:
 
     def _overtaken(self) -> UploadOvertaken:
         return UploadOvertaken(self.record.upload_id, self.record.offset)
+
+
+async def _others() -> None:
+    await asyncio.sleep(0)
