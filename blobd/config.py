@@ -110,7 +110,7 @@ class Registry:
 
     listen: str = _setting("127.0.0.1:5000", "host:port, unix:/path, or empty to switch it off")
     insecure_open: bool = _setting(
-        False, "serve everyone on an address beyond loopback, without identities"
+        default=False, reason="serve everyone on an address beyond loopback, without identities"
     )
 
 

@@ -167,6 +167,17 @@ class BodyMalformed(BlobdError):
     """The body's framing (chunked coding, RFC 9112 section 7.1) cannot be read."""
 
 
+class RangeMalformed(BlobdError):
+    """A Content-Range that cannot be read; answered like one that does not fit."""
+
+
+class DigestMissing(BlobdError):
+    """An upload is to be closed without saying as what."""
+
+    def __init__(self) -> None:
+        super().__init__("the query parameter digest=<algorithm>:<hex> is missing")
+
+
 class RequestInvalid(BlobdError):
     """A header or a query parameter that cannot be understood."""
 

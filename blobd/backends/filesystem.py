@@ -15,7 +15,6 @@ import re
 import secrets
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import BlobInfo, FileSource, Record
@@ -41,6 +40,7 @@ from blobd.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _TAKEOVER_WAIT_S = 5.0

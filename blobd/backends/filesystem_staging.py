@@ -9,7 +9,6 @@ The record names the digest before the rename, so the pair tells everything afte
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import errno
 import json
@@ -26,6 +25,7 @@ from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, StorageFull, StorageLost, UploadOvertaken
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 

@@ -15,14 +15,14 @@ import os
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
-
-from blobd.errors import UploadOvertaken
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
+
+    from blobd.errors import UploadOvertaken
 
 _WATCH_INTERVAL_S = 0.04
 _CLAIM = "claim"
@@ -134,7 +134,7 @@ class Guard:
         self._overtaken = overtaken
         self._fired = False
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a guard needs a task to interrupt")
@@ -143,7 +143,6 @@ class Guard:
         self._loop = asyncio.get_running_loop()
         self._inside = True
         self._watch.add(self)
-        return self
 
     async def __aexit__(
         self,

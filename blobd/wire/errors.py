@@ -48,6 +48,8 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.BodyBroken: Answer(400, "BLOB_UPLOAD_INVALID"),
     errors.BodyIdle: Answer(408, "BLOB_UPLOAD_INVALID"),
     errors.BodyMalformed: Answer(400, "BLOB_UPLOAD_INVALID"),
+    errors.RangeMalformed: Answer(416, "BLOB_UPLOAD_INVALID"),
+    errors.DigestMissing: Answer(400, "DIGEST_INVALID"),
     errors.RequestInvalid: Answer(400, "UNSUPPORTED"),
     errors.StorageFull: Answer(507, "DENIED", "Insufficient Storage: no space left on device"),
     errors.StorageLost: Answer(503, "UNAVAILABLE"),

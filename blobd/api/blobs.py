@@ -1,0 +1,65 @@
+"""`/blobs`: read, list and let go of blobs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from blobd.digest import Digest
+from blobd.errors import PageInvalid
+from blobd.wire.respond import head_blob
+
+if TYPE_CHECKING:
+    from blobd.store import BlobStore, Keeper
+    from blobd.wire.respond import Responder
+
+_DEFAULT_PAGE = 1000
+_LARGEST_PAGE = 10_000
+
+
+class BlobRoutes:
+    """Handlers of `/blobs` and `/blobs/{digest}`."""
+
+    def __init__(self, store: BlobStore, keeper: Keeper, responder: Responder) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._responder = responder
+
+    async def get(self, request: web.BaseRequest, digest: str) -> web.StreamResponse:
+        name = Digest.parse(digest)
+        return await self._responder.send_blob(request, name, await self._store.open(name))
+
+    async def head(self, request: web.BaseRequest, digest: str) -> web.StreamResponse:
+        name = Digest.parse(digest)
+        return head_blob(request, name, await self._store.stat(name))
+
+    async def delete(self, request: web.BaseRequest, digest: str) -> web.StreamResponse:  # noqa: ARG002
+        await self._keeper.release(Digest.parse(digest))
+        return web.Response(status=202)
+
+    async def list(self, request: web.BaseRequest) -> web.StreamResponse:
+        """One page of what is stored, in digest order; `next` is the `after` of the next page."""
+        limit = _page(request.query.get("limit"))
+        text = request.query.get("after")
+        after = Digest.parse(text) if text is not None else None
+        page: list[dict[str, str | int]] = []
+        more = False
+        if limit:
+            async for info in self._store.blobs(after=after):
+                if len(page) == limit:
+                    more = True
+                    break
+                page.append({"digest": str(info.digest), "size": info.size_bytes})
+        last = page[-1]["digest"] if more else None
+        body = json.dumps({"blobs": page, "next": last}).encode()
+        return web.Response(body=body, content_type="application/json")
+
+
+def _page(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_PAGE
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise PageInvalid(text)
+    return min(int(text), _LARGEST_PAGE)

@@ -1,0 +1,55 @@
+"""`/uploads`: the distribution upload protocol without repository names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from blobd.wire.upload_protocol import UploadContext, UploadProtocol
+
+if TYPE_CHECKING:
+    from blobd.store import Keeper
+    from blobd.uploads import Uploads
+
+OWNER = "blob-api"
+
+
+class UploadRoutes:
+    """Handlers of `/uploads` and `/uploads/{id}`."""
+
+    def __init__(self, uploads: Uploads, protocol: UploadProtocol, keeper: Keeper) -> None:
+        self._uploads = uploads
+        self._protocol = protocol
+        self._context = UploadContext(
+            owner=OWNER,
+            keeper=keeper,
+            upload_location="/uploads/{}".format,
+            blob_location="/blobs/{}".format,
+        )
+
+    async def start(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._protocol.start(request, self._context)
+
+    async def append(self, request: web.BaseRequest, upload_id: str) -> web.StreamResponse:
+        return await self._protocol.append(request, self._context, upload_id)
+
+    async def finish(self, request: web.BaseRequest, upload_id: str) -> web.StreamResponse:
+        return await self._protocol.finish(request, self._context, upload_id)
+
+    async def status(self, request: web.BaseRequest, upload_id: str) -> web.StreamResponse:
+        return await self._protocol.status(request, self._context, upload_id)
+
+    async def cancel(self, request: web.BaseRequest, upload_id: str) -> web.StreamResponse:
+        return await self._protocol.cancel(request, self._context, upload_id)
+
+    async def list(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002
+        """All open uploads, those of the registry's repositories too."""
+        found = [asdict(upload) async for upload in self._uploads.open_uploads()]
+        for upload in found:
+            upload["id"] = upload.pop("upload_id")
+        found.sort(key=lambda upload: upload["created_at"])
+        body = json.dumps({"uploads": found}).encode()
+        return web.Response(body=body, content_type="application/json")

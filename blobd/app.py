@@ -1,0 +1,220 @@
+"""The composition root: from a configuration to wired objects to a running server.
+
+`open_daemon` wires what the command line needs too. `serve` puts the two fronts on it, runs the
+jobs beside them, and on SIGTERM or SIGINT stops in this order: no new connections; running
+requests finish within `limits.drain_timeout_s`; what is left is cancelled, and uploads save their
+offset; jobs end; the catalog and the backend close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvloop
+from aiohttp import web
+
+from blobd import __version__
+from blobd.api.blobs import BlobRoutes
+from blobd.api.health import HealthRoutes
+from blobd.api.routes import OPEN_PATHS, blob_api_routes
+from blobd.api.uploads import UploadRoutes
+from blobd.backends import open_backend
+from blobd.backends.threads import Threads
+from blobd.errors import ConfigInvalid
+from blobd.hashing import Hashing
+from blobd.limits import Admission, Budget
+from blobd.logs import configure_logs
+from blobd.metrics import Metrics
+from blobd.receive import Receiver
+from blobd.store import BlobStore, Keeper, SoleKeeper
+from blobd.upkeep.jobs import Job, run_jobs
+from blobd.uploads import Uploads
+from blobd.wire.connection import Server
+from blobd.wire.identity import require_token
+from blobd.wire.listen import Address, bind, url_of
+from blobd.wire.middleware import Front
+from blobd.wire.respond import Responder
+from blobd.wire.upload_protocol import UploadProtocol
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+    from blobd.config import Config
+
+_HASH_THREADS = 4
+_SEND_THREADS = 8
+
+_log = logging.getLogger("blobd")
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The wired parts, for the fronts and for the command line."""
+
+    config: Config
+    metrics: Metrics
+    store: BlobStore
+    uploads: Uploads
+    responder: Responder
+    keeper: Keeper
+    """The blob API's hand on the store."""
+
+
+@asynccontextmanager
+async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
+    """Open backend and catalog and wire everything on them; close them at the end.
+
+    Raises ConfigInvalid. Other processes may have the same store open.
+    """
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        backend = open_backend(config.store, metrics)
+        stack.push_async_callback(backend.aclose)
+        hash_threads = Threads(_HASH_THREADS, "blobd-hash")
+        stack.callback(hash_threads.close)
+        send_threads = Threads(_SEND_THREADS, "blobd-send")
+        stack.callback(send_threads.close)
+        store = BlobStore(backend, metrics)
+        limits = config.limits
+        budget = Budget(
+            limits.bytes_in_flight_max_bytes, wait_s=limits.budget_wait_s, metrics=metrics
+        )
+        uploads = Uploads(
+            store=store,
+            receiver=Receiver(budget, hash_threads, metrics),
+            hashing=Hashing(),
+            admission=Admission(limits.max_uploads, metrics),
+            config=config,
+            metrics=metrics,
+        )
+        yield Daemon(
+            config=config,
+            metrics=metrics,
+            store=store,
+            uploads=uploads,
+            responder=Responder(send_threads, metrics),
+            keeper=SoleKeeper(backend),
+        )
+
+
+def serve(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Raises ConfigInvalid."""
+    configure_logs(config.log)
+    listeners = _listeners(config)
+    return uvloop.run(_serve(config, listeners))
+
+
+async def _serve(config: Config, listeners: dict[str, socket.socket]) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with open_daemon(config) as daemon:
+        fronts = _fronts(daemon)
+        jobs = [Job("expiry of uploads", config.upkeep.expire_interval_s, daemon.uploads.expire)]
+        async with run_jobs(jobs, daemon.metrics), _listening(config, fronts, listeners):
+            _announce(config, listeners)
+            await stopping.wait()
+            _log.info("stopping: running requests have %g s", config.limits.drain_timeout_s)
+    return 0
+
+
+def _fronts(daemon: Daemon) -> dict[str, Front]:
+    """Return the outermost handler of each front, by its section."""
+    config = daemon.config
+    protocol = UploadProtocol(daemon.uploads, config.limits)
+    routes = blob_api_routes(
+        BlobRoutes(daemon.store, daemon.keeper, daemon.responder),
+        UploadRoutes(daemon.uploads, protocol, daemon.keeper),
+        HealthRoutes(daemon.store.backend, daemon.metrics),
+    )
+
+    headers = (("Server", f"blobd/{__version__}"),)
+
+    def admit(request: web.BaseRequest) -> None:
+        if request.path not in OPEN_PATHS:
+            require_token(request, config.blob_api.tokens)
+
+    return {
+        "blob_api": Front(
+            routes, limits=config.limits, metrics=daemon.metrics, admit=admit, headers=headers
+        ),
+    }
+
+
+def _listeners(config: Config) -> dict[str, socket.socket]:
+    """Bind what is configured, having checked that nothing is exposed by mistake."""
+    addresses = {}
+    for section, text in (
+        ("registry", config.registry.listen),
+        ("blob_api", config.blob_api.listen),
+    ):
+        if text:
+            addresses[section] = Address.parse(f"{section}.listen", text)
+    if not addresses:
+        raise ConfigInvalid("registry.listen and blob_api.listen are both empty: one is needed")
+    registry, blob_api = addresses.get("registry"), addresses.get("blob_api")
+    if registry is not None and not registry.private and not config.registry.insecure_open:
+        raise ConfigInvalid(
+            f"registry.listen = {config.registry.listen!r}: must be a loopback address or a unix "
+            "socket; --insecure-open lets everyone who can reach it push, pull and delete"
+        )
+    if blob_api is not None and not blob_api.private and not config.blob_api.tokens:
+        raise ConfigInvalid(
+            f"blob_api.listen = {config.blob_api.listen!r}: must be a loopback address or a unix "
+            "socket unless blob_api.tokens names at least one token"
+        )
+    return {section: bind(f"{section}.listen", address) for section, address in addresses.items()}
+
+
+@asynccontextmanager
+async def _listening(
+    config: Config, fronts: dict[str, Front], listeners: dict[str, socket.socket]
+) -> AsyncIterator[None]:
+    """Accept connections while the block runs; then drain them."""
+    runners = []
+    for section, bound in listeners.items():
+        server = Server(fronts[section], head_timeout_s=config.limits.head_timeout_s)
+        runner = web.ServerRunner(server, shutdown_timeout=1)
+        await runner.setup()
+        await web.SockSite(runner, bound).start()
+        runners.append(runner)
+    try:
+        yield
+    finally:
+        for runner in runners:
+            for site in list(runner.sites):
+                await site.stop()
+            if runner.server is not None:
+                runner.server.pre_shutdown()
+        for front in fronts.values():
+            await front.drain(config.limits.drain_timeout_s)
+        for runner in runners:
+            await runner.cleanup()
+
+
+def _announce(config: Config, listeners: dict[str, socket.socket]) -> None:
+    lines = [f"blobd {__version__}, data in {config.store.path}"]
+    registry = listeners.get("registry")
+    if registry is not None:
+        lines.append(f"registry  {url_of(registry)}")
+    if "blob_api" in listeners:
+        lines.append(f"blob API  {url_of(listeners['blob_api'])}")
+    if registry is not None and url_of(registry).startswith("http://"):
+        host = url_of(registry).removeprefix("http://")
+        lines.append(
+            f"try       docker tag IMAGE {host}/demo/image && docker push {host}/demo/image"
+        )
+        lines.append(
+            "or        skopeo copy --dest-tls-verify=false "
+            f"docker-daemon:IMAGE docker://{host}/demo/image:latest"
+        )
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()

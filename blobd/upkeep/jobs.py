@@ -1,0 +1,60 @@
+"""Jobs beside the traffic: each again and again, at its own pace, and none stops another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from blobd.metrics import Metrics
+
+_LAG_INTERVAL_S = 0.1
+
+_log = logging.getLogger("blobd.upkeep")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do and how often; an interval of 0 means never."""
+
+    name: str
+    interval_s: float
+    call: Callable[[], Awaitable[object]]
+
+
+@asynccontextmanager
+async def run_jobs(jobs: Sequence[Job], metrics: Metrics) -> AsyncIterator[None]:
+    """Run the jobs, and watch the loop's lag, while the block runs; then cancel them."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_repeat(job)) for job in jobs if job.interval_s > 0]
+        tasks.append(group.create_task(_watch_lag(metrics)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _repeat(job: Job) -> None:
+    # Processes that were started together should not all begin at once.
+    await asyncio.sleep(min(job.interval_s, 10) * random.random())  # noqa: S311
+    while True:
+        try:
+            await job.call()
+        except Exception:  # noqa: BLE001 the next run is the remedy
+            _log.exception("%s failed; it will run again in %g s", job.name, job.interval_s)
+        await asyncio.sleep(job.interval_s)
+
+
+async def _watch_lag(metrics: Metrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due_at = loop.time() + _LAG_INTERVAL_S
+        await asyncio.sleep(_LAG_INTERVAL_S)
+        metrics.loop_lag_seconds.observe(max(loop.time() - due_at, 0))

@@ -1,0 +1,201 @@
+"""One HTTP/1.1 connection: aiohttp's protocol, with heads kept apart from large bodies.
+
+aiohttp's parser sees heads and small bodies. The body of a request that announces more than
+SMALL_BODY_BYTES, or chunked coding, never reaches it: reading is paused at the end of the head,
+and whoever handles the request takes the transport over (`bodies.py`). Such a connection closes
+after its answer.
+
+On the way, what a plain port must survive: a TLS ClientHello is hung up on at once (docker,
+podman and skopeo knock with one before every command), and a head that does not come is not
+waited for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from blobd.errors import HeadTooSlow
+from blobd.wire.errors import answer_for, error_body, error_response
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+SMALL_BODY_BYTES = 64 * 1024
+_MAX_HEAD_BYTES = 32 * 1024
+_TLS_HANDSHAKE = 0x16
+_KEEP_ALIVE_S = 75.0
+
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,19})[ \t]*\r\n")
+
+
+class Connection(RequestHandler):
+    """aiohttp's request handler, fed whole heads."""
+
+    __slots__ = (
+        "_head",
+        "_head_timeout_s",
+        "_head_timer",
+        "_passing_bytes",
+        "_spill",
+        "body_waits",
+    )
+
+    def __init__(self, manager: Server, *, head_timeout_s: float, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._head = b""
+        self._head_timeout_s = head_timeout_s
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._passing_bytes = 0
+        self._spill = b""
+        self.body_waits = False
+        """Whether the present request's body is to be taken over."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._end_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not data:
+            super().data_received(data)
+        while data:
+            if self.body_waits:
+                self._spill += data
+                return
+            if self._passing_bytes:
+                passing, data = data[: self._passing_bytes], data[self._passing_bytes :]
+                self._passing_bytes -= len(passing)
+                super().data_received(passing)
+            else:
+                data = self._take_head(data)
+
+    def take_body(self, receiver: asyncio.BufferedProtocol) -> bytes:
+        """Hand the transport over, reading paused; return the body bytes that came already."""
+        if self.transport is None:
+            raise ConnectionResetError("the client has gone")
+        spill, self._spill = self._spill, b""
+        self.body_waits = False
+        self.transport.set_protocol(receiver)
+        return spill
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp itself refuses (an unreadable head) in the documented JSON."""
+        if status == 500:
+            self.log_exception("a request failed without an answer", exc_info=exc)
+            response = error_response(exc or RuntimeError())
+        else:
+            text = str(message or exc or "malformed request").partition("\n")[0]
+            response = web.Response(
+                status=status,
+                body=error_body("UNSUPPORTED", f"this is not HTTP as understood here: {text}"),
+                content_type="application/json",
+            )
+        response.force_close()
+        return response
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Add to the head; when it is whole, pass it on. Return what follows it."""
+        if not self._head:
+            if data[0] == _TLS_HANDSHAKE:
+                self.force_close()
+                return b""
+            data = data.lstrip(b"\r\n")
+            self._expect_head()
+        searched = max(len(self._head) - 3, 0)
+        self._head += data
+        end = self._head.find(b"\r\n\r\n", searched)
+        if end < 0 and len(self._head) <= _MAX_HEAD_BYTES:
+            return b""
+        self._end_timer()
+        end = len(self._head) if end < 0 else end + 4
+        head, rest, self._head = self._head[:end], self._head[end:], b""
+        length_bytes = _announced_bytes(head)
+        if length_bytes is None or length_bytes > SMALL_BODY_BYTES:
+            self.body_waits = True
+            self._spill = rest
+            if self.transport is not None:
+                self.transport.pause_reading()
+            rest = b""
+        else:
+            self._passing_bytes = length_bytes
+        super().data_received(head)
+        return rest
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self._loop.call_later(self._head_timeout_s, self._head_is_late)
+
+    def _end_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._head and self.transport is not None:
+            error = HeadTooSlow(self._head_timeout_s)
+            answer = answer_for(error)
+            body = error_body(answer.code, str(error), error)
+            self.transport.write(
+                b"HTTP/1.1 %d Request Timeout\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+                % (answer.status, len(body), body)
+            )
+        self.force_close()
+
+
+class Server(web.Server):
+    """aiohttp's low-level server, making `Connection`s."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        head_timeout_s: float,
+    ) -> None:
+        super().__init__(handler, access_log=None)
+        self._head_timeout_s = head_timeout_s
+
+    def __call__(self) -> Connection:
+        return Connection(
+            self,
+            head_timeout_s=self._head_timeout_s,
+            loop=self._loop,
+            access_log=None,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            lingering_time=0,
+            auto_decompress=False,
+            max_line_size=16 * 1024,
+            max_field_size=16 * 1024,
+        )
+
+
+def connection_of(request: web.BaseRequest) -> Connection:
+    """Return the connection a request came on."""
+    connection = request.protocol
+    if not isinstance(connection, Connection):
+        raise TypeError(f"{connection!r} is not one of this server's connections")
+    return connection
+
+
+def _announced_bytes(head: bytes) -> int | None:
+    """Return the body's length by its head; None: chunked. aiohttp refuses what is malformed."""
+    head = head.lower()
+    if b"\r\ntransfer-encoding:" in head:
+        return None
+    match = _CONTENT_LENGTH.search(head)
+    return 0 if match is None else int(match[1])

@@ -1,0 +1,23 @@
+"""Who may speak to the blob API: bearer tokens, compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+from blobd.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+def require_token(request: web.BaseRequest, tokens: tuple[str, ...]) -> None:
+    """Raise Unauthenticated unless the request carries one of the tokens; none asks for none."""
+    if not tokens:
+        return
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        matches = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in tokens]
+        if any(matches):
+            return
+    raise Unauthenticated("a bearer token of this server (blob_api.tokens) is needed")

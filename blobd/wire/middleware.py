@@ -1,0 +1,175 @@
+"""What happens around every request of a front: route, time, map errors, settle the body."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from blobd.errors import BodyBroken, RequestInvalid
+from blobd.wire.bodies import TakenBody, WireBody, open_body
+from blobd.wire.connection import connection_of
+from blobd.wire.errors import UNEXPECTED, answer_for, error_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blobd.config import Limits
+    from blobd.metrics import Metrics
+    from blobd.wire.routes import Routes
+
+_DRAIN_BYTES = 64 * 1024 * 1024
+_DRAIN_S = 10.0
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_CLIENT_GONE = "499"
+"""The status in metrics and logs of a request whose client went away; nginx's number for it."""
+_BODY = web.RequestKey("body", object)
+
+_log = logging.getLogger("blobd.request")
+
+
+class Front:
+    """The outermost handler of one front."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        *,
+        limits: Limits,
+        metrics: Metrics,
+        admit: Callable[[web.BaseRequest], None] = lambda request: None,  # noqa: ARG005
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """`admit` raises what keeps a request out; `headers` go on every answer."""
+        self._routes = routes
+        self._limits = limits
+        self._metrics = metrics
+        self._admit = admit
+        self._headers = headers
+        self._running: set[asyncio.Task[object]] = set()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request runs in a task")
+        self._running.add(task)
+        try:
+            return await self._answer(request)
+        finally:
+            self._running.discard(task)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for running requests to finish; cancel those that have not after `timeout_s`."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=timeout_s)
+        late = set(self._running)
+        for task in late:
+            task.cancel()
+        if late:
+            _log.warning("%d requests did not finish in %g s and were cut", len(late), timeout_s)
+            await asyncio.wait(late)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        started = time.perf_counter()
+        name, status = "unknown", _CLIENT_GONE
+        try:
+            try:
+                route, handler, arguments = self._routes.find(request.method, request.path)
+                name = route.name
+                self._check_body(request)
+                self._admit(request)
+                response = await handler(request, **arguments)
+            except Exception as error:  # noqa: BLE001 the table decides; what it lacks is logged
+                response = self._refuse(request, error)
+                if not isinstance(error, BodyBroken | ConnectionError):
+                    status = str(response.status)
+            else:
+                status = str(response.status)
+            for header, value in self._headers:
+                response.headers.setdefault(header, value)
+            await self._settle(request, response)
+        finally:
+            elapsed_s = time.perf_counter() - started
+            self._metrics.request_duration.labels(name, status).observe(elapsed_s)
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug(
+                    "%s %s %s",
+                    request.method,
+                    request.path,
+                    status,
+                    extra={"route": name, "elapsed_s": round(elapsed_s, 6)},
+                )
+        return response
+
+    def _check_body(self, request: web.BaseRequest) -> None:
+        if connection_of(request).body_waits and request.method not in _WITH_BODY:
+            raise RequestInvalid(f"a {request.method} request with a body is not understood")
+
+    def _refuse(self, request: web.BaseRequest, error: Exception) -> web.Response:
+        if isinstance(error, ConnectionError):
+            error = BodyBroken(0)
+        answer = answer_for(error)
+        if answer is UNEXPECTED:
+            _log.exception("%s %s failed", request.method, request.path, exc_info=error)
+        limit = _limit_of(error)
+        if limit is not None:
+            self._metrics.refusals.labels(limit).inc()
+        return error_response(error)
+
+    async def _settle(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """See to a body that nobody has read to its end, so that the client reads the answer.
+
+        Closing a socket with unread bytes makes the kernel send a reset, which takes the answer
+        with it. So: answer, close after it, and read on for a while.
+        """
+        body = body_if_open(request)
+        if body is None:
+            if not connection_of(request).body_waits:
+                return
+            try:
+                body = body_of(request, self._limits.idle_timeout_s)
+            except (RequestInvalid, ConnectionResetError):
+                response.force_close()
+                return
+        if isinstance(body, TakenBody):
+            response.force_close()
+            await response.prepare(request)
+            await response.write_eof()
+            if not body.ended and body.invited:
+                transport = request.transport
+                if transport is not None and transport.can_write_eof():
+                    transport.write_eof()
+                await body.discard(limit_bytes=_DRAIN_BYTES, limit_s=_DRAIN_S)
+        elif not body.ended:
+            await body.discard(limit_bytes=_DRAIN_BYTES, limit_s=_DRAIN_S)
+
+
+def body_of(request: web.BaseRequest, idle_timeout_s: float) -> WireBody:
+    """Return the request's body, opened at the first call."""
+    body = body_if_open(request)
+    if body is None:
+        body = open_body(request, idle_timeout_s=idle_timeout_s)
+        request[_BODY] = body
+    return body
+
+
+def body_if_open(request: web.BaseRequest) -> WireBody | None:
+    """Return the body if somebody has opened it."""
+    body = request.get(_BODY)
+    return body if isinstance(body, WireBody) else None
+
+
+def _limit_of(error: Exception) -> str | None:
+    """Return the label under which refusals by limit are counted."""
+    return {
+        "BlobTooLarge": "max_blob_bytes",
+        "UploadExpired": "upload_timeout_s",
+        "BodyIdle": "idle_timeout_s",
+        "TooManyUploads": "max_uploads",
+        "BudgetExhausted": "bytes_in_flight_max_bytes",
+        "ManifestTooLarge": "max_manifest_bytes",
+        "StorageFull": "min_free_bytes",
+    }.get(type(error).__name__)

@@ -1,0 +1,98 @@
+"""Byte ranges and validators of a download (RFC 9110 sections 13 and 14), decided before I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blobd.digest import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RANGE = re.compile(r"bytes=(.*)", re.IGNORECASE)
+_SPEC = re.compile(r"[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*")
+_ETAGS = re.compile(r'(?:W/)?("[^"]*")')
+_MAX_RANGES = 32
+"""A client that asks for more pieces gets the whole blob, as RFC 9110 section 14.2 allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Answer 200 with everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Answer 206 with these spans, in the order asked for."""
+
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsatisfiable:
+    """Answer 416: no range of the request lies within the blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """Answer 304: the client has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Answer 412: the blob is not what the client's If-Match names."""
+
+
+Decision = Whole | Partial | Unsatisfiable | NotModified | Failed
+
+
+def decide(headers: Mapping[str, str], *, etag: str, size_bytes: int) -> Decision:
+    """Return what a GET or HEAD with these headers is to be answered.
+
+    `etag` is the quoted strong validator. A Range that is malformed, or of another unit, is
+    ignored; so is one whose If-Range names another version.
+    """
+    if_match = headers.get("If-Match")
+    if if_match is not None and if_match.strip() != "*" and etag not in _strong(if_match):
+        return Failed()
+    if_none_match = headers.get("If-None-Match")
+    if if_none_match is not None and (
+        if_none_match.strip() == "*" or etag in _ETAGS.findall(if_none_match)
+    ):
+        return NotModified()
+    asked = headers.get("Range")
+    if asked is None or headers.get("If-Range", etag).strip() != etag:
+        return Whole()
+    return _ranges(asked, size_bytes)
+
+
+def _strong(field: str) -> list[str]:
+    return [tag.strip() for tag in field.split(",") if not tag.strip().startswith("W/")]
+
+
+def _ranges(asked: str, size_bytes: int) -> Decision:
+    match = _RANGE.fullmatch(asked.strip())
+    if match is None:
+        return Whole()
+    spans = []
+    specs = [spec for spec in match[1].split(",") if spec.strip()]
+    for spec in specs:
+        parsed = _SPEC.fullmatch(spec)
+        if parsed is None or not (parsed[1] or parsed[2]):
+            return Whole()
+        if parsed[1]:
+            start = int(parsed[1])
+            stop = int(parsed[2]) + 1 if parsed[2] else size_bytes
+            if parsed[2] and stop <= start:
+                return Whole()
+        else:
+            start, stop = max(size_bytes - int(parsed[2]), 0), size_bytes
+            if int(parsed[2]) == 0:
+                start = size_bytes
+        if start < size_bytes:
+            spans.append(Span(start, min(stop, size_bytes)))
+    if not specs or len(spans) > _MAX_RANGES or sum(s.size_bytes for s in spans) > size_bytes:
+        return Whole()
+    return Partial(tuple(spans)) if spans else Unsatisfiable()

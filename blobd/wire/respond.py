@@ -1,0 +1,201 @@
+"""From a Source to the socket: whole blobs, ranges, validators; the one way that bytes leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from aiohttp import web
+
+from blobd.backends.base import FileSource, RemoteSource, StreamSource
+from blobd.digest import Digest, Span
+from blobd.wire.errors import error_body
+from blobd.wire.ranges import Failed, NotModified, Partial, Unsatisfiable, Whole, decide
+from blobd.wire.sendfile import FileSender, can_send_files
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from blobd.backends.base import Buffer, Source
+    from blobd.backends.threads import Threads
+    from blobd.metrics import Metrics
+
+_STALL_S = 60.0
+_READ_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """Sends blobs. One per process."""
+
+    threads: Threads
+    metrics: Metrics
+    stall_s: float = _STALL_S
+
+    async def send_blob(
+        self,
+        request: web.BaseRequest,
+        digest: Digest,
+        source: Source,
+        *,
+        cache_control: str = "private, max-age=31536000, immutable",
+    ) -> web.StreamResponse:
+        """Answer a GET of a blob, in full or in part, and close the source.
+
+        200, 206 (one range, or several as multipart/byteranges), 304, 307 for a remote source,
+        412 or 416 with `Content-Range: bytes */N`. Never a Content-Encoding. A client that goes
+        away ends the work with the call that notices. If cancelled, the connection is cut.
+        """
+        try:
+            headers = _headers(digest, cache_control)
+            decision = decide(request.headers, etag=headers["ETag"], size_bytes=source.size_bytes)
+            if isinstance(decision, NotModified | Failed | Unsatisfiable):
+                return _without_bytes(decision, headers, source.size_bytes)
+            if isinstance(source, RemoteSource):
+                return web.Response(status=307, headers={**headers, "Location": source.url})
+            if isinstance(decision, Partial) and len(decision.spans) > 1:
+                return await self._send_multipart(request, headers, source, decision.spans)
+            return await self._send_span(request, headers, source, decision)
+        finally:
+            await source.aclose()
+
+    async def _send_span(
+        self,
+        request: web.BaseRequest,
+        headers: dict[str, str],
+        source: FileSource | StreamSource,
+        decision: Whole | Partial,
+    ) -> web.StreamResponse:
+        span = Span(0, source.size_bytes) if isinstance(decision, Whole) else decision.spans[0]
+        response = web.StreamResponse(headers=headers)
+        if isinstance(decision, Partial):
+            response.set_status(206)
+            response.headers["Content-Range"] = f"bytes {span}/{source.size_bytes}"
+        response.content_length = span.size_bytes
+        await response.prepare(request)
+        await self._send(request, response, source, span)
+        return response
+
+    async def _send_multipart(
+        self,
+        request: web.BaseRequest,
+        headers: dict[str, str],
+        source: FileSource | StreamSource,
+        spans: tuple[Span, ...],
+    ) -> web.StreamResponse:
+        boundary = secrets.token_hex(16)
+        part_heads = [
+            f"\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n"
+            f"Content-Range: bytes {span}/{source.size_bytes}\r\n\r\n".encode()
+            for span in spans
+        ]
+        close = f"\r\n--{boundary}--\r\n".encode()
+        response = web.StreamResponse(status=206, headers=headers)
+        response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+        response.content_length = (
+            sum(map(len, part_heads)) + sum(span.size_bytes for span in spans) + len(close)
+        )
+        await response.prepare(request)
+        for head, span in zip(part_heads, spans, strict=True):
+            await response.write(head)
+            await self._send(request, response, source, span)
+        await response.write(close)
+        return response
+
+    async def _send(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        source: FileSource | StreamSource,
+        span: Span,
+    ) -> None:
+        """Send one span. A failure after the head cuts the connection: never a wrong length."""
+        try:
+            if isinstance(source, FileSource) and span.size_bytes and can_send_files(request):
+                request.writer.send_headers()
+                sender = FileSender(request, self.threads, stall_s=self.stall_s)
+                await sender.send(source.fd, span, sent=self.metrics.sent_bytes.inc)
+                return
+            async with aclosing(self._pieces(source, span)) as pieces:
+                async for piece in pieces:
+                    async with asyncio.timeout(self.stall_s):
+                        await response.write(piece)
+                    self.metrics.sent_bytes.inc(len(piece))
+        except BaseException:
+            if request.transport is not None:
+                request.transport.abort()
+            raise
+
+    async def _pieces(
+        self, source: FileSource | StreamSource, span: Span
+    ) -> AsyncGenerator[Buffer]:
+        match source:
+            case FileSource():
+                position = span.start
+                while position < span.stop:
+                    count = min(_READ_BYTES, span.stop - position)
+                    data = await self.threads.run(os.pread, source.fd, count, position)
+                    if not data:
+                        raise ConnectionResetError("the file ended before its span did")
+                    position += len(data)
+                    yield data
+            case StreamSource():
+                async for piece in source.read(span):
+                    yield piece
+            case _:
+                assert_never(source)
+
+
+def head_blob(
+    request: web.BaseRequest,
+    digest: Digest,
+    size_bytes: int,
+    *,
+    cache_control: str = "private, max-age=31536000, immutable",
+) -> web.Response:
+    """Answer a HEAD of a blob: what GET would send, without the bytes, and never a redirect."""
+    headers = _headers(digest, cache_control)
+    decision = decide(
+        {name: value for name, value in request.headers.items() if name.lower() != "range"},
+        etag=headers["ETag"],
+        size_bytes=size_bytes,
+    )
+    if isinstance(decision, NotModified | Failed):
+        return _without_bytes(decision, headers, size_bytes)
+    return web.Response(headers={**headers, "Content-Length": str(size_bytes)})
+
+
+def _headers(digest: Digest, cache_control: str) -> dict[str, str]:
+    return {
+        "Content-Type": "application/octet-stream",
+        "Docker-Content-Digest": str(digest),
+        "ETag": f'"{digest}"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": cache_control,
+    }
+
+
+def _without_bytes(
+    decision: NotModified | Failed | Unsatisfiable, headers: dict[str, str], size_bytes: int
+) -> web.Response:
+    match decision:
+        case NotModified():
+            del headers["Content-Type"]
+            return web.Response(status=304, headers=headers)
+        case Failed():
+            body = error_body("BLOB_UNKNOWN", "the blob is not what If-Match names")
+            return web.Response(status=412, body=body, content_type="application/json")
+        case Unsatisfiable():
+            body = error_body("RANGE_INVALID", f"the blob has {size_bytes} bytes")
+            return web.Response(
+                status=416,
+                body=body,
+                content_type="application/json",
+                headers={"Content-Range": f"bytes */{size_bytes}", "Accept-Ranges": "bytes"},
+            )
+        case _:
+            assert_never(decision)

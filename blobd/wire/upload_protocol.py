@@ -1,0 +1,204 @@
+"""The upload protocol, once for both fronts: POST, PATCH, PUT, GET and DELETE of a session.
+
+Distribution-spec end-4 to end-6, end-13 and end-14. A front routes, authorises and says where
+things are; everything else about an upload's HTTP is here.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from blobd.digest import Digest, Span
+from blobd.errors import (
+    DigestMissing,
+    DigestUnsupported,
+    OffsetMismatch,
+    RangeMalformed,
+    RequestInvalid,
+    UploadBusy,
+    UploadOvertaken,
+    UploadUnknown,
+)
+from blobd.wire.errors import error_response
+from blobd.wire.middleware import body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blobd.backends.base import Committed
+    from blobd.config import Limits
+    from blobd.store import Keeper
+    from blobd.uploads import Upload, Uploads
+    from blobd.wire.bodies import WireBody
+
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?\s*([0-9]+-[0-9]+)(?:/(?:\*|[0-9]+))?")
+"""The spec writes `0-99` (R31); some clients write `bytes 0-99/*`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadContext:
+    """What an authorised caller may do, and where its front puts things."""
+
+    owner: str
+    """Whose session it is; a session is unknown to every other owner."""
+    keeper: Keeper
+    upload_location: Callable[[str], str]
+    """From an upload's id to its path."""
+    blob_location: Callable[[Digest], str]
+
+
+class UploadProtocol:
+    """From requests on upload sessions to answers."""
+
+    def __init__(self, uploads: Uploads, limits: Limits) -> None:
+        self._uploads = uploads
+        self._limits = limits
+
+    async def start(self, request: web.BaseRequest, context: UploadContext) -> web.Response:
+        """POST: open a session (202), or with `digest=` and a body store it at once (201).
+
+        `digest=` without a body announces the algorithm, as `digest-algorithm=` does (R29).
+        """
+        query = request.query
+        digest = Digest.parse(query["digest"]) if "digest" in query else None
+        algorithm = query.get("digest-algorithm") or (digest.algorithm if digest else "sha256")
+        if digest is not None and not digest.supported:
+            raise DigestUnsupported(digest.algorithm)
+        body = self._body(request)
+        size_bytes = body.length_bytes if body is not None else _whole_number(query.get("size"))
+        upload = await self._uploads.start(
+            context.owner, algorithm=algorithm, size_bytes=size_bytes
+        )
+        if body is None or digest is None:
+            return _session_answer(202, context, upload)
+        try:
+            committed = await self._uploads.finish(
+                upload.upload_id, context.owner, digest, context.keeper, body=body
+            )
+        except BaseException:
+            with suppress(UploadUnknown, UploadBusy, UploadOvertaken):
+                await self._uploads.cancel(upload.upload_id, context.owner)
+            raise
+        return _blob_answer(context, committed)
+
+    async def append(
+        self, request: web.BaseRequest, context: UploadContext, upload_id: str
+    ) -> web.Response:
+        """PATCH: 202 with the range so far; 416 with it where the chunk does not fit."""
+        body = body_of(request, self._limits.idle_timeout_s)
+        try:
+            span = _span(request)
+            upload = await self._uploads.append(upload_id, context.owner, body, span=span)
+        except (OffsetMismatch, UploadOvertaken, RangeMalformed) as error:
+            return await self._misplaced(context, upload_id, error)
+        return _session_answer(202, context, upload)
+
+    async def finish(
+        self, request: web.BaseRequest, context: UploadContext, upload_id: str
+    ) -> web.Response:
+        """PUT: close the session as the blob `digest=`, with or without last bytes (201)."""
+        text = request.query.get("digest")
+        if text is None:
+            raise DigestMissing
+        digest = Digest.parse(text)
+        body = self._body(request)
+        try:
+            committed = await self._uploads.finish(
+                upload_id,
+                context.owner,
+                digest,
+                context.keeper,
+                body=body,
+                span=_span(request),
+            )
+        except (OffsetMismatch, UploadOvertaken, RangeMalformed) as error:
+            return await self._misplaced(context, upload_id, error)
+        if body is not None and not body.ended:
+            # A PUT repeated after its 201 was lost: its body is taken in, whole, for nothing.
+            await body.discard(
+                limit_bytes=self._limits.max_blob_bytes,
+                limit_s=self._limits.upload_timeout_s or self._limits.upload_idle_expiry_s,
+            )
+        return _blob_answer(context, committed)
+
+    async def status(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        context: UploadContext,
+        upload_id: str,
+    ) -> web.Response:
+        """GET or HEAD: 204 with the last saved offset (R38)."""
+        upload = await self._uploads.status(upload_id, context.owner)
+        return _session_answer(204, context, upload)
+
+    async def cancel(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        context: UploadContext,
+        upload_id: str,
+    ) -> web.Response:
+        """DELETE: end the session (204, R40)."""
+        await self._uploads.cancel(upload_id, context.owner)
+        return web.Response(status=204)
+
+    def _body(self, request: web.BaseRequest) -> WireBody | None:
+        """Return the body of a request that has one."""
+        if request.content_length == 0 or not request.body_exists:
+            return None
+        return body_of(request, self._limits.idle_timeout_s)
+
+    async def _misplaced(
+        self, context: UploadContext, upload_id: str, error: Exception
+    ) -> web.Response:
+        """Answer 416 with what a client needs to go on from the right place."""
+        upload = await self._uploads.status(upload_id, context.owner)
+        response = error_response(error)
+        response.headers.update(_session_headers(context, upload))
+        return response
+
+
+def _session_answer(status: int, context: UploadContext, upload: Upload) -> web.Response:
+    return web.Response(status=status, headers=_session_headers(context, upload))
+
+
+def _session_headers(context: UploadContext, upload: Upload) -> dict[str, str]:
+    return {
+        "Location": context.upload_location(upload.upload_id),
+        "Range": str(Span(0, upload.offset)),
+        "Docker-Upload-UUID": upload.upload_id,
+    }
+
+
+def _blob_answer(context: UploadContext, committed: Committed) -> web.Response:
+    return web.Response(
+        status=201,
+        headers={
+            "Location": context.blob_location(committed.digest),
+            "Docker-Content-Digest": str(committed.digest),
+        },
+    )
+
+
+def _span(request: web.BaseRequest) -> Span | None:
+    """Return where the client says its chunk lies. Raises RangeMalformed."""
+    text = request.headers.get("Content-Range")
+    if text is None:
+        return None
+    match = _CONTENT_RANGE.fullmatch(text.strip())
+    try:
+        return Span.parse(match[1] if match is not None else text)
+    except ValueError as error:
+        raise RangeMalformed(f"Content-Range: {error}") from error
+
+
+def _whole_number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 19:
+        raise RequestInvalid(f"size={text[:40]!r} is not a number of bytes")
+    return int(text)
