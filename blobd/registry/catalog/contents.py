@@ -1,0 +1,133 @@
+"""Manifests, what they name, and tags, in SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select
+
+from blobd.registry.catalog.rows import upsert
+from blobd.registry.catalog.tables import links, manifest_references, manifests, tags
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from blobd.digest import Digest
+    from blobd.registry.catalog.engine import Transaction
+    from blobd.registry.names import Tag
+
+_DIGESTS_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NewManifest:
+    """A manifest to be written."""
+
+    digest: Digest
+    media_type: str
+    content: bytes
+    subject: Digest | None
+    artifact_type: str | None
+    annotations: str | None
+    """As JSON."""
+    references: Collection[Digest]
+
+
+async def write_manifest(
+    transaction: Transaction, repository_id: int, manifest: NewManifest, *, now: float
+) -> None:
+    """Write a manifest and what it names; equal bytes pushed again take the newest media type."""
+    row = {
+        "repository_id": repository_id,
+        "digest": manifest.digest,
+        "media_type": manifest.media_type,
+        "size_bytes": len(manifest.content),
+        "subject": manifest.subject,
+        "artifact_type": manifest.artifact_type,
+        "annotations": manifest.annotations,
+        "pushed_at": now,
+        "content": manifest.content,
+    }
+    await upsert(transaction, manifests, row, replace=["media_type", "pushed_at"])
+    references = [
+        {"repository_id": repository_id, "manifest": manifest.digest, "digest": digest}
+        for digest in sorted(set(manifest.references))
+    ]
+    await upsert(transaction, manifest_references, references, replace=[])
+
+
+async def delete_manifest(transaction: Transaction, repository_id: int, digest: Digest) -> bool:
+    """Remove a manifest, its references and every tag of it; return whether it was there."""
+    result = await transaction.execute(
+        delete(manifests).where(
+            manifests.c.repository_id == repository_id, manifests.c.digest == digest
+        )
+    )
+    return result.rowcount > 0
+
+
+async def read_content(
+    transaction: Transaction, repository_id: int, digest: Digest
+) -> bytes | None:
+    """Return a manifest's bytes, of whatever size."""
+    query = select(manifests.c.content).where(
+        manifests.c.repository_id == repository_id, manifests.c.digest == digest
+    )
+    return (await transaction.execute(query)).scalar_one_or_none()
+
+
+async def point_tags(
+    transaction: Transaction,
+    repository_id: int,
+    names: Sequence[Tag],
+    digest: Digest,
+    *,
+    now: float,
+) -> None:
+    """Let tags name a manifest, whatever they named before."""
+    rows = [
+        {"repository_id": repository_id, "name": name, "digest": digest, "updated_at": now}
+        for name in sorted(set(names))
+    ]
+    await upsert(transaction, tags, rows, replace=["digest", "updated_at"])
+
+
+async def delete_tag(transaction: Transaction, repository_id: int, name: Tag) -> bool:
+    """Remove a tag, not its manifest; return whether it was there."""
+    result = await transaction.execute(
+        delete(tags).where(tags.c.repository_id == repository_id, tags.c.name == name)
+    )
+    return result.rowcount > 0
+
+
+async def linked(
+    transaction: Transaction, repository_id: int, digests: Collection[Digest]
+) -> set[Digest]:
+    """Return which of these blobs the repository links, and keep those links as they are."""
+    query = select(links.c.digest).where(links.c.repository_id == repository_id)
+    found: set[Digest] = set()
+    for some in _portions(digests):
+        kept = query.where(links.c.digest.in_(some)).order_by(links.c.digest).with_for_update()
+        found.update((await transaction.execute(kept)).scalars())
+    return found
+
+
+async def present(
+    transaction: Transaction, repository_id: int, digests: Collection[Digest]
+) -> set[Digest]:
+    """Return which of these manifests the repository has, and keep them as they are."""
+    query = select(manifests.c.digest).where(manifests.c.repository_id == repository_id)
+    found: set[Digest] = set()
+    for some in _portions(digests):
+        kept = query.where(manifests.c.digest.in_(some)).order_by(manifests.c.digest)
+        rows = await transaction.execute(kept.with_for_update(read=True))
+        found.update(rows.scalars())
+    return found
+
+
+def _portions(digests: Collection[Digest]) -> Iterator[Sequence[Digest]]:
+    """Yield the digests in order, as many at a time as fit into one statement."""
+    ordered = sorted(digests)
+    for start in range(0, len(ordered), _DIGESTS_PER_QUERY):
+        yield ordered[start : start + _DIGESTS_PER_QUERY]

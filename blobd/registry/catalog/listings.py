@@ -1,0 +1,94 @@
+"""Pages of repositories, tags and referrers, in byte order, in SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVarTuple
+
+from sqlalchemy import select
+
+from blobd.registry.catalog.tables import manifests, repositories, tags
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+    from blobd.digest import Digest
+    from blobd.registry.catalog.engine import Transaction
+    from blobd.registry.names import RepositoryName, Tag
+
+Columns = TypeVarTuple("Columns")
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest or index whose subject was asked for."""
+
+    digest: Digest
+    media_type: str
+    size_bytes: int
+    artifact_type: str | None
+    annotations: str | None
+    """As JSON."""
+
+
+async def list_repositories(
+    transaction: Transaction, *, after: str, limit: int
+) -> list[RepositoryName]:
+    """Return names strictly after a text."""
+    query = select(repositories.c.name).where(repositories.c.name > after)
+    rows = await transaction.execute(query.order_by(repositories.c.name).limit(limit))
+    return list(rows.scalars())
+
+
+async def list_tags(
+    transaction: Transaction, repository_id: int, *, after: str, limit: int
+) -> list[Tag]:
+    """Return tags strictly after a text."""
+    query = select(tags.c.name).where(tags.c.repository_id == repository_id, tags.c.name > after)
+    rows = await transaction.execute(query.order_by(tags.c.name).limit(limit))
+    return list(rows.scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersOf:
+    """Which referrers are asked for. `artifact_type` None: of every type."""
+
+    repository_id: int
+    subject: Digest
+    artifact_type: str | None
+    after: Digest | None
+
+    def restrict(self, query: Select[*Columns]) -> Select[*Columns]:
+        """Return the query, in order, for these referrers alone."""
+        query = query.where(
+            manifests.c.repository_id == self.repository_id, manifests.c.subject == self.subject
+        )
+        if self.artifact_type is not None:
+            query = query.where(manifests.c.artifact_type == self.artifact_type)
+        if self.after is not None:
+            query = query.where(manifests.c.digest > self.after)
+        return query.order_by(manifests.c.digest)
+
+
+async def weigh_referrers(
+    transaction: Transaction, wanted: ReferrersOf, *, limit: int
+) -> list[tuple[Digest, int]]:
+    """Return the digests of the first referrers, and how large their manifests are."""
+    query = wanted.restrict(select(manifests.c.digest, manifests.c.size_bytes)).limit(limit)
+    return [(digest, size_bytes) for digest, size_bytes in await transaction.execute(query)]
+
+
+async def read_referrers(
+    transaction: Transaction, wanted: ReferrersOf, *, limit: int
+) -> list[Referrer]:
+    """Return the first referrers."""
+    query = wanted.restrict(
+        select(
+            manifests.c.digest,
+            manifests.c.media_type,
+            manifests.c.size_bytes,
+            manifests.c.artifact_type,
+            manifests.c.annotations,
+        )
+    )
+    return [Referrer(*row) for row in await transaction.execute(query.limit(limit))]

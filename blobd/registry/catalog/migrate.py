@@ -1,0 +1,90 @@
+"""Bringing the tables up to date, by any number of processes at once.
+
+A lock file beside the database lets one process at a time look and migrate; it also covers the
+switch to WAL, which SQLite does not queue for. All steps run in one transaction: a kill leaves
+the tables of before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import NullPool, create_engine, event
+from sqlalchemy.exc import DatabaseError
+
+from blobd.backends.durable import sync_folder
+from blobd.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+
+def migrate(path: Path, *, durable: bool) -> None:
+    """Make the database file where there is none, and its tables what this blobd expects.
+
+    Blocks, and waits for other processes that do the same. Raises ConfigInvalid when the file
+    cannot be used: not writable, not a catalog, or written by a newer blobd.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path.with_name(path.name + ".lock")):
+            _upgrade(path)
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise ConfigInvalid(f"catalog at {path}: cannot be written ({error.strerror})") from error
+    except DatabaseError as error:
+        raise ConfigInvalid(f"catalog at {path}: cannot be used ({error.orig})") from error
+    except CommandError as error:
+        raise ConfigInvalid(
+            f"catalog at {path}: written by a newer blobd than this one ({error})"
+        ) from error
+
+
+def _upgrade(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    config = Config()
+    config.set_main_option("script_location", "blobd.registry.catalog:migrations")
+    config.set_main_option("path_separator", "os")
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def _prepare(dbapi_connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN EXCLUSIVE")
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,15 @@
+"""What alembic runs: all steps inside the one transaction that `migrate.py` has begun."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from blobd.registry.catalog.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

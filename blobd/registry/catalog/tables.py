@@ -1,0 +1,175 @@
+"""The registry's tables. `migrations/` makes them; a test holds the two together.
+
+blobs       one row per digest that anybody holds, or held until lately. Whoever makes or ends a
+            hold writes this row first, and so waits for garbage collection, which locks it.
+pins        digests that are being published at this moment; see `pins.py`.
+links       a repository's right to see a blob, and the registry's hold on it.
+api_holds   the blob API's holds.
+manifests   kept byte for byte, in every repository, under every digest they were pushed with.
+manifest_references   what a manifest names; a link that none names is not kept for long.
+tags        names of manifests.
+
+Names and digests compare by their bytes (R55), on every database.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator
+
+from blobd.digest import Digest
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
+
+
+def by_bytes(length: int) -> String:
+    """Return the type of a text that sorts by its bytes."""
+    return String(length).with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
+
+
+class DigestText(TypeDecorator[Digest]):
+    """A digest, stored as it is written."""
+
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = String
+    cache_ok: bool | None = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeDecorator[Digest]:
+        return dialect.type_descriptor(by_bytes(255))  # type: ignore[return-value]
+
+    def process_bind_param(self, value: Digest | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Digest | None:  # noqa: ARG002
+        return None if value is None else Digest.parse(value)
+
+
+metadata = MetaData()
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", by_bytes(255), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("digest", DigestText, primary_key=True),
+    Column("size_bytes", BigInteger),
+    Column("hold_ended_at", Float),
+    sqlite_with_rowid=False,
+)
+Index(
+    "blobs_hold_ended",
+    blobs.c.digest,
+    sqlite_where=text("hold_ended_at IS NOT NULL"),
+    postgresql_where=text("hold_ended_at IS NOT NULL"),
+)
+
+pins = Table(
+    "pins",
+    metadata,
+    Column("nonce", String(32), primary_key=True),
+    Column("digest", DigestText, ForeignKey("blobs.digest"), nullable=False, index=True),
+    Column("created_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("repository_id", Integer, ForeignKey("repositories.id"), nullable=False),
+    Column("digest", DigestText, ForeignKey("blobs.digest"), nullable=False, index=True),
+    Column("touched_at", Float, nullable=False),
+    PrimaryKeyConstraint("repository_id", "digest"),
+    sqlite_with_rowid=False,
+)
+
+api_holds = Table(
+    "api_holds",
+    metadata,
+    Column("digest", DigestText, ForeignKey("blobs.digest"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+manifests = Table(
+    "manifests",
+    metadata,
+    Column("repository_id", Integer, ForeignKey("repositories.id"), nullable=False),
+    Column("digest", DigestText, nullable=False),
+    Column("media_type", String(255), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("subject", DigestText),
+    Column("artifact_type", String(255)),
+    Column("annotations", Text),
+    Column("pushed_at", Float, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("repository_id", "digest"),
+)
+Index(
+    "manifests_subject",
+    manifests.c.repository_id,
+    manifests.c.subject,
+    manifests.c.digest,
+    sqlite_where=text("subject IS NOT NULL"),
+    postgresql_where=text("subject IS NOT NULL"),
+)
+
+manifest_references = Table(
+    "manifest_references",
+    metadata,
+    Column("repository_id", Integer, nullable=False),
+    Column("manifest", DigestText, nullable=False),
+    Column("digest", DigestText, nullable=False),
+    PrimaryKeyConstraint("repository_id", "manifest", "digest"),
+    ForeignKeyConstraint(
+        ["repository_id", "manifest"],
+        ["manifests.repository_id", "manifests.digest"],
+        ondelete="CASCADE",
+    ),
+    sqlite_with_rowid=False,
+)
+Index(
+    "manifest_references_digest",
+    manifest_references.c.repository_id,
+    manifest_references.c.digest,
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("repository_id", Integer, nullable=False),
+    Column("name", by_bytes(128), nullable=False),
+    Column("digest", DigestText, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    PrimaryKeyConstraint("repository_id", "name"),
+    ForeignKeyConstraint(
+        ["repository_id", "digest"],
+        ["manifests.repository_id", "manifests.digest"],
+        ondelete="CASCADE",
+    ),
+    sqlite_with_rowid=False,
+)
+Index("tags_digest", tags.c.repository_id, tags.c.digest)

@@ -1,0 +1,131 @@
+"""Links: what a repository may see, and what of it the registry keeps alive.
+
+Knowing a digest is not having it (promise 10): a repository sees the blobs that were pushed or
+mounted into it, whatever else the store holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from blobd.errors import BlobdError, BlobNotFound
+from blobd.registry.catalog import holds
+from blobd.registry.pins import pinned
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from blobd.digest import Digest
+    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.hot import Link
+    from blobd.registry.names import RepositoryName
+    from blobd.registry.pins import CatalogPin
+
+logger = logging.getLogger(__name__)
+
+_TOUCH_INTERVAL_S = 3600
+_GATHER_S = 1.0
+
+
+class RepositoryKeeper:
+    """One repository's hand on the store; a `blobd.store.Keeper`. Its holds are links."""
+
+    def __init__(self, catalog: Catalog, repository: RepositoryName) -> None:
+        self._catalog = catalog
+        self._repository = repository
+
+    @asynccontextmanager
+    async def pin(self, digest: Digest) -> AsyncIterator[CatalogPin]:
+        """Keep garbage collection off a digest; keeping it makes the link, and the repository."""
+
+        async def link(transaction: Transaction) -> None:
+            await holds.link(transaction, self._repository, digest, now=self._catalog.now())
+
+        async with pinned(self._catalog, digest, link) as pin:
+            yield pin
+
+    async def release(self, digest: Digest) -> None:
+        """End the link: the repository does not see the blob any more. Raises BlobNotFound."""
+        async with self._catalog.writing() as transaction:
+            await holds.lock(transaction, digest)
+            if not await holds.unlink(transaction, self._repository, digest):
+                raise BlobNotFound(digest)
+            await holds.set_hold_ended(transaction, digest, self._catalog.now())
+
+
+async def mount(
+    catalog: Catalog, digest: Digest, *, into: RepositoryName, source: RepositoryName | None
+) -> bool:
+    """Link a blob of another repository; return whether that could be done (R41).
+
+    Without a source, any repository that the caller may read will do; as long as there are no
+    identities, that is every one.
+    """
+    async with catalog.writing() as transaction:
+        if not await holds.lock(transaction, digest):
+            return False
+        by = None if source is None else (source, into)
+        if not await holds.is_linked(transaction, digest, by):
+            return False
+        await holds.link(transaction, into, digest, now=catalog.now())
+    return True
+
+
+class Touches:
+    """Notes when pushers last asked for blobs, so that unnamed links are kept for them.
+
+    At most once in an interval per link, gathered and written beside the requests by `run`.
+    """
+
+    def __init__(self, catalog: Catalog, *, unnamed_link_grace_s: float) -> None:
+        self._catalog = catalog
+        self._grace_s = unnamed_link_grace_s
+        self._interval_s = min(_TOUCH_INTERVAL_S, unnamed_link_grace_s / 2)
+        self._gathered: dict[tuple[RepositoryName, Digest], float] = {}
+        self._some = asyncio.Event()
+
+    async def use(self, repository: RepositoryName, digest: Digest) -> Link | None:
+        """Return a link that a pusher relies on from now, None where there is none.
+
+        The touch is written at once only where garbage collection might otherwise end the link
+        before the next write.
+        """
+        hot, now = self._catalog.hot, self._catalog.now()
+        link = await hot.link(repository, digest)
+        if link is None or now - link.touched_at < self._interval_s:
+            return link
+        self._gathered[repository, digest] = now
+        lapses_soon = now - link.touched_at + 2 * self._interval_s > self._grace_s
+        if lapses_soon and not await hot.named(repository, digest):
+            await self.flush()
+            return await hot.link(repository, digest)
+        self._some.set()
+        return link
+
+    async def flush(self) -> None:
+        """Write what was gathered. Raises what the catalog raises; then it is kept for later."""
+        gathered, self._gathered = self._gathered, {}
+        try:
+            async with self._catalog.writing() as transaction:
+                await holds.touch(transaction, gathered)
+        except BaseException:
+            self._gathered = gathered | self._gathered
+            raise
+
+    async def run(self) -> None:
+        """Write gathered touches until cancelled, and then the last of them."""
+        try:
+            while True:
+                await self._some.wait()
+                await asyncio.sleep(_GATHER_S)
+                self._some.clear()
+                try:
+                    await self.flush()
+                except BlobdError as error:
+                    logger.warning("link touches not written yet", extra={"reason": str(error)})
+                    self._some.set()
+        finally:
+            await self.flush()

@@ -1,0 +1,178 @@
+"""Manifests: kept byte for byte under every digest they were pushed with (R15-R20, R42-R52)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blobd.digest import Digest
+from blobd.errors import (
+    DigestMismatch,
+    ManifestReferencesUnknown,
+    ManifestUnknown,
+    NameUnknown,
+)
+from blobd.hashing import Hashing
+from blobd.registry.catalog import contents, rows
+from blobd.registry.documents import read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blobd.backends.threads import Threads
+    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.hot import StoredManifest
+    from blobd.registry.documents import Document
+    from blobd.registry.names import Reference, RepositoryName, Tag
+
+_TAGGED_ALGORITHM = "sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest as it was pushed."""
+
+    digest: Digest
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a push of a manifest did."""
+
+    digest: Digest
+    subject: Digest | None
+    tags: tuple[Tag, ...]
+    """The tags that name it now, of those that were asked for."""
+
+
+class Manifests:
+    """The manifests of all repositories."""
+
+    def __init__(self, catalog: Catalog, threads: Threads) -> None:
+        """`threads` do what takes time with a large manifest: hashing and parsing."""
+        self._catalog = catalog
+        self._threads = threads
+        self._hashing = Hashing(saved_states=False)
+
+    async def find(self, repository: RepositoryName, reference: Reference) -> StoredManifest:
+        """Return what is known of a manifest. Raises ManifestUnknown, NameUnknown."""
+        hot = self._catalog.hot
+        if isinstance(reference, Digest):
+            found = await hot.manifest(repository, reference)
+        else:
+            found = await hot.tagged(repository, reference)
+        if found is not None:
+            return found
+        if not await hot.knows(repository):
+            raise NameUnknown(repository)
+        raise ManifestUnknown(str(reference))
+
+    async def get(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        """Return a manifest. Raises ManifestUnknown, NameUnknown."""
+        found = await self.find(repository, reference)
+        content = found.content
+        if content is None:
+            async with self._catalog.reading() as transaction:
+                repository_id = await _known(transaction, repository)
+                content = await contents.read_content(transaction, repository_id, found.digest)
+            if content is None:
+                raise ManifestUnknown(str(reference))
+        return Manifest(found.digest, found.media_type, content)
+
+    async def put(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        content: bytes,
+        content_type: str | None,
+        tags: Sequence[Tag] = (),
+    ) -> Accepted:
+        """Store a manifest and point tags at it: all of that, or nothing.
+
+        Raises ManifestInvalid; DigestMismatch and DigestUnsupported when it was pushed under a
+        digest; ManifestReferencesUnknown naming all that its repository does not have.
+        """
+        announced = reference if isinstance(reference, Digest) else None
+        digest, document = await self._threads.run(self._examine, content, content_type, announced)
+        if not isinstance(reference, Digest):
+            tags = (reference, *tags)
+        now = self._catalog.now()
+        async with self._catalog.writing() as transaction:
+            repository_id = await rows.make_repository(transaction, repository, now=now)
+            await _check_references(transaction, repository_id, document)
+            await contents.write_manifest(
+                transaction, repository_id, _to_write(digest, content, document), now=now
+            )
+            await contents.point_tags(transaction, repository_id, tags, digest, now=now)
+        return Accepted(digest, document.subject, tuple(dict.fromkeys(tags)))
+
+    async def delete(self, repository: RepositoryName, digest: Digest) -> None:
+        """Remove a manifest and every tag of it (R68). Raises ManifestUnknown, NameUnknown."""
+        async with self._catalog.writing() as transaction:
+            repository_id = await _known(transaction, repository)
+            if not await contents.delete_manifest(transaction, repository_id, digest):
+                raise ManifestUnknown(str(digest))
+
+    def _examine(
+        self, content: bytes, content_type: str | None, announced: Digest | None
+    ) -> tuple[Digest, Document]:
+        algorithm = _TAGGED_ALGORITHM if announced is None else announced.algorithm
+        hasher = self._hashing.new(algorithm)
+        hasher.update(content)
+        computed = hasher.digest()
+        if announced is not None and announced != computed:
+            raise DigestMismatch(announced, computed)
+        return computed, read_document(content, content_type)
+
+
+async def _known(transaction: Transaction, repository: RepositoryName) -> int:
+    repository_id = await rows.find_repository(transaction, repository)
+    if repository_id is None:
+        raise NameUnknown(repository)
+    return repository_id
+
+
+async def _check_references(
+    transaction: Transaction, repository_id: int, document: Document
+) -> None:
+    """Look for what a manifest names where its repository can see it (promise 10, R48).
+
+    What an index lists is a manifest; where its media type leaves that open (build caches list
+    layers), a blob will do.
+    """
+    blobs = {named.digest for named in document.blobs if named.required}
+    children = {named.digest for named in document.children if named.required}
+    perhaps_blobs = {named.digest for named in document.children if not named.is_manifest}
+    linked = await contents.linked(transaction, repository_id, blobs | (children & perhaps_blobs))
+    there = await contents.present(transaction, repository_id, children)
+    missing = [
+        named.digest
+        for named in (*document.blobs, *document.children)
+        if (named.digest in blobs and named.digest not in linked)
+        or (
+            named.digest in children
+            and named.digest not in there
+            and not (named.digest in perhaps_blobs and named.digest in linked)
+        )
+    ]
+    if missing:
+        raise ManifestReferencesUnknown(tuple(dict.fromkeys(missing)))
+
+
+def _to_write(digest: Digest, content: bytes, document: Document) -> contents.NewManifest:
+    annotations = None
+    if document.annotations:
+        annotations = json.dumps(document.annotations, ensure_ascii=False, separators=(",", ":"))
+    return contents.NewManifest(
+        digest=digest,
+        media_type=document.media_type,
+        content=content,
+        subject=document.subject,
+        artifact_type=document.artifact_type,
+        annotations=annotations,
+        references={named.digest for named in (*document.blobs, *document.children)},
+    )

@@ -1,0 +1,44 @@
+"""Names in the registry: repositories, tags, references; grammar only (R8-R10)."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from blobd.digest import Digest
+from blobd.errors import NameInvalid, TagInvalid
+
+RepositoryName = NewType("RepositoryName", str)
+"""`namespace/image[/more]`, checked."""
+
+Tag = NewType("Tag", str)
+"""A mutable name of one manifest in a repository, checked."""
+
+Reference = Digest | Tag
+
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_MAX_NAME_CHARACTERS = 255
+
+
+def parse_name(text: str) -> RepositoryName:
+    """Return a repository name (R8). Raises NameInvalid."""
+    if len(text) > _MAX_NAME_CHARACTERS or _NAME.fullmatch(text) is None:
+        raise NameInvalid(text)
+    return RepositoryName(text)
+
+
+def parse_tag(text: str) -> Tag:
+    """Return a tag (R9). Raises TagInvalid."""
+    if _TAG.fullmatch(text) is None:
+        raise TagInvalid(text)
+    return Tag(text)
+
+
+def parse_reference(text: str) -> Reference:
+    """Return what a manifest is asked for by: a digest where there is a colon, else a tag (R10).
+
+    Raises MalformedDigest or TagInvalid.
+    """
+    return Digest.parse(text) if ":" in text else parse_tag(text)

@@ -1,0 +1,74 @@
+"""Pins: keeping garbage collection off a digest while its bytes are being published.
+
+Pin the digest, publish, then turn the pin into a hold, in one transaction (promise 11). A pin
+that a crash left behind lapses; `roots.py` knows when.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from blobd.errors import BackendUnavailable
+from blobd.registry.catalog import holds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from blobd.digest import Digest
+    from blobd.registry.catalog import Catalog, Transaction
+
+
+class CatalogPin:
+    """One pin in the catalog; a `blobd.store.Pin`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        digest: Digest,
+        hold: Callable[[Transaction], Awaitable[None]],
+    ) -> None:
+        self._catalog = catalog
+        self._digest = digest
+        self._hold = hold
+        self._nonce = secrets.token_hex(16)
+        self._kept = False
+
+    async def take(self) -> None:
+        """Write the pin."""
+        async with self._catalog.writing() as transaction:
+            await holds.insert_pin(transaction, self._digest, self._nonce, now=self._catalog.now())
+
+    async def keep(self, size_bytes: int) -> None:
+        """Make the hold and drop the pin, in one transaction.
+
+        Raises BackendUnavailable when the pin has lapsed: the bytes may have been collected.
+        """
+        async with self._catalog.writing() as transaction:
+            await holds.set_size(transaction, self._digest, size_bytes)
+            if not await holds.drop_pin(transaction, self._nonce):
+                raise BackendUnavailable(f"publishing {self._digest} took too long; send it again")
+            await self._hold(transaction)
+        self._kept = True
+
+    async def drop(self) -> None:
+        """Remove the pin if no hold was made of it, and leave the digest to be collected."""
+        if self._kept:
+            return
+        async with self._catalog.writing() as transaction:
+            if await holds.drop_pin(transaction, self._nonce):
+                await holds.set_hold_ended(transaction, self._digest, self._catalog.now())
+
+
+@asynccontextmanager
+async def pinned(
+    catalog: Catalog, digest: Digest, hold: Callable[[Transaction], Awaitable[None]]
+) -> AsyncIterator[CatalogPin]:
+    """Pin a digest for the block. `hold` makes the hold, inside `keep`'s transaction."""
+    pin = CatalogPin(catalog, digest, hold)
+    try:
+        await pin.take()
+        yield pin
+    finally:
+        await pin.drop()

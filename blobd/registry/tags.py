@@ -1,0 +1,63 @@
+"""Tags and repositories: listing them by page, in byte order, and deleting tags (R54-R58, R67)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blobd.errors import ManifestUnknown, NameUnknown
+from blobd.registry.catalog import contents, listings, rows
+
+if TYPE_CHECKING:
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.names import RepositoryName, Tag
+
+PAGE_MAX = 10_000
+"""The most names in one answer, and the answer to who asks for no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some names in order; `next_after` is where the next page starts, None after the last."""
+
+    names: tuple[str, ...]
+    next_after: str | None
+
+
+async def list_tags(
+    catalog: Catalog, repository: RepositoryName, *, after: str, limit: int
+) -> Page:
+    """Return at most `limit` tags strictly after a text, which need be no tag.
+
+    Raises NameUnknown.
+    """
+    async with catalog.reading() as transaction:
+        repository_id = await rows.find_repository(transaction, repository)
+        if repository_id is None:
+            raise NameUnknown(repository)
+        size = min(limit, PAGE_MAX)
+        found = await listings.list_tags(transaction, repository_id, after=after, limit=size + 1)
+    return _page(found, size)
+
+
+async def list_repositories(catalog: Catalog, *, after: str, limit: int) -> Page:
+    """Return at most `limit` repositories strictly after a text, which need be no name."""
+    size = min(limit, PAGE_MAX)
+    async with catalog.reading() as transaction:
+        found = await listings.list_repositories(transaction, after=after, limit=size + 1)
+    return _page(found, size)
+
+
+async def delete_tag(catalog: Catalog, repository: RepositoryName, tag: Tag) -> None:
+    """Remove a tag; its manifest stays. Raises ManifestUnknown, NameUnknown."""
+    async with catalog.writing() as transaction:
+        repository_id = await rows.find_repository(transaction, repository)
+        if repository_id is None:
+            raise NameUnknown(repository)
+        if not await contents.delete_tag(transaction, repository_id, tag):
+            raise ManifestUnknown(tag)
+
+
+def _page(found: list[Tag] | list[RepositoryName], size: int) -> Page:
+    names = tuple(found[:size])
+    return Page(names, names[-1] if names and len(found) > size else None)

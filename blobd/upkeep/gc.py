@@ -1,0 +1,150 @@
+"""Garbage collection: removing blobs that nobody holds any more (promise 11).
+
+It starts from holds that ended or lapsed, never from a listing of the store, so a blob that it
+has never heard of is safe from it. Each digest is judged and removed while its claim keeps
+pushes, mounts and deletes of that digest waiting, in every process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from blobd.errors import BlobNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from blobd.digest import Digest
+    from blobd.metrics import Metrics
+    from blobd.store import BlobStore
+
+
+class Hold(Protocol):
+    """A reason for a blob to live."""
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+        ...
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether it has run out, and counts no more."""
+        ...
+
+
+class Standing(Protocol):
+    """How it stands with one digest."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The blob's size, where it is known."""
+        ...
+
+    @property
+    def holds(self) -> Sequence[Hold]:
+        """All holds, lapsed ones included."""
+        ...
+
+
+class Claim(Protocol):
+    """A digest that nobody can get hold of meanwhile; its lapsed holds have ended."""
+
+    @property
+    def standing(self) -> Standing:
+        """How it stood when it was claimed."""
+        ...
+
+    async def forget(self) -> None:
+        """Forget the digest, as its bytes are gone."""
+        ...
+
+
+class Roots(Protocol):
+    """Who knows why blobs live."""
+
+    def candidates(self) -> AsyncIterator[Digest]:
+        """Yield the digests of which a hold has ended or lapsed."""
+        ...
+
+    async def look(self, digest: Digest) -> Standing:
+        """Return how it stands with a digest, changing nothing."""
+        ...
+
+    def claim(self, digest: Digest) -> AbstractAsyncContextManager[Claim | None]:
+        """Claim a digest for the block; undone when the block raises.
+
+        None when it was forgotten since it was yielded.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why one blob stays or goes."""
+
+    digest: Digest
+    size_bytes: int
+    """0 where the store has no such bytes."""
+    goes: bool
+    reasons: tuple[str, ...]
+
+
+async def collect(
+    roots: Roots, store: BlobStore, metrics: Metrics, *, dry_run: bool
+) -> AsyncIterator[Verdict]:
+    """Yield a verdict for each candidate, having carried it out unless it is a dry run.
+
+    May run beside anything, itself included, in any number of processes. Between two blobs it
+    rests as long as it worked, so that others find the catalog free. Raises what store and roots
+    raise; what was yielded is done then. If cancelled: the same.
+    """
+    loop = asyncio.get_running_loop()
+    async for digest in roots.candidates():
+        if dry_run:
+            yield await _foresee(roots, store, digest)
+            continue
+        started = loop.time()
+        verdict = await _judge(roots, store, digest)
+        worked_s = loop.time() - started
+        if verdict is not None:
+            if verdict.goes:
+                metrics.collected_blobs.inc()
+                metrics.collected_bytes.inc(verdict.size_bytes)
+            yield verdict
+        await asyncio.sleep(worked_s)
+
+
+async def _foresee(roots: Roots, store: BlobStore, digest: Digest) -> Verdict:
+    standing = await roots.look(digest)
+    try:
+        size_bytes = await store.stat(digest)
+    except BlobNotFound:
+        size_bytes = 0
+    return _verdict(digest, size_bytes, standing)
+
+
+async def _judge(roots: Roots, store: BlobStore, digest: Digest) -> Verdict | None:
+    async with roots.claim(digest) as claim:
+        if claim is None:
+            return None
+        verdict = _verdict(digest, claim.standing.size_bytes or 0, claim.standing)
+        if not verdict.goes:
+            return verdict
+        try:
+            freed_bytes = await store.delete(digest)
+        except BlobNotFound:
+            freed_bytes = 0
+        await claim.forget()
+    return _verdict(digest, freed_bytes, claim.standing)
+
+
+def _verdict(digest: Digest, size_bytes: int, standing: Standing) -> Verdict:
+    living = tuple(hold.reason for hold in standing.holds if not hold.lapsed)
+    if living:
+        return Verdict(digest, size_bytes, goes=False, reasons=living)
+    lapsed = tuple(hold.reason for hold in standing.holds)
+    return Verdict(digest, size_bytes, goes=True, reasons=lapsed or ("nobody holds it any more",))
