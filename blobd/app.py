@@ -14,6 +14,9 @@ import signal
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -32,7 +35,10 @@ from blobd.limits import Admission, Budget
 from blobd.logs import configure_logs
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
-from blobd.store import BlobStore, Keeper, SoleKeeper
+from blobd.registry.catalog import Catalog, catalog_path, open_catalog
+from blobd.registry.roots import ApiKeeper, CatalogRoots
+from blobd.store import BlobStore, Keeper
+from blobd.upkeep.gc import Roots, collect
 from blobd.upkeep.jobs import Job, run_jobs
 from blobd.uploads import Uploads
 from blobd.wire.connection import Server
@@ -63,8 +69,10 @@ class Daemon:
     store: BlobStore
     uploads: Uploads
     responder: Responder
+    catalog: Catalog
     keeper: Keeper
     """The blob API's hand on the store."""
+    roots: Roots
 
 
 @asynccontextmanager
@@ -82,6 +90,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         send_threads = Threads(_SEND_THREADS, "blobd-send")
         stack.callback(send_threads.close)
         store = BlobStore(backend, metrics)
+        catalog = await stack.enter_async_context(_open_catalog(config))
         limits = config.limits
         budget = Budget(
             limits.bytes_in_flight_max_bytes, wait_s=limits.budget_wait_s, metrics=metrics
@@ -100,8 +109,27 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             store=store,
             uploads=uploads,
             responder=Responder(send_threads, metrics),
-            keeper=SoleKeeper(backend),
+            catalog=catalog,
+            keeper=ApiKeeper(catalog, store),
+            roots=CatalogRoots(
+                catalog,
+                upload_timeout_s=limits.upload_timeout_s or limits.upload_idle_expiry_s,
+                unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s,
+            ),
         )
+
+
+@asynccontextmanager
+async def _open_catalog(config: Config) -> AsyncIterator[Catalog]:
+    """Open the registry's tables; beside a store in memory they are as short-lived as it is."""
+    durable = config.store.durability == "full"
+    if config.store.backend == "memory" and not config.catalog.url:
+        with TemporaryDirectory(prefix="blobd-") as folder:
+            async with open_catalog(Path(folder) / "catalog.sqlite", durable=False) as catalog:
+                yield catalog
+        return
+    async with open_catalog(catalog_path(config), durable=durable) as catalog:
+        yield catalog
 
 
 def serve(config: Config) -> int:
@@ -118,12 +146,24 @@ async def _serve(config: Config, listeners: dict[str, socket.socket]) -> int:
         loop.add_signal_handler(number, stopping.set)
     async with open_daemon(config) as daemon:
         fronts = _fronts(daemon)
-        jobs = [Job("expiry of uploads", config.upkeep.expire_interval_s, daemon.uploads.expire)]
+        jobs = [
+            Job("expiry of uploads", config.upkeep.expire_interval_s, daemon.uploads.expire),
+            Job("garbage collection", config.upkeep.gc_interval_s, partial(_collect, daemon)),
+        ]
         async with run_jobs(jobs, daemon.metrics), _listening(config, fronts, listeners):
             _announce(config, listeners)
             await stopping.wait()
             _log.info("stopping: running requests have %g s", config.limits.drain_timeout_s)
     return 0
+
+
+async def _collect(daemon: Daemon) -> None:
+    async for verdict in collect(daemon.roots, daemon.store, daemon.metrics, dry_run=False):
+        if verdict.goes:
+            _log.info(
+                "blob collected",
+                extra={"digest": str(verdict.digest), "reasons": "; ".join(verdict.reasons)},
+            )
 
 
 def _fronts(daemon: Daemon) -> dict[str, Front]:
