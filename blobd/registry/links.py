@@ -122,10 +122,13 @@ class Touches:
                 await self._some.wait()
                 await asyncio.sleep(_GATHER_S)
                 self._some.clear()
-                try:
-                    await self.flush()
-                except BlobdError as error:
-                    logger.warning("link touches not written yet", extra={"reason": str(error)})
-                    self._some.set()
+                await self._try_to_flush()
         finally:
+            await self._try_to_flush()
+
+    async def _try_to_flush(self) -> None:
+        try:
             await self.flush()
+        except BlobdError as error:
+            logger.warning("link touches are not written yet: %s", error)
+            self._some.set()

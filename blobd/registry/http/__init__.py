@@ -1,1 +1,1 @@
-"""HTTP of the registry: route, authorise, link; rules live one floor down."""
+"""The registry over HTTP: routes and handlers. Rules live in the floors below."""

@@ -1,0 +1,62 @@
+"""`/v2/<name>/blobs/<digest>`: what a repository sees of the store, and letting go of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from blobd.digest import Digest
+from blobd.errors import BlobNotFound
+from blobd.registry.links import RepositoryKeeper
+from blobd.registry.names import parse_name
+from blobd.wire.respond import head_blob
+
+if TYPE_CHECKING:
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.links import Touches
+    from blobd.store import BlobStore
+    from blobd.wire.respond import Responder
+
+_CACHE_CONTROL = "max-age=31536000, immutable"
+
+
+class BlobRoutes:
+    """Handlers of one blob in one repository (end-2, end-10)."""
+
+    def __init__(
+        self, catalog: Catalog, store: BlobStore, responder: Responder, touches: Touches
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._responder = responder
+        self._touches = touches
+
+    async def get(self, request: web.BaseRequest, name: str, digest: str) -> web.StreamResponse:
+        """R21, R22."""
+        repository, wanted = parse_name(name), Digest.parse(digest)
+        if await self._catalog.hot.link(repository, wanted) is None:
+            raise BlobNotFound(wanted)
+        source = await self._store.open(wanted)
+        return await self._responder.send_blob(
+            request, wanted, source, cache_control=_CACHE_CONTROL
+        )
+
+    async def head(self, request: web.BaseRequest, name: str, digest: str) -> web.StreamResponse:
+        """R23. A pusher that finds a blob here will not send it: the link is touched."""
+        repository, wanted = parse_name(name), Digest.parse(digest)
+        if await self._touches.use(repository, wanted) is None:
+            raise BlobNotFound(wanted)
+        size_bytes = await self._store.stat(wanted)
+        return head_blob(request, wanted, size_bytes, cache_control=_CACHE_CONTROL)
+
+    async def delete(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        name: str,
+        digest: str,
+    ) -> web.StreamResponse:
+        """R69: gone from this repository at once, from the store when nobody holds it."""
+        keeper = RepositoryKeeper(self._catalog, parse_name(name))
+        await keeper.release(Digest.parse(digest))
+        return web.Response(status=202)

@@ -1,0 +1,91 @@
+"""Lists, by page: `/v2/<name>/tags/list`, `/v2/_catalog`, `/v2/<name>/referrers/<digest>`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from blobd.digest import Digest
+from blobd.errors import PageInvalid
+from blobd.registry.documents import OCI_INDEX
+from blobd.registry.names import parse_name
+from blobd.registry.referrers import list_referrers
+from blobd.registry.tags import PAGE_MAX, Page, list_repositories, list_tags
+
+if TYPE_CHECKING:
+    from blobd.registry.catalog import Catalog
+
+
+class ListingRoutes:
+    """Handlers of lists (end-8, end-12, and docker's `_catalog`)."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    async def tags(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
+        """R54 to R58."""
+        repository, limit = parse_name(name), _limit(request)
+        after = request.query.get("last", "")
+        page = await list_tags(self._catalog, repository, after=after, limit=limit)
+        response = _json({"name": repository, "tags": page.names})
+        return _linked(response, f"/v2/{repository}/tags/list", page, limit)
+
+    async def repositories(self, request: web.BaseRequest) -> web.StreamResponse:
+        """All repositories, as far as the caller may read them."""
+        limit, after = _limit(request), request.query.get("last", "")
+        page = await list_repositories(self._catalog, after=after, limit=limit)
+        return _linked(_json({"repositories": page.names}), "/v2/_catalog", page, limit)
+
+    async def referrers(
+        self, request: web.BaseRequest, name: str, digest: str
+    ) -> web.StreamResponse:
+        """R59 to R65; never 404."""
+        repository, subject = parse_name(name), Digest.parse(digest)
+        artifact_type = request.query.get("artifactType")
+        if artifact_type is not None:
+            # an unencoded + of a media type arrives as a space, which no media type holds
+            artifact_type = artifact_type.replace(" ", "+")
+        last = request.query.get("last")
+        page = await list_referrers(
+            self._catalog,
+            repository,
+            subject,
+            artifact_type=artifact_type,
+            after=None if last is None else Digest.parse(last),
+        )
+        response = web.Response(body=page.index, headers={"Content-Type": OCI_INDEX})
+        query = {}
+        if artifact_type is not None:
+            response.headers["OCI-Filters-Applied"] = "artifactType"
+            query["artifactType"] = artifact_type
+        if page.next_after is not None:
+            query["last"] = str(page.next_after)
+            _link_next(response, f"/v2/{repository}/referrers/{subject}", query)
+        return response
+
+
+def _limit(request: web.BaseRequest) -> int:
+    """Return how many names are asked for (R57). Raises PageInvalid."""
+    text = request.query.get("n")
+    if text is None:
+        return PAGE_MAX
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise PageInvalid(text)
+    return min(int(text), PAGE_MAX)
+
+
+def _linked(response: web.Response, path: str, page: Page, limit: int) -> web.Response:
+    if page.next_after is not None:
+        _link_next(response, path, {"n": str(limit), "last": page.next_after})
+    return response
+
+
+def _link_next(response: web.Response, path: str, query: dict[str, str]) -> None:
+    response.headers["Link"] = f'<{path}?{urlencode(query)}>; rel="next"'
+
+
+def _json(document: object) -> web.Response:
+    return web.Response(body=json.dumps(document).encode(), content_type="application/json")

@@ -1,0 +1,121 @@
+"""`/v2/<name>/manifests/<reference>`: pushing, pulling and deleting by tag or digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from blobd.digest import Digest
+from blobd.errors import ManifestTooLarge, ManifestUnknown, TagInvalid, TooManyTags
+from blobd.registry.names import parse_name, parse_reference, parse_tag
+from blobd.registry.tags import delete_tag
+from blobd.wire.bodies import read_whole
+from blobd.wire.middleware import body_of
+from blobd.wire.ranges import Failed, NotModified, decide
+
+if TYPE_CHECKING:
+    from blobd.config import Limits
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.manifests import Manifests
+    from blobd.registry.names import Reference
+
+_TAGS_MAX = 100
+
+
+class ManifestRoutes:
+    """Handlers of one manifest or tag (end-3, end-7, end-9)."""
+
+    def __init__(self, catalog: Catalog, manifests: Manifests, limits: Limits) -> None:
+        self._catalog = catalog
+        self._manifests = manifests
+        self._limits = limits
+
+    async def get(self, request: web.BaseRequest, name: str, reference: str) -> web.StreamResponse:
+        """R15 to R20: the bytes that were pushed, whatever the Accept header says."""
+        found = await self._manifests.get(parse_name(name), _wanted(reference))
+        headers = _headers(found.digest, found.media_type)
+        return self._unless_cached(request, headers, len(found.content)) or web.Response(
+            body=found.content, headers=headers
+        )
+
+    async def head(self, request: web.BaseRequest, name: str, reference: str) -> web.StreamResponse:
+        """R23."""
+        found = await self._manifests.find(parse_name(name), _wanted(reference))
+        headers = _headers(found.digest, found.media_type)
+        cached = self._unless_cached(request, headers, found.size_bytes)
+        if cached is not None:
+            return cached
+        return web.Response(headers={**headers, "Content-Length": str(found.size_bytes)})
+
+    async def put(self, request: web.BaseRequest, name: str, reference: str) -> web.StreamResponse:
+        """R42 to R52."""
+        repository, target = parse_name(name), parse_reference(reference)
+        tags = [parse_tag(text) for text in request.query.getall("tag", [])]
+        if len(tags) > _TAGS_MAX:
+            raise TooManyTags(limit=_TAGS_MAX, got=len(tags))
+        limit_bytes = self._limits.max_manifest_bytes
+        content = await read_whole(
+            body_of(request, self._limits.idle_timeout_s),
+            limit_bytes=limit_bytes,
+            too_large=ManifestTooLarge(limit_bytes=limit_bytes),
+        )
+        accepted = await self._manifests.put(
+            repository,
+            target,
+            content=content,
+            content_type=request.headers.get("Content-Type"),
+            tags=tags,
+        )
+        response = web.Response(status=201)
+        response.headers["Location"] = f"/v2/{repository}/manifests/{accepted.digest}"
+        response.headers["Docker-Content-Digest"] = str(accepted.digest)
+        if accepted.subject is not None:
+            response.headers["OCI-Subject"] = str(accepted.subject)
+        for tag in dict.fromkeys(tags):
+            response.headers.add("OCI-Tag", tag)
+        return response
+
+    async def delete(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        name: str,
+        reference: str,
+    ) -> web.StreamResponse:
+        """R67 and R68: a tag alone, or a manifest with all its tags."""
+        repository, target = parse_name(name), parse_reference(reference)
+        if isinstance(target, Digest):
+            await self._manifests.delete(repository, target)
+        else:
+            await delete_tag(self._catalog, repository, target)
+        return web.Response(status=202)
+
+    @staticmethod
+    def _unless_cached(
+        request: web.BaseRequest, headers: dict[str, str], size_bytes: int
+    ) -> web.Response | None:
+        """Answer what the client's validators decide; None where it wants the manifest."""
+        asked = {name: value for name, value in request.headers.items() if name.lower() != "range"}
+        match decide(asked, etag=headers["ETag"], size_bytes=size_bytes):
+            case NotModified():
+                return web.Response(status=304, headers=headers)
+            case Failed():
+                return web.Response(status=412, headers={"ETag": headers["ETag"]})
+            case _:
+                return None
+
+
+def _wanted(text: str) -> Reference:
+    """Return what is asked for; what cannot be a tag names no manifest (R18)."""
+    try:
+        return parse_reference(text)
+    except TagInvalid as error:
+        raise ManifestUnknown(text[:140]) from error
+
+
+def _headers(digest: Digest, media_type: str) -> dict[str, str]:
+    return {
+        "Content-Type": media_type,
+        "Docker-Content-Digest": str(digest),
+        "ETag": f'"{digest}"',
+    }
