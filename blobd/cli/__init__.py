@@ -1,0 +1,32 @@
+"""The command line. Each command loads what it needs, calls below, and shows what came back.
+
+Exit codes: 0 done; 1 it failed; 2 a wrong setting, option or argument. Failures are one line on
+standard error; what a script would read goes to standard output, as JSON with `--json`.
+"""
+
+from __future__ import annotations
+
+import click
+
+from blobd import __version__
+from blobd.cli.check_config import check_config
+from blobd.cli.failures import Commands
+from blobd.cli.serve import serve
+from blobd.cli.store import gc
+from blobd.cli.transfers import pull, push
+from blobd.cli.uploads import uploads
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="blobd", message="blobd %(version)s")
+def main() -> None:
+    """Blobd stores immutable bytes under their digest and serves container images.
+
+    `blobd serve` runs the daemon; `check-config` tells what it would run with. `push` and `pull`
+    are clients of a running daemon. `uploads`, `du` and `gc` work on its data folder directly,
+    also while it runs; give them the same --config as the daemon.
+    """
+
+
+for command in (serve, check_config, push, pull, uploads, gc):
+    main.add_command(command)
