@@ -45,6 +45,7 @@ def configure_logs(log: Log) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log.level.upper())
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
