@@ -36,6 +36,7 @@ from blobd.logs import configure_logs
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
 from blobd.registry.catalog import Catalog, catalog_path, open_catalog
+from blobd.registry.http.front import open_registry
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore, Keeper
 from blobd.upkeep.gc import Roots, collect
@@ -50,9 +51,10 @@ from blobd.wire.upload_protocol import UploadProtocol
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from blobd.config import Config
+    from blobd.wire.routes import Routes
 
 _HASH_THREADS = 4
 _SEND_THREADS = 8
@@ -145,12 +147,15 @@ async def _serve(config: Config, listeners: dict[str, socket.socket]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with open_daemon(config) as daemon:
-        fronts = _fronts(daemon)
         jobs = [
             Job("expiry of uploads", config.upkeep.expire_interval_s, daemon.uploads.expire),
             Job("garbage collection", config.upkeep.gc_interval_s, partial(_collect, daemon)),
         ]
-        async with run_jobs(jobs, daemon.metrics), _listening(config, fronts, listeners):
+        async with (
+            _fronts(daemon) as fronts,
+            run_jobs(jobs, daemon.metrics),
+            _listening(config, fronts, listeners),
+        ):
             _announce(config, listeners)
             await stopping.wait()
             _log.info("stopping: running requests have %g s", config.limits.drain_timeout_s)
@@ -166,11 +171,12 @@ async def _collect(daemon: Daemon) -> None:
             )
 
 
-def _fronts(daemon: Daemon) -> dict[str, Front]:
-    """Return the outermost handler of each front, by its section."""
+@asynccontextmanager
+async def _fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
+    """Yield the outermost handler of each front, by its section."""
     config = daemon.config
     protocol = UploadProtocol(daemon.uploads, config.limits)
-    routes = blob_api_routes(
+    blob_api = blob_api_routes(
         BlobRoutes(daemon.store, daemon.keeper, daemon.responder),
         UploadRoutes(daemon.uploads, protocol, daemon.keeper),
         HealthRoutes(daemon.store.backend, daemon.metrics),
@@ -178,15 +184,30 @@ def _fronts(daemon: Daemon) -> dict[str, Front]:
 
     headers = (("Server", f"blobd/{__version__}"),)
 
-    def admit(request: web.BaseRequest) -> None:
+    def check_token(request: web.BaseRequest) -> None:
         if request.path not in OPEN_PATHS:
             require_token(request, config.blob_api.tokens)
 
-    return {
-        "blob_api": Front(
+    def front(routes: Routes, admit: Callable[[web.BaseRequest], None]) -> Front:
+        return Front(
             routes, limits=config.limits, metrics=daemon.metrics, admit=admit, headers=headers
-        ),
-    }
+        )
+
+    async with open_registry(
+        catalog=daemon.catalog,
+        store=daemon.store,
+        protocol=protocol,
+        responder=daemon.responder,
+        config=config,
+    ) as registry:
+        yield {
+            "blob_api": front(blob_api, check_token),
+            "registry": front(registry, _admit_all),
+        }
+
+
+def _admit_all(request: web.BaseRequest) -> None:
+    """Let everyone in: the registry has no identities yet."""
 
 
 def _listeners(config: Config) -> dict[str, socket.socket]:
