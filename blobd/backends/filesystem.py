@@ -10,10 +10,13 @@ synced at the start; afterwards one folder sync makes a blob's name durable.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import secrets
+import stat
 import time
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,12 +42,15 @@ from blobd.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from blobd.errors import BlobdError
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _TAKEOVER_WAIT_S = 5.0
 _TAKEOVER_POLL_S = 0.01
+_PAGE_BLOBS = 500
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -77,16 +83,17 @@ class Filesystem:
 
     def _begin(self, record: Record) -> None:
         folder = self._uploads / record.upload_id
-        try:
+        with _failures():
             folder.mkdir()
-            write_record(folder, record, self._boot)
-        except OSError as error:
-            remove_folder(folder)
-            raise translated(error) from error
+            try:
+                write_record(folder, record, self._boot)
+            except OSError:
+                remove_folder(folder)
+                raise
 
     async def stage(self, upload_id: str) -> FileStaging:
         folder = self._folder(upload_id)
-        ownership = Ownership(folder)
+        ownership = Ownership(folder, self._boot)
         try:
             await self._own(ownership, upload_id)
             opened: list[FileStaging] = []
@@ -97,6 +104,7 @@ class Filesystem:
                 watch=self._watch,
                 threads=self._threads,
                 durable=self._durable,
+                boot=self._boot,
                 blob_path=self._blob_path,
             )
             try:
@@ -141,23 +149,17 @@ class Filesystem:
         folder = self._folder(upload_id)
 
         def remove_receipt() -> None:
-            try:
+            with suppress(FileNotFoundError):
                 record, _ = read_record(folder)
-            except FileNotFoundError:
-                return
-            if record.committed is not None:
-                remove_folder(folder)
+                if record.committed is not None:
+                    remove_folder(folder)
 
-        await self._threads.run(remove_receipt)
+        with _failures():
+            await self._threads.run(remove_receipt)
 
     async def stat(self, digest: Digest) -> int:
-        path = self._blob_path(digest)
-        try:
-            return (await self._threads.run(os.stat, path)).st_size
-        except FileNotFoundError as error:
-            raise BlobNotFound(digest) from error
-        except OSError as error:
-            raise translated(error) from error
+        with _failures(BlobNotFound(digest)):
+            return _file_size(await self._threads.run(os.lstat, self._blob_path(digest)))
 
     async def open(self, digest: Digest) -> FileSource:
         path = self._blob_path(digest)
@@ -165,15 +167,12 @@ class Filesystem:
 
         def open_file() -> int:
             opened.append(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
-            return os.fstat(opened[0]).st_size
+            return _file_size(os.fstat(opened[0]))
 
         try:
-            size_bytes = await self._threads.run(open_file)
-        except FileNotFoundError as error:
-            raise BlobNotFound(digest) from error
-        except OSError as error:
-            raise translated(error) from error
-        except asyncio.CancelledError:
+            with _failures(BlobNotFound(digest)):
+                size_bytes = await self._threads.run(open_file)
+        except BaseException:
             for fd in opened:
                 os.close(fd)
             raise
@@ -183,29 +182,38 @@ class Filesystem:
         path = self._blob_path(digest)
 
         def remove() -> int:
-            size_bytes = path.stat().st_size
+            size_bytes = _file_size(path.lstat())
             path.unlink()
             if self._durable:
                 sync_folder(path.parent)
             return size_bytes
 
-        try:
+        with _failures(BlobNotFound(digest)):
             return await self._threads.run(remove)
-        except FileNotFoundError as error:
-            raise BlobNotFound(digest) from error
-        except OSError as error:
-            raise translated(error) from error
 
     async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
-        for algorithm in sorted(SUPPORTED_ALGORITHMS):
-            if after is not None and algorithm < after.algorithm:
-                continue
-            for shard in _SHARDS:
-                if after is not None and (algorithm, shard) < (after.algorithm, after.encoded[:2]):
-                    continue
-                for info in await self._threads.run(self._shard, algorithm, shard):
+        shards = iter(
+            [
+                (algorithm, shard)
+                for algorithm in sorted(SUPPORTED_ALGORITHMS)
+                for shard in _SHARDS
+                if after is None or (algorithm, shard) >= (after.algorithm, after.encoded[:2])
+            ]
+        )
+        with _failures():
+            while page := await self._threads.run(self._page, shards):
+                for info in page:
                     if after is None or info.digest > after:
                         yield info
+
+    def _page(self, shards: Iterator[tuple[str, str]]) -> list[BlobInfo]:
+        """Read shards until some hundred blobs are found, or none is left."""
+        page: list[BlobInfo] = []
+        for algorithm, shard in shards:
+            page += self._shard(algorithm, shard)
+            if len(page) >= _PAGE_BLOBS:
+                break
+        return page
 
     def _shard(self, algorithm: str, shard: str) -> list[BlobInfo]:
         found = []
@@ -221,22 +229,25 @@ class Filesystem:
                         continue
                     if digest.encoded.startswith(shard):
                         found.append(BlobInfo(digest, facts.st_size, facts.st_mtime))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(found, key=lambda info: info.digest)
 
     async def stagings(self) -> AsyncIterator[Record]:
-        for name in await self._threads.run(os.listdir, self._uploads):
+        with _failures():
+            names = await self._threads.run(os.listdir, self._uploads)
+        for name in names:
             if _UPLOAD_ID.fullmatch(name) is None:
                 continue
             try:
                 record, _ = await self._threads.run(read_record, self._uploads / name)
-            except (FileNotFoundError, NotADirectoryError):
+            except FileNotFoundError:
                 continue
             yield record
 
     async def free_bytes(self) -> int | None:
-        facts = await self._threads.run(os.statvfs, self._uploads)
+        with _failures():
+            facts = await self._threads.run(os.statvfs, self._uploads)
         return facts.f_bavail * facts.f_frsize
 
     async def probe(self) -> None:
@@ -247,15 +258,14 @@ class Filesystem:
                 path.write_bytes(b"blobd")
                 if path.read_bytes() != b"blobd":
                     raise BackendUnavailable("a probe file did not read back as written")
-            except OSError as error:
-                raise translated(error) from error
             finally:
                 path.unlink(missing_ok=True)
 
-        await self._threads.run(write_and_read)
+        with _failures():
+            await self._threads.run(write_and_read)
 
     async def aclose(self) -> None:
-        self._watch.close()
+        await self._threads.run(self._watch.close)
         self._threads.close()
 
     def _folder(self, upload_id: str) -> Path:
@@ -265,6 +275,24 @@ class Filesystem:
 
     def _blob_path(self, digest: Digest) -> Path:
         return self._blobs / digest.algorithm / digest.encoded[:2] / digest.encoded
+
+
+@contextmanager
+def _failures(missing: BlobdError | None = None) -> Iterator[None]:
+    """Tell operating system errors in the domain's words; `missing` is what no file means."""
+    try:
+        yield
+    except OSError as error:
+        if missing is not None and error.errno in (errno.ENOENT, errno.ELOOP):
+            raise missing from error
+        raise translated(error) from error
+
+
+def _file_size(facts: os.stat_result) -> int:
+    """Return a blob's size in bytes. Raises FileNotFoundError when it is no file."""
+    if not stat.S_ISREG(facts.st_mode):
+        raise FileNotFoundError(errno.ENOENT, "not a file")
+    return facts.st_size
 
 
 def _make_folders(blobs: Path, uploads: Path, *, durable: bool) -> None:

@@ -1,10 +1,11 @@
 """The filesystem's writer: a folder per upload with its bytes and its record.
 
     uploads/<id>/bytes    appended to; renamed to the blob's path by commit
-    uploads/<id>/record   JSON, replaced whole: offset, boot id, memo, and the digest of a commit
+    uploads/<id>/record   JSON, replaced whole: offset, boot id, memo, and the commit begun
+    uploads/<id>/claim    see `takeover.py`
 
 The record names the digest before the rename, so the pair tells everything after a crash: with
-`bytes` still in the folder the upload is open, without it the record is a receipt.
+`bytes` still in the folder the upload is open where it stood, without it the record is a receipt.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ import json
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import Buffer, Committed, Record
-from blobd.backends.durable import boot_id, replace, sync_folder
-from blobd.backends.takeover import Guard, Ownership, Superseded, Watch
+from blobd.backends.durable import replace, sync_folder
+from blobd.backends.takeover import CLAIM, Guard, Ownership, Superseded, Watch
 from blobd.backends.threads import Threads, outlast
 from blobd.digest import Digest
-from blobd.errors import BackendUnavailable, StorageFull, StorageLost, UploadOvertaken
+from blobd.errors import (
+    BackendUnavailable,
+    StorageFull,
+    StorageLost,
+    UploadOvertaken,
+    UploadUnknown,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 
 BYTES = "bytes"
 RECORD = "record"
+_NEW_RECORD = "record.new"
 _SYNC_EVERY_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _MAX_PIECES = 1024  # IOV_MAX
@@ -49,10 +58,11 @@ class FileStaging:
         watch: Watch,
         threads: Threads,
         durable: bool,
+        boot: str,
         blob_path: Callable[[Digest], Path],
     ) -> None:
         """Call on a thread. Raises FileNotFoundError when the folder holds no open upload."""
-        record, boot = read_record(folder)
+        record, saved_in_boot = read_record(folder)
         if record.committed is not None:
             raise FileNotFoundError(str(folder))
         fd = os.open(folder / BYTES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -71,14 +81,14 @@ class FileStaging:
         self._durable = durable
         self._blob_path = blob_path
         self._fd = fd
-        self._boot = boot_id()
+        self._boot = boot
         self._unsynced_bytes = record.offset
         self._syncing: asyncio.Future[None] | None = None
         self._committed: Committed | None = None
-        self._ended = False
+        self._removed = False
         self.record = record
         self.offset = record.offset
-        self.trusted = boot == self._boot or record.offset == 0
+        self.trusted = saved_in_boot == boot or record.offset == 0
 
     async def append(self, pieces: Sequence[Buffer]) -> None:
         await self._threads.run(self._write, pieces)
@@ -113,9 +123,7 @@ class FileStaging:
 
     def _checkpoint(self, memo: bytes) -> None:
         self._check()
-        self._save(Record(self.record.upload_id, self.offset, memo, time.time()))
-
-    def _save(self, record: Record) -> None:
+        record = Record(self.record.upload_id, self.offset, memo, time.time())
         try:
             write_record(self._folder, record, self._boot)
         except OSError as error:
@@ -126,21 +134,22 @@ class FileStaging:
         position = span.start
         while position < span.stop:
             size_bytes = min(_READ_BYTES, span.stop - position)
-            data = await self._threads.run(os.pread, self._fd, size_bytes, position)
+            try:
+                data = await self._threads.run(os.pread, self._fd, size_bytes, position)
+            except OSError as error:
+                raise translated(error) from error
             if not data:
                 raise BackendUnavailable(f"staged bytes end at {position}, not at {span.stop}")
             position += len(data)
             yield data
 
     async def commit(self, digest: Digest) -> Committed:
-        if self._committed is None:
-            await self._finish_sync()
-            await self._threads.run(self._commit, digest)
-        if self._committed is None:
-            raise UploadOvertaken(self.record.upload_id, self.record.offset)
-        return self._committed
+        await self._finish_sync()
+        return await self._threads.run(self._commit, digest)
 
-    def _commit(self, digest: Digest) -> None:
+    def _commit(self, digest: Digest) -> Committed:
+        if self._committed is not None:
+            return self._committed
         self._check()
         if self._durable and self._unsynced_bytes:
             try:
@@ -149,31 +158,41 @@ class FileStaging:
                 self._remove()
                 raise StorageLost(f"staged bytes could not be synced: {error.strerror}") from error
         target = self._blob_path(digest)
+        last = self.record
         try:
-            os.fchmod(self._fd, 0o444)
-            last = self.record
-            self._save(Record(last.upload_id, self.offset, last.memo, time.time(), digest))
+            write_record(self._folder, last, self._boot, commits=Commits(digest, self.offset))
             replaced = target.exists()
             (self._folder / BYTES).rename(target)
         except OSError as error:
             raise translated(error) from error
-        self._committed = Committed(digest, self.offset, replaced)
-        if self._durable:
-            try:
+        self.record = Record(last.upload_id, self.offset, last.memo, time.time(), digest)
+        try:
+            os.fchmod(self._fd, 0o444)
+            if self._durable:
                 sync_folder(target.parent)
-            except OSError as error:
-                raise StorageLost(f"a blob's name could not be synced: {error.strerror}") from error
+        except OSError as error:
+            # The blob is there, but may not be after power loss: no receipt may vouch for it.
+            self._remove()
+            raise StorageLost(f"a blob's name could not be synced: {error.strerror}") from error
+        self._committed = Committed(digest, self.offset, replaced)
+        return self._committed
 
     async def abort(self) -> None:
-        if self._committed is None:
-            with suppress(StorageLost):
-                await self._finish_sync()
-            await self._threads.run(self._remove)
+        with suppress(StorageLost):
+            await self._finish_sync()
+        await self._threads.run(self._abort)
+
+    def _abort(self) -> None:
+        if self._committed is None and not self._removed:
+            self._check()
+            self._remove()
 
     def _remove(self) -> None:
-        if not self._ended:
-            self._ended = True
+        try:
             remove_folder(self._folder)
+        except OSError as error:
+            raise translated(error) from error
+        self._removed = True
 
     def guard(self) -> Guard:
         return Guard(self._watch, self._ownership, self._overtaken)
@@ -183,17 +202,21 @@ class FileStaging:
             with suppress(StorageLost):
                 await self._finish_sync()
         finally:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
-                self._ownership.release()
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                await self._threads.run(self._close, fd)
+
+    def _close(self, fd: int) -> None:
+        os.close(fd)  # on a thread: if the file was removed, this is what frees its blocks
+        self._ownership.release()
 
     async def _finish_sync(self) -> None:
-        syncing, self._syncing = self._syncing, None
+        syncing = self._syncing
         if syncing is None:
             return
         try:
             await outlast(syncing)
+            self._syncing = None
         except OSError as error:
             # A failed sync may be reported once and then forgotten by the kernel: the pages count
             # as clean although they are not on disk. Only giving the staging up is honest.
@@ -201,7 +224,9 @@ class FileStaging:
             raise StorageLost(f"staged bytes could not be synced: {error.strerror}") from error
 
     def _check(self) -> None:
-        if self._ended:
+        if self._committed is not None or self._removed:
+            raise UploadUnknown(self.record.upload_id)
+        if self._fd < 0:
             raise self._overtaken()
         try:
             self._ownership.check()
@@ -212,58 +237,89 @@ class FileStaging:
         return UploadOvertaken(self.record.upload_id, self.record.offset)
 
 
-def write_record(folder: Path, record: Record, boot: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Commits:
+    """A commit that the rename of the bytes will complete."""
+
+    digest: Digest
+    size_bytes: int
+
+
+def write_record(
+    folder: Path, record: Record, boot: str, *, commits: Commits | None = None
+) -> None:
     """Save a record. Raises OSError; then the last one stands."""
     document = {
         "offset": record.offset,
         "boot": boot,
         "touched_at": record.touched_at,
         "memo": base64.b64encode(record.memo).decode(),
-        "committed": None if record.committed is None else str(record.committed),
     }
+    if commits is not None:
+        document["commits"] = {"digest": str(commits.digest), "size": commits.size_bytes}
+        document["touched_at"] = time.time()
     replace(folder / RECORD, json.dumps(document).encode())
 
 
 def read_record(folder: Path) -> tuple[Record, str]:
     """Return the record or receipt of an upload's folder, and the boot it was saved in.
 
-    A folder without a record is an upload that never got one: offset 0, empty memo. Raises
-    FileNotFoundError when there is no such folder, or what it holds is not understood.
+    Raises FileNotFoundError when there is no such folder, or what it holds is not understood.
     """
     try:
-        document = json.loads((folder / RECORD).read_bytes())
-        boot = str(document["boot"])
-        record = Record(
-            upload_id=folder.name,
-            offset=int(document["offset"]),
-            memo=base64.b64decode(document["memo"]),
-            touched_at=float(document["touched_at"]),
-        )
-        intended = document["committed"]
-        digest = None if intended is None else Digest.parse(intended)
+        text = (folder / RECORD).read_bytes()
     except FileNotFoundError:
-        return Record(folder.name, 0, b"", folder.stat().st_mtime), ""
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _unrecorded(folder), ""
+    except OSError as error:
         raise FileNotFoundError(f"{folder} holds no record of an upload") from error
     try:
         written_at = (folder / BYTES).stat().st_mtime
-    except FileNotFoundError:
-        committed, written_at = digest, 0.0
-    else:
-        committed = None
-    touched_at = max(record.touched_at, written_at)
-    return Record(record.upload_id, record.offset, record.memo, touched_at, committed), boot
+    except OSError:
+        written_at = None
+    try:
+        document = json.loads(text)
+        offset, committed = int(document["offset"]), None
+        commits = document.get("commits")
+        if commits is not None and written_at is None:
+            offset, committed = int(commits["size"]), Digest.parse(commits["digest"])
+        record = Record(
+            upload_id=folder.name,
+            offset=offset,
+            memo=base64.b64decode(document["memo"]),
+            touched_at=max(float(document["touched_at"]), written_at or 0.0),
+            committed=committed,
+        )
+        return record, str(document["boot"])
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise FileNotFoundError(f"{folder} holds no record of an upload") from error
+
+
+def _unrecorded(folder: Path) -> Record:
+    """Return what a crash leaves before the first record, or in the middle of a removal.
+
+    It stands for removal: at offset 0, with a memo that nobody has written.
+    """
+    if set(folder.iterdir()) - set(_ours(folder)):
+        raise FileNotFoundError(f"{folder} is no upload's")
+    return Record(folder.name, 0, b"", folder.stat().st_mtime)
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove an upload's folder; the record first, so that no half of it looks open.
+    """Remove an upload's folder; the record first, so that no half of it looks like a receipt.
 
-    What blobd did not put there stays, and the folder with it.
+    What blobd did not put there stays, and the folder with it. Raises OSError.
     """
-    for path in (folder / RECORD, folder / BYTES, *folder.glob("claim*"), folder / "record.new"):
+    for path in _ours(folder):
         path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
+
+
+def _ours(folder: Path) -> list[Path]:
+    return [
+        *(folder / name for name in (RECORD, BYTES, _NEW_RECORD, CLAIM)),
+        *folder.glob(f"{CLAIM}.*"),
+    ]
 
 
 def translated(error: OSError) -> Exception:

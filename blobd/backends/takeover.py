@@ -2,9 +2,9 @@
 
 The writer holds a kernel lock on the upload's folder; kill -9 frees it. Whoever wants the upload
 and finds it locked leaves a *claim* there, a symbolic link whose target is the time of asking on
-the host's monotonic clock, and tries again. The writer looks for a newer claim before every
-write, and the watch looks for it while the writer waits. Claims are never removed but with the
-folder: an older one is simply too old to matter.
+the host's monotonic clock and the boot in which that clock runs, and tries again. The writer
+looks for a newer claim before every write, and the watch looks for it while the writer waits.
+Claims are never removed but with the folder: an older one is simply too old to matter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from blobd.errors import UploadOvertaken
 
 _WATCH_INTERVAL_S = 0.04
-_CLAIM = "claim"
+CLAIM = "claim"
 
 
 class Superseded(Exception):
@@ -35,9 +35,10 @@ class Superseded(Exception):
 class Ownership:
     """The kernel lock on one folder, had or asked for. All methods block; run them on threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, boot: str) -> None:
         self._folder = folder
-        self._claim = folder / _CLAIM
+        self._boot = boot
+        self._claim = folder / CLAIM
         self._asked_ns = time.monotonic_ns()
         self._fd = -1
 
@@ -72,15 +73,16 @@ class Ownership:
 
     def _claimed_ns(self) -> int:
         try:
-            return int(self._claim.readlink().name)
+            asked_ns, _, boot = self._claim.readlink().name.partition("@")
+            return int(asked_ns) if boot == self._boot else 0
         except (OSError, ValueError):
             return 0
 
     def _assert_claim(self) -> None:
         if self._claimed_ns() < self._asked_ns:
-            mine = self._folder / f"{_CLAIM}.{os.getpid()}.{id(self)}"
+            mine = self._folder / f"{CLAIM}.{os.getpid()}.{id(self)}"
             with suppress(FileExistsError):
-                mine.symlink_to(str(self._asked_ns))
+                mine.symlink_to(f"{self._asked_ns}@{self._boot}")
             mine.rename(self._claim)
 
 
@@ -120,7 +122,8 @@ class Watch:
                 guards = list(self._guards)
             for guard in guards:
                 guard.look()
-            time.sleep(_WATCH_INTERVAL_S)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, _WATCH_INTERVAL_S)
 
 
 class Guard:

@@ -1,0 +1,1 @@
+"""One contract, and every backend and wrapper that passes it."""

@@ -1,0 +1,58 @@
+"""Every backend and every wrapper passes the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from blobd.backends.wrappers import Faulty, Metered
+from blobd.metrics import Metrics
+from tests.backends.contract import BackendContract
+from tests.backends.sites import FilesystemSite, MemorySite, WrappedSite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from blobd.backends.base import Backend
+    from tests.backends.sites import Site
+
+
+def metered(backend: Backend) -> Backend:
+    return Metered(backend, Metrics())
+
+
+class TestMemory(BackendContract):
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> Site:
+        return MemorySite()
+
+
+class TestFilesystem(BackendContract):
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> Site:
+        return FilesystemSite(tmp_path, durable=True)
+
+
+class TestFilesystemNotDurable(BackendContract):
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> Site:
+        return FilesystemSite(tmp_path, durable=False)
+
+
+class TestMeteredMemory(BackendContract):
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> Site:
+        return WrappedSite(MemorySite(), metered)
+
+
+class TestMeteredFilesystem(BackendContract):
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> Site:
+        return WrappedSite(FilesystemSite(tmp_path, durable=False), metered)
+
+
+class TestFaultyWithoutFaults(BackendContract):
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> Site:
+        return WrappedSite(MemorySite(), Faulty)

@@ -1,0 +1,1 @@
+"""The rooms below the wire, one module each."""
