@@ -71,6 +71,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """The daemon's processes."""
+
+    workers: int = _setting(
+        0, "serving processes; 0 means one for each CPU; limits are shared out among them", least=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """Where bytes live."""
 
@@ -148,6 +157,7 @@ class Log:
 class Config:
     """All sections, frozen. `origins` tells, for `section.name`, where its value came from."""
 
+    server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)
     store: Store = field(default_factory=Store)
     catalog: Catalog = field(default_factory=Catalog)
@@ -175,6 +185,7 @@ class Setting:
 
 
 _SECTIONS: dict[str, type] = {
+    "server": Server,
     "limits": Limits,
     "store": Store,
     "catalog": Catalog,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30, 120, 600)
 _COMMIT_SECONDS = (0.0005, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1, 5)
@@ -66,3 +69,11 @@ class Metrics:
         self.expired_uploads = counter("expired_uploads", "Abandoned uploads removed")
         self.collected_blobs = counter("collected_blobs", "Blobs removed by garbage collection")
         self.collected_bytes = counter("collected_bytes", "Bytes removed by garbage collection")
+
+    def render(self) -> bytes:
+        """Return all metrics as text, added up over the workers of the daemon. Blocks a little."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 if TYPE_CHECKING:
     from blobd.backends.base import Backend
@@ -41,7 +41,7 @@ class HealthRoutes:
 
     async def metrics(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002
         return web.Response(
-            body=generate_latest(self._metrics.registry),
+            body=self._metrics.render(),
             headers={"Content-Type": CONTENT_TYPE_LATEST},
         )
 

@@ -36,6 +36,6 @@ def serve(config: Config) -> None:
     and uploads that do not make it can be continued after the next start.
     """
     # Loaded here, so that `blobd --help` does not wait for a server's imports.
-    from blobd import app
+    from blobd.supervise import serve as run
 
-    sys.exit(app.serve(config))
+    sys.exit(run(config))

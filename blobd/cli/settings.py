@@ -48,6 +48,12 @@ _LISTENING = (
         help="Where the blob API, health and metrics listen. Short for blob_api.listen.",
     ),
     click.option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Serving processes; 0: one for each CPU. Short for server.workers.",
+    ),
+    click.option(
         "--insecure-open",
         is_flag=True,
         default=None,
@@ -59,6 +65,7 @@ _SHORT_FOR = {
     "data": "store.path",
     "listen": "registry.listen",
     "blob_api": "blob_api.listen",
+    "workers": "server.workers",
     "insecure_open": "registry.insecure_open",
 }
 

@@ -1,0 +1,186 @@
+"""`blobd serve`: check what is exposed, bind, and keep the workers running.
+
+One worker runs in this process. Several are processes of their own that inherit the listening
+sockets, so that a worker that dies takes no connection with it but its own, and is replaced. What
+a request needs is in the backend or the catalog; what the workers count is added up by
+`/metrics`, through files in a folder made here before they start.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import uvloop
+from prometheus_client.multiprocess import mark_process_dead
+
+from blobd import __version__
+from blobd.app import open_daemon
+from blobd.errors import ConfigInvalid
+from blobd.logs import configure_logs
+from blobd.wire.listen import Address, bind, url_of
+from blobd.worker import Brief, run_worker
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from blobd.config import Config
+
+_RESTART_PAUSE_S = 1.0
+
+_log = logging.getLogger("blobd")
+
+
+def serve(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Raises ConfigInvalid."""
+    configure_logs(config.log)
+    listeners = _listeners(config)
+    count = config.server.workers or os.cpu_count() or 1
+    if count == 1:
+
+        def ready() -> None:
+            _announce(config, listeners)
+
+        uvloop.run(run_worker(config, listeners, has_jobs=True, ready=ready))
+        return 0
+    with TemporaryDirectory(prefix="blobd-metrics-") as folder:
+        uvloop.run(_prepare(config))
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        return _Supervisor(config, listeners, count).run()
+
+
+async def _prepare(config: Config) -> None:
+    """Make folders and migrate the catalog once, where a wrong setting can still be told."""
+    async with open_daemon(config):
+        pass
+
+
+class _Supervisor:
+    """Starts workers, replaces dead ones, and passes a request to stop on to them."""
+
+    def __init__(self, config: Config, listeners: Mapping[str, socket.socket], count: int) -> None:
+        self._config = config
+        self._listeners = listeners
+        self._count = count
+        self._workers: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
+        """Index and process, by pid."""
+        self._stopping = False
+        limits = config.limits
+        share = replace(
+            limits,
+            bytes_in_flight_max_bytes=limits.bytes_in_flight_max_bytes // count,
+            max_uploads=-(-limits.max_uploads // count),
+        )
+        self._worker_config = replace(config, limits=share)
+
+    def run(self) -> int:
+        """Return when all workers have stopped: 0 if they were asked to, 1 otherwise."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        waits = []
+        for index in range(self._count):
+            reading, writing = os.pipe()
+            self._start(index, ready=writing)
+            os.close(writing)
+            waits.append(reading)
+        answers = [_reads_one_byte(reading) for reading in waits]
+        code = 0
+        if all(answers):
+            _announce(self._config, self._listeners)
+        elif not self._stopping:
+            code = 1
+            self._stop(signal.SIGTERM, None)
+        while self._workers:
+            pid, status = os.waitpid(-1, 0)
+            if pid not in self._workers:
+                continue
+            index, process = self._workers.pop(pid)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+            if not self._stopping:
+                _log.error("worker %d ended with code %d", pid, process.returncode)
+                time.sleep(_RESTART_PAUSE_S)
+                self._start(index, ready=None)
+            elif process.returncode not in (0, -signal.SIGTERM):
+                code = 1
+        return code
+
+    def _stop(self, number: int, frame: object) -> None:  # noqa: ARG002
+        self._stopping = True
+        for _, process in self._workers.values():
+            process.terminate()
+
+    def _start(self, index: int, *, ready: int | None) -> None:
+        numbers = {section: bound.fileno() for section, bound in self._listeners.items()}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "blobd.worker"],
+            stdin=subprocess.PIPE,
+            pass_fds=(*numbers.values(), *(() if ready is None else (ready,))),
+        )
+        brief = Brief(self._worker_config, numbers, ready, has_jobs=index == 0)
+        if process.stdin is None:
+            raise RuntimeError("the worker has no standard input")
+        with process.stdin as stdin:
+            pickle.dump(brief, stdin)
+        self._workers[process.pid] = (index, process)
+
+
+def _reads_one_byte(pipe: int) -> bool:
+    try:
+        return os.read(pipe, 1) == b"1"
+    finally:
+        os.close(pipe)
+
+
+def _listeners(config: Config) -> dict[str, socket.socket]:
+    """Bind what is configured, having checked that nothing is exposed by mistake."""
+    addresses = {}
+    for section, text in (
+        ("registry", config.registry.listen),
+        ("blob_api", config.blob_api.listen),
+    ):
+        if text:
+            addresses[section] = Address.parse(f"{section}.listen", text)
+    if not addresses:
+        raise ConfigInvalid("registry.listen and blob_api.listen are both empty: one is needed")
+    registry, blob_api = addresses.get("registry"), addresses.get("blob_api")
+    if registry is not None and not registry.private and not config.registry.insecure_open:
+        raise ConfigInvalid(
+            f"registry.listen = {config.registry.listen!r}: must be a loopback address or a unix "
+            "socket; --insecure-open lets everyone who can reach it push, pull and delete"
+        )
+    if blob_api is not None and not blob_api.private and not config.blob_api.tokens:
+        raise ConfigInvalid(
+            f"blob_api.listen = {config.blob_api.listen!r}: must be a loopback address or a unix "
+            "socket unless blob_api.tokens names at least one token"
+        )
+    return {section: bind(f"{section}.listen", address) for section, address in addresses.items()}
+
+
+def _announce(config: Config, listeners: Mapping[str, socket.socket]) -> None:
+    lines = [f"blobd {__version__}, data in {config.store.path}"]
+    registry = listeners.get("registry")
+    if registry is not None:
+        lines.append(f"registry  {url_of(registry)}")
+    if "blob_api" in listeners:
+        lines.append(f"blob API  {url_of(listeners['blob_api'])}")
+    if registry is not None and url_of(registry).startswith("http://"):
+        host = url_of(registry).removeprefix("http://")
+        lines.append(
+            f"try       docker tag IMAGE {host}/demo/image && docker push {host}/demo/image"
+        )
+        lines.append(
+            "or        skopeo copy --dest-tls-verify=false "
+            f"docker-daemon:IMAGE docker://{host}/demo/image:latest"
+        )
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,143 @@
+"""One serving process: the two fronts on inherited sockets, and the jobs beside them.
+
+On SIGTERM or SIGINT it stops in this order: no new connections; running requests finish within
+`limits.drain_timeout_s`; what is left is cancelled, and uploads save their offset; jobs end; the
+catalog and the backend close.
+
+`python -m blobd.worker` is how `supervise.py` starts one: a `Brief` is read from standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import uvloop
+from aiohttp import web
+
+from blobd.app import open_daemon, open_fronts
+from blobd.logs import configure_logs
+from blobd.upkeep.gc import collect
+from blobd.upkeep.jobs import Job, run_jobs
+from blobd.wire.connection import Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from blobd.app import Daemon
+    from blobd.config import Config
+    from blobd.wire.middleware import Front
+
+_PR_SET_PDEATHSIG = 1
+
+_log = logging.getLogger("blobd")
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a supervisor tells a worker."""
+
+    config: Config
+    listeners: Mapping[str, int]
+    """Inherited listening sockets' descriptors, by the section of their front."""
+    ready: int | None
+    """The descriptor to write a byte to once connections are accepted, if somebody waits."""
+    has_jobs: bool
+    """Whether this worker runs the background jobs of the daemon."""
+
+
+async def run_worker(
+    config: Config,
+    listeners: Mapping[str, socket.socket],
+    *,
+    has_jobs: bool,
+    ready: Callable[[], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigInvalid."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with (
+        open_daemon(config) as daemon,
+        open_fronts(daemon) as fronts,
+        run_jobs(_jobs(daemon) if has_jobs else (), daemon.metrics),
+        _listening(config, fronts, listeners),
+    ):
+        ready()
+        await stopping.wait()
+        _log.info("stopping: running requests have %g s", config.limits.drain_timeout_s)
+
+
+def _jobs(daemon: Daemon) -> tuple[Job, ...]:
+    upkeep = daemon.config.upkeep
+    return (
+        Job("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire),
+        Job("garbage collection", upkeep.gc_interval_s, partial(_collect, daemon)),
+    )
+
+
+async def _collect(daemon: Daemon) -> None:
+    async for verdict in collect(daemon.roots, daemon.store, daemon.metrics, dry_run=False):
+        if verdict.goes:
+            _log.info(
+                "blob collected",
+                extra={"digest": str(verdict.digest), "reasons": "; ".join(verdict.reasons)},
+            )
+
+
+@asynccontextmanager
+async def _listening(
+    config: Config, fronts: Mapping[str, Front], listeners: Mapping[str, socket.socket]
+) -> AsyncIterator[None]:
+    """Accept connections while the block runs; then drain them."""
+    runners = []
+    for section, bound in listeners.items():
+        server = Server(fronts[section], head_timeout_s=config.limits.head_timeout_s)
+        runner = web.ServerRunner(server, shutdown_timeout=1)
+        await runner.setup()
+        await web.SockSite(runner, bound).start()
+        runners.append(runner)
+    try:
+        yield
+    finally:
+        for runner in runners:
+            for site in list(runner.sites):
+                await site.stop()
+            if runner.server is not None:
+                runner.server.pre_shutdown()
+        for front in fronts.values():
+            await front.drain(config.limits.drain_timeout_s)
+        for runner in runners:
+            await runner.cleanup()
+
+
+def main() -> None:
+    """Be a worker, and end with the supervisor, however it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    brief: Brief = pickle.load(sys.stdin.buffer)  # noqa: S301 from the parent process alone
+    configure_logs(brief.config.log)
+    listeners = {
+        section: socket.socket(fileno=number) for section, number in brief.listeners.items()
+    }
+
+    def ready() -> None:
+        if brief.ready is not None:
+            os.write(brief.ready, b"1")
+            os.close(brief.ready)
+
+    uvloop.run(run_worker(brief.config, listeners, has_jobs=brief.has_jobs, ready=ready))
+
+
+if __name__ == "__main__":
+    main()
