@@ -113,7 +113,7 @@ class Filesystem:
                 for staging in opened:
                     await staging.aclose()
                 raise
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             ownership.release()
             raise UploadUnknown(upload_id) from error
         except OSError as error:
