@@ -6,6 +6,7 @@ and `listings` are the statements, to be composed inside a transaction.
 
 from __future__ import annotations
 
-from blobd.registry.catalog.engine import Catalog, Transaction, catalog_path, open_catalog
+from blobd.registry.catalog.engine import Catalog, catalog_path, open_catalog
+from blobd.registry.catalog.transaction import Transaction
 
 __all__ = ["Catalog", "Transaction", "catalog_path", "open_catalog"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from blobd.digest import Digest
-    from blobd.registry.catalog.engine import Transaction
+    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import Tag
 
 _DIGESTS_PER_QUERY = 500

@@ -1,26 +1,27 @@
 """Opening the catalog, and its transactions.
 
-A write transaction takes SQLite's write lock at its start (BEGIN IMMEDIATE), so it never fails
-half-way for having read first; within a process writers queue in the order they came. On
-PostgreSQL the row locks that the statements ask for do the same work.
+A write transaction takes SQLite's write lock with its first statement (BEGIN IMMEDIATE), so it
+never fails half-way for having read before; within a process writers queue in the order they
+came. On PostgreSQL the row locks that the statements ask for do the same work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import event, exc
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from blobd.backends.threads import Threads
 from blobd.errors import BackendUnavailable, BlobdError, ConfigInvalid, StorageFull
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.migrate import migrate
+from blobd.registry.catalog.transaction import Transaction, transaction, unbroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,10 +32,8 @@ if TYPE_CHECKING:
 
     from blobd.config import Config
 
-Transaction = AsyncConnection
-
 _READERS = 4
-_BUSY_WAIT_S = 30
+_BUSY_WAIT_S = 30.0
 _BUSY, _LOCKED, _READONLY, _IO, _FULL, _CANNOT_OPEN = 5, 6, 8, 10, 13, 14
 
 
@@ -61,11 +60,11 @@ class Catalog:
         """One write transaction: durable when the block has ended, undone when it raised.
 
         Raises BackendUnavailable when other writers hold the catalog for too long, StorageFull.
-        If cancelled while it ends: all of it is done, or nothing.
+        If cancelled: all of it is done, or nothing.
         """
         with _translated():
-            async with self._turn, self._writer.begin() as transaction:
-                yield transaction
+            async with self._turn, transaction(self._writer) as begun:
+                yield begun
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
@@ -74,8 +73,8 @@ class Catalog:
         Raises BackendUnavailable.
         """
         with _translated():
-            async with self._reader.connect() as transaction:
-                yield transaction
+            async with transaction(self._reader) as begun:
+                yield begun
 
 
 @asynccontextmanager
@@ -88,22 +87,16 @@ async def open_catalog(
     Raises ConfigInvalid.
     """
     threads = Threads(1, "blobd-catalog")
-    url = f"sqlite+aiosqlite:///{path}"
-    writer = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=_BUSY_WAIT_S)
-    reader = create_async_engine(url, pool_size=_READERS, max_overflow=0, pool_timeout=_BUSY_WAIT_S)
-    _set_up(writer, durable=durable, begin="BEGIN IMMEDIATE")
-    _set_up(reader, durable=durable, begin="BEGIN", read_only=True)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(threads.close)
         await threads.run(migrate, path, durable=durable)
+        writer = await threads.run(_open, path, durable=durable, begin="BEGIN IMMEDIATE", size=1)
+        stack.push_async_callback(_dispose, writer)
+        reader = await threads.run(_open, path, durable=durable, begin="BEGIN", size=_READERS)
+        stack.push_async_callback(_dispose, reader)
         hot = await threads.run(Hot, path)
-        try:
-            yield Catalog(writer=writer, reader=reader, hot=hot, clock=clock)
-        finally:
-            await threads.run(hot.close)
-    finally:
-        await writer.dispose()
-        await reader.dispose()
-        threads.close()
+        stack.push_async_callback(threads.run, hot.close)
+        yield Catalog(writer=writer, reader=reader, hot=hot, clock=clock)
 
 
 def catalog_path(config: Config) -> Path:
@@ -119,13 +112,16 @@ def catalog_path(config: Config) -> Path:
     return Path(url.database)
 
 
-def _set_up(engine: AsyncEngine, *, durable: bool, begin: str, read_only: bool = False) -> None:
-    pragmas = [
-        f"busy_timeout = {_BUSY_WAIT_S * 1000}",
+def _open(path: Path, *, durable: bool, begin: str, size: int) -> AsyncEngine:
+    """Return an engine whose transactions start with `begin`. Blocks a little."""
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", pool_size=size, max_overflow=0, pool_timeout=_BUSY_WAIT_S
+    )
+    pragmas = (
+        f"busy_timeout = {int(_BUSY_WAIT_S * 1000)}",
         "foreign_keys = ON",
         f"synchronous = {'FULL' if durable else 'OFF'}",
-        f"query_only = {'ON' if read_only else 'OFF'}",
-    ]
+    )
 
     def prepare(dbapi_connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         # sqlite3 would otherwise begin transactions by itself, and later than wanted
@@ -140,6 +136,11 @@ def _set_up(engine: AsyncEngine, *, durable: bool, begin: str, read_only: bool =
 
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", begin_transaction)
+    return engine
+
+
+async def _dispose(engine: AsyncEngine) -> None:
+    await unbroken(engine.dispose())
 
 
 @contextmanager

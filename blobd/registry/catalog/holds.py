@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from blobd.digest import Digest
-    from blobd.registry.catalog.engine import Transaction
+    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
 
 

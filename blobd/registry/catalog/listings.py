@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
 
     from blobd.digest import Digest
-    from blobd.registry.catalog.engine import Transaction
+    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName, Tag
 
 Columns = TypeVarTuple("Columns")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
-    from blobd.registry.catalog.engine import Transaction
+    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
 
 
@@ -31,7 +31,7 @@ async def upsert(
     """
     if not rows:
         return
-    dialect = postgresql if transaction.dialect.name == "postgresql" else sqlite
+    dialect = postgresql if transaction.dialect == "postgresql" else sqlite
     statement = dialect.insert(table)
     keys = [column.name for column in table.primary_key.columns]
     if replace:
@@ -55,7 +55,7 @@ async def make_repository(transaction: Transaction, name: RepositoryName, *, now
     found = await find_repository(transaction, name)
     if found is not None:
         return found
-    dialect = postgresql if transaction.dialect.name == "postgresql" else sqlite
+    dialect = postgresql if transaction.dialect == "postgresql" else sqlite
     statement = dialect.insert(repositories).on_conflict_do_nothing(index_elements=["name"])
     await transaction.execute(statement, {"name": name, "created_at": now})
     made = await find_repository(transaction, name)

@@ -1,0 +1,1 @@
+"""Tests of the registry: its rules over a real catalog, and its protocol over real sockets."""

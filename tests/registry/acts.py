@@ -1,0 +1,75 @@
+"""What the tests of the registry do again and again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
+from blobd.registry.links import RepositoryKeeper
+from blobd.registry.names import RepositoryName
+from tests.backends.acts import digest_of, staged
+
+if TYPE_CHECKING:
+    from blobd.digest import Digest
+    from blobd.registry.catalog import Catalog
+    from blobd.store import BlobStore, Keeper
+
+APP = RepositoryName("team/app")
+OTHER = RepositoryName("team/other")
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+class Clock:
+    """Seconds since the epoch, as far as the test says."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+async def push_as(keeper: Keeper, store: BlobStore, data: bytes) -> Digest:
+    """Commit a blob for a keeper."""
+    digest = digest_of(data)
+    async with staged(store.backend) as staging:
+        await staging.append([data])
+        await store.commit(staging, digest, keeper)
+    return digest
+
+
+async def push(
+    catalog: Catalog, store: BlobStore, data: bytes, repository: RepositoryName = APP
+) -> Digest:
+    """Commit a blob into a repository."""
+    return await push_as(RepositoryKeeper(catalog, repository), store, data)
+
+
+def descriptor(digest: Digest | str, media_type: str = LAYER_TYPE, **more: Any) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": str(digest), "size": 3, **more}
+
+
+def image(config: Digest | str, *layers: Digest | str, **more: Any) -> bytes:
+    """Return an OCI image manifest."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": descriptor(config, CONFIG_TYPE),
+        "layers": [descriptor(layer) for layer in layers],
+    }
+    return json.dumps(document | more).encode()
+
+
+def index(*children: Digest | str, **more: Any) -> bytes:
+    """Return an OCI index."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [descriptor(child, OCI_MANIFEST) for child in children],
+    }
+    return json.dumps(document | more).encode()

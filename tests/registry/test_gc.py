@@ -1,0 +1,294 @@
+"""Garbage collection and the blob API's holds (promise 11)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from blobd.errors import BackendUnavailable, BlobNotFound
+from blobd.metrics import Metrics
+from blobd.registry.catalog import holds
+from blobd.registry.links import RepositoryKeeper, Touches, mount
+from blobd.registry.names import Tag
+from blobd.registry.roots import ApiKeeper, CatalogRoots
+from blobd.store import BlobStore
+from blobd.upkeep.gc import Roots, Verdict, collect
+from tests.backends.acts import digest_of, fetch
+from tests.registry.acts import APP, OTHER, Clock, image, push, push_as
+
+if TYPE_CHECKING:
+    from blobd.digest import Digest
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.manifests import Manifests
+
+DAY_S = 86_400
+LATEST = Tag("latest")
+
+
+@pytest.fixture
+def roots(catalog: Catalog) -> Roots:
+    return CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=DAY_S)
+
+
+async def _collect(roots: Roots, store: BlobStore, *, dry_run: bool = False) -> list[Verdict]:
+    return [verdict async for verdict in collect(roots, store, Metrics(), dry_run=dry_run)]
+
+
+async def _is_stored(store: BlobStore, digest: Digest) -> bool:
+    try:
+        await store.stat(digest)
+    except BlobNotFound:
+        return False
+    return True
+
+
+async def test_a_blob_that_nobody_holds_any_more_goes(
+    catalog: Catalog, store: BlobStore, roots: Roots
+) -> None:
+    """Promise 11: and a second run has nothing left to do."""
+    digest = await push(catalog, store, b"layer")
+    assert await _collect(roots, store) == []
+    await RepositoryKeeper(catalog, APP).release(digest)
+    assert await _is_stored(store, digest), "a delete removes no bytes itself"
+    verdicts = await _collect(roots, store)
+    assert verdicts == [Verdict(digest, 5, goes=True, reasons=("nobody holds it any more",))]
+    assert not await _is_stored(store, digest)
+    assert await _collect(roots, store) == []
+
+
+async def test_a_blob_that_somebody_else_links_stays(
+    catalog: Catalog, store: BlobStore, roots: Roots
+) -> None:
+    """Promise 11: and the verdict names who."""
+    digest = await push(catalog, store, b"layer")
+    await mount(catalog, digest, into=OTHER, source=APP)
+    await RepositoryKeeper(catalog, APP).release(digest)
+    verdicts = await _collect(roots, store)
+    assert verdicts == [Verdict(digest, 5, goes=False, reasons=("linked by team/other",))]
+    assert await fetch(store.backend, digest) == b"layer"
+    assert await _collect(roots, store) == [], "not looked at again until another hold ends"
+    await RepositoryKeeper(catalog, OTHER).release(digest)
+    assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
+
+
+async def test_a_dry_run_says_the_same_and_does_nothing(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+) -> None:
+    """Issue 2, item 7."""
+    released = await push(catalog, store, b"released")
+    unnamed = await push(catalog, store, b"unnamed")
+    shared = await push(catalog, store, b"shared")
+    clock.advance(DAY_S + 1)
+    await push(catalog, store, b"shared", OTHER)
+    for digest in (released, shared):
+        await RepositoryKeeper(catalog, APP).release(digest)
+    foreseen = await _collect(roots, store, dry_run=True)
+    assert {verdict.digest: verdict.goes for verdict in foreseen} == {
+        released: True,
+        unnamed: True,
+        shared: False,
+    }
+    assert await _is_stored(store, released)
+    assert await catalog.hot.link(APP, unnamed) is not None
+    assert await _collect(roots, store) == foreseen
+
+
+async def test_a_blob_being_pushed_stays(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+) -> None:
+    """Promise 11: what is being pushed right now is held, even after its last link has ended."""
+    digest = await push(catalog, store, b"layer")
+    async with RepositoryKeeper(catalog, OTHER).pin(digest) as pin:
+        await RepositoryKeeper(catalog, APP).release(digest)
+        clock.advance(4000)
+        verdicts = await _collect(roots, store)
+        assert [verdict.reasons for verdict in verdicts] == [("being pushed right now",)]
+        assert await _is_stored(store, digest)
+        await pin.keep(5)
+    assert await _collect(roots, store) == []
+    assert await fetch(store.backend, digest) == b"layer"
+
+
+async def test_what_a_crashed_push_published_goes_after_a_while(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+) -> None:
+    """Promise 9: the pin of a process that was killed lapses an hour after the upload time."""
+    async with catalog.writing() as transaction:
+        await holds.insert_pin(transaction, digest_of(b"layer"), "crashed", now=catalog.now())
+    digest = await push(catalog, store, b"layer")
+    await RepositoryKeeper(catalog, APP).release(digest)
+    clock.advance(600 + 3600 - 1)
+    assert [verdict.goes for verdict in await _collect(roots, store)] == [False]
+    clock.advance(2)
+    verdicts = await _collect(roots, store)
+    assert [(verdict.goes, verdict.reasons) for verdict in verdicts] == [
+        (True, ("its push was broken off",))
+    ]
+    assert not await _is_stored(store, digest)
+
+
+async def test_a_link_that_no_manifest_names_lapses_after_its_grace(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+) -> None:
+    """Issue 2, item 7: 24 h after the last push, mount or HEAD by a pusher."""
+    digest = await push(catalog, store, b"layer")
+    clock.advance(DAY_S)
+    assert await _collect(roots, store) == []
+    await Touches(catalog, unnamed_link_grace_s=DAY_S).use(APP, digest)
+    clock.advance(DAY_S)
+    assert await _collect(roots, store) == []
+    clock.advance(1)
+    (verdict,) = await _collect(roots, store)
+    assert verdict.goes
+    assert "no manifest of team/app names it" in verdict.reasons[0]
+    assert await catalog.hot.link(APP, digest) is None
+
+
+async def test_a_link_that_a_manifest_names_never_lapses(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock, manifests: Manifests
+) -> None:
+    """Promise 11: until the manifest is deleted, and the same blob unnamed elsewhere goes."""
+    digest = await push(catalog, store, b"layer")
+    await mount(catalog, digest, into=OTHER, source=APP)
+    accepted = await manifests.put(APP, LATEST, content=image(digest), content_type=None)
+    clock.advance(100 * DAY_S)
+    (verdict,) = await _collect(roots, store)
+    assert not verdict.goes
+    assert verdict.reasons == ("linked by team/app",)
+    assert await catalog.hot.link(APP, digest) is not None
+    assert await catalog.hot.link(OTHER, digest) is None
+    await manifests.delete(APP, accepted.digest)
+    assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
+
+
+async def test_foreign_layers_that_were_pushed_all_the_same_stay(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock, manifests: Manifests
+) -> None:
+    """R48 lets them be missing; it does not let them be lost."""
+    config = await push(catalog, store, b"{}")
+    layer = await push(catalog, store, b"layer")
+    kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    named = {"mediaType": kind, "digest": str(layer), "size": 5}
+    content = image(config, layers=[named])
+    await manifests.put(APP, LATEST, content=content, content_type=None)
+    clock.advance(2 * DAY_S)
+    assert await _collect(roots, store) == []
+
+
+async def test_the_blob_api_holds_what_it_was_given_until_delete(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+) -> None:
+    """Promise 11: bytes go at once with the last hold."""
+    keeper = ApiKeeper(catalog, store)
+    digest = await push_as(keeper, store, b"weights")
+    clock.advance(100 * DAY_S)
+    assert await _collect(roots, store) == []
+    await keeper.release(digest)
+    assert not await _is_stored(store, digest)
+    with pytest.raises(BlobNotFound):
+        await keeper.release(digest)
+    assert await _collect(roots, store) == []
+
+
+async def test_the_blob_api_does_not_delete_what_a_repository_links(
+    catalog: Catalog, store: BlobStore, roots: Roots
+) -> None:
+    """Promise 11: one front does not pull the other's blobs away."""
+    keeper = ApiKeeper(catalog, store)
+    digest = await push_as(keeper, store, b"weights")
+    await push(catalog, store, b"weights")
+    await keeper.release(digest)
+    assert await fetch(store.backend, digest) == b"weights"
+    with pytest.raises(BlobNotFound):
+        await keeper.release(digest)
+    await RepositoryKeeper(catalog, APP).release(digest)
+    assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
+
+
+async def test_a_repository_does_not_collect_what_the_blob_api_holds(
+    catalog: Catalog, store: BlobStore, roots: Roots
+) -> None:
+    """Promise 11: the other way round."""
+    digest = await push_as(ApiKeeper(catalog, store), store, b"weights")
+    await push(catalog, store, b"weights")
+    await RepositoryKeeper(catalog, APP).release(digest)
+    (verdict,) = await _collect(roots, store)
+    assert verdict.reasons == ("held by the blob API",)
+    assert await fetch(store.backend, digest) == b"weights"
+
+
+async def test_the_blob_api_cannot_release_what_it_does_not_hold(
+    catalog: Catalog, store: BlobStore
+) -> None:
+    """Promise 10: a DELETE by digest alone takes nothing from a repository."""
+    digest = await push(catalog, store, b"layer")
+    with pytest.raises(BlobNotFound):
+        await ApiKeeper(catalog, store).release(digest)
+    assert await fetch(store.backend, digest) == b"layer"
+
+
+async def test_bytes_that_vanished_do_not_stop_the_collection(
+    catalog: Catalog, store: BlobStore, roots: Roots
+) -> None:
+    """B9: somebody cleaned up by hand."""
+    first, second = await push(catalog, store, b"1"), await push(catalog, store, b"2")
+    for digest in (first, second):
+        await RepositoryKeeper(catalog, APP).release(digest)
+    await store.delete(first)
+    verdicts = await _collect(roots, store)
+    assert sorted(verdict.size_bytes for verdict in verdicts) == [0, 1]
+    assert await _collect(roots, store) == []
+
+
+class _Stuck(BlobStore):
+    """A store whose backend is in trouble."""
+
+    async def delete(self, digest: Digest) -> int:
+        raise BackendUnavailable("no")
+
+
+async def test_a_blob_that_could_not_be_removed_is_tried_again(
+    catalog: Catalog, store: BlobStore, roots: Roots
+) -> None:
+    """Promise 9: the row is there as long as the bytes may be."""
+    digest = await push(catalog, store, b"layer")
+    await RepositoryKeeper(catalog, APP).release(digest)
+    with pytest.raises(BackendUnavailable):
+        await _collect(roots, _Stuck(store.backend, Metrics()))
+    assert [verdict.digest for verdict in await _collect(roots, store)] == [digest]
+
+
+async def test_what_goes_is_counted(catalog: Catalog, store: BlobStore, roots: Roots) -> None:
+    """Issue 2, item 8."""
+    digest = await push(catalog, store, b"layer")
+    await RepositoryKeeper(catalog, APP).release(digest)
+    metrics = Metrics()
+    async for _ in collect(roots, store, metrics, dry_run=False):
+        pass
+    assert metrics.registry.get_sample_value("blobd_collected_blobs_total") == 1
+    assert metrics.registry.get_sample_value("blobd_collected_bytes_total") == 5
+
+
+async def test_more_candidates_than_a_page_are_all_judged(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+) -> None:
+    """Candidates come by pages, and none falls between two."""
+    digests = [await push(catalog, store, b"%d" % number) for number in range(520)]
+    clock.advance(DAY_S + 1)
+    foreseen = await _collect(roots, store, dry_run=True)
+    assert [verdict.digest for verdict in foreseen] == sorted(digests, key=str)
+
+
+async def test_a_blob_unknown_to_the_catalog_is_never_touched(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+) -> None:
+    """Promise 11: collection never starts from a listing."""
+    staging_id = (await store.backend.begin("0" * 32, b"")).upload_id
+    staging = await store.backend.stage(staging_id)
+    await staging.append([b"somebody else's"])
+    await staging.commit(digest_of(b"somebody else's"))
+    await staging.aclose()
+    clock.advance(1000 * DAY_S)
+    assert await _collect(roots, store) == []
+    assert await _is_stored(store, digest_of(b"somebody else's"))

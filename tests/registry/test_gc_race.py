@@ -1,0 +1,60 @@
+"""Pushes, mounts, deletes and collections in several processes at once (promise 11)."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from blobd.backends.filesystem import Filesystem
+from blobd.digest import Digest
+from blobd.metrics import Metrics
+from blobd.registry.catalog import open_catalog
+from blobd.registry.names import RepositoryName
+from blobd.registry.roots import CatalogRoots
+from blobd.store import BlobStore
+from blobd.upkeep.gc import collect
+from tests.backends.acts import fetch, listed, off_loop
+from tests.registry.processes import worker
+from tests.registry.workers import SHARED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PUSHERS = 3
+ROUNDS = 60
+
+
+async def test_nothing_held_is_lost_and_nothing_unheld_is_left(tmp_path: Path) -> None:
+    """Promise 11 on real processes: each pusher reads back all it holds after every step."""
+    async with AsyncExitStack() as stack:
+        pushers = [
+            await stack.enter_async_context(worker("race", tmp_path, seed, ROUNDS))
+            for seed in range(PUSHERS)
+        ]
+        collectors = [
+            await stack.enter_async_context(worker("collect", tmp_path)) for _ in range(2)
+        ]
+        for each in (*collectors, *pushers):
+            await each.start()
+        held = [await each.rest() for each in pushers]
+        went = [int((await each.rest())[-1]) for each in collectors]
+    assert sum(went) > 0, "the race was one"
+
+    backend = await off_loop(Filesystem, tmp_path, durable=False)
+    store = BlobStore(backend, Metrics())
+    async with open_catalog(tmp_path / "catalog.sqlite", durable=False) as catalog:
+        roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
+        verdicts = [verdict async for verdict in collect(roots, store, Metrics(), dry_run=False)]
+        for number, digests in enumerate(held):
+            repository = RepositoryName(f"race/number{number}")
+            for digest in map(Digest.parse, digests):
+                assert await catalog.hot.link(repository, digest) is not None
+                assert await fetch(backend, digest) in SHARED
+        everything = {Digest.parse(digest) for digests in held for digest in digests}
+        assert set(await listed(backend)) == everything, verdicts
+        async with catalog.reading() as transaction:
+            rows = await transaction.execute(text("SELECT digest FROM blobs"))
+            assert set(rows.scalars()) == {str(digest) for digest in everything}
+    await backend.aclose()
