@@ -7,6 +7,7 @@ import re
 
 from blobd.errors import BodyMalformed
 
+_NEXT_SIZE = re.compile(rb"\r\n(0*[1-9a-fA-F][0-9a-fA-F]{0,14})\r\n")
 _SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _MAX_LINE_BYTES = 1024
 _MAX_TRAILER_BYTES = 8 * 1024
@@ -55,13 +56,28 @@ class ChunkDecoder:
                 self._left_bytes -= size_bytes
                 self._after_data = self._left_bytes == 0
                 continue
-            position += self._read_line(raw[position:])
+            position += self._next_size(raw, position) or self._read_line(raw[position:])
             lines += 1
             if lines % _LINES_PER_TURN == 0:
                 await asyncio.sleep(0)
         if stop > start:
             parts.append(raw[start:stop])
         return parts
+
+    def _next_size(self, raw: memoryview, position: int) -> int:
+        """Take in the end of a chunk and the next one's size in one step; return their bytes.
+
+        This is what all framing of a large body looks like, but for the few lines that a buffer
+        cuts in two; 0 where it does not.
+        """
+        if not self._after_data or self._line:
+            return 0
+        match = _NEXT_SIZE.match(raw, position, position + _PEEK_BYTES)
+        if match is None:
+            return 0
+        self._left_bytes = int(match[1], 16)
+        self._after_data = False
+        return match.end() - position
 
     def _read_line(self, raw: memoryview) -> int:
         """Take in a line of framing, or the part of it that is there; return its bytes."""
