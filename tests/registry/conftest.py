@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,9 @@ from blobd.metrics import Metrics
 from blobd.registry.catalog import open_catalog
 from blobd.registry.manifests import Manifests
 from blobd.store import BlobStore
+from tests.daemon import Daemon
 from tests.registry.acts import Clock
+from tests.registry.protocol import Registry
 
 if TYPE_CHECKING:
     import asyncio
@@ -68,3 +71,22 @@ def manifests(catalog: Catalog) -> Iterator[Manifests]:
     threads = Threads(1, "test-manifests")
     yield Manifests(catalog, threads)
     threads.close()
+
+
+@pytest.fixture(scope="package")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One `blobd serve` for all tests of the protocol; it must stop well."""
+    folder = tmp_path_factory.mktemp("registry")
+    with Daemon(folder / "data", settings={"store.durability": "none"}) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def registry(running: Daemon) -> Registry:
+    return Registry(running.registry)
+
+
+@pytest.fixture
+def name() -> str:
+    """A repository that no other test uses."""
+    return f"test/{secrets.token_hex(6)}"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from blobd.wire.respond import Responder
     from blobd.wire.upload_protocol import UploadProtocol
 
-_NAME = r"/v2/(?P<name>.+)"
+_NAME = r"/v2/(?P<name>(?s:.+))"
 _MANIFEST_THREADS = 2
 
 
