@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 pytest.register_assert_rewrite(
     "tests.cancellation",
@@ -25,3 +27,13 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A folder in memory where there is one: folders are made there in no time."""
+    ram = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(
+        prefix="blobd-test-", dir=ram if ram.is_dir() else None
+    ) as folder:
+        yield Path(folder)

@@ -14,7 +14,6 @@ from tests.backends.contract_takeover import TakeoverContract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from blobd.backends.base import Backend
     from tests.backends.sites import Site
@@ -24,7 +23,7 @@ class BackendContract(BlobsContract, StagingsContract, TakeoverContract, Cancell
     """Every half-sentence of `blobd/backends/base.py`, each with its test."""
 
     @pytest.fixture
-    def site(self, tmp_path: Path) -> Site:
+    def site(self) -> Site:
         """Where the backend keeps its bytes; one per test."""
         raise NotImplementedError
 

@@ -24,7 +24,7 @@ def metered(backend: Backend) -> Backend:
 
 class TestMemory(BackendContract):
     @pytest.fixture
-    def site(self, tmp_path: Path) -> Site:
+    def site(self) -> Site:
         return MemorySite()
 
 
@@ -36,23 +36,23 @@ class TestFilesystem(BackendContract):
 
 class TestFilesystemNotDurable(BackendContract):
     @pytest.fixture
-    def site(self, tmp_path: Path) -> Site:
-        return FilesystemSite(tmp_path, durable=False)
+    def site(self, memory_path: Path) -> Site:
+        return FilesystemSite(memory_path, durable=False)
 
 
 class TestMeteredMemory(BackendContract):
     @pytest.fixture
-    def site(self, tmp_path: Path) -> Site:
+    def site(self) -> Site:
         return WrappedSite(MemorySite(), metered)
 
 
 class TestMeteredFilesystem(BackendContract):
     @pytest.fixture
-    def site(self, tmp_path: Path) -> Site:
-        return WrappedSite(FilesystemSite(tmp_path, durable=False), metered)
+    def site(self, memory_path: Path) -> Site:
+        return WrappedSite(FilesystemSite(memory_path, durable=True), metered)
 
 
 class TestFaultyWithoutFaults(BackendContract):
     @pytest.fixture
-    def site(self, tmp_path: Path) -> Site:
+    def site(self) -> Site:
         return WrappedSite(MemorySite(), Faulty)

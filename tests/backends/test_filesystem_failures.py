@@ -37,8 +37,8 @@ UPLOAD_ID = "f" * 32
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> FilesystemSite:
-    return FilesystemSite(tmp_path, durable=True)
+def site(memory_path: Path) -> FilesystemSite:
+    return FilesystemSite(memory_path, durable=True)
 
 
 @pytest.fixture

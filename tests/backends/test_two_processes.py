@@ -83,8 +83,8 @@ async def other_process(root: Path) -> AsyncIterator[Other]:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> FilesystemSite:
-    return FilesystemSite(tmp_path, durable=True)
+def site(memory_path: Path) -> FilesystemSite:
+    return FilesystemSite(memory_path, durable=True)
 
 
 @pytest.fixture
