@@ -52,7 +52,8 @@ def decide(headers: Mapping[str, str], *, etag: str, size_bytes: int) -> Decisio
     """Return what a GET or HEAD with these headers is to be answered.
 
     `etag` is the quoted strong validator. A Range that is malformed, or of another unit, is
-    ignored; so is one whose If-Range names another version.
+    ignored; so is one whose If-Range names another version. One that runs backwards is refused,
+    which RFC 9110 section 14.2 leaves open and the OCI conformance suite insists on.
     """
     if_match = headers.get("If-Match")
     if if_match is not None and if_match.strip() != "*" and etag not in _strong(if_match):
@@ -86,7 +87,7 @@ def _ranges(asked: str, size_bytes: int) -> Decision:
             start = int(parsed[1])
             stop = int(parsed[2]) + 1 if parsed[2] else size_bytes
             if parsed[2] and stop <= start:
-                return Whole()
+                return Unsatisfiable()
         else:
             start, stop = max(size_bytes - int(parsed[2]), 0), size_bytes
             if int(parsed[2]) == 0:
