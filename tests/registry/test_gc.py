@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from blobd.backends.memory import Memory
 from blobd.errors import BackendUnavailable, BlobNotFound
 from blobd.metrics import Metrics
-from blobd.registry.catalog import holds
+from blobd.registry.catalog import holds, open_catalog
 from blobd.registry.links import RepositoryKeeper, Touches, mount
 from blobd.registry.names import Tag
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore
 from blobd.upkeep.gc import Roots, Verdict, collect
 from tests.backends.acts import digest_of, fetch
+from tests.cancellation import cancel_at_each_checkpoint
 from tests.registry.acts import APP, OTHER, Clock, image, push, push_as
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
     from blobd.digest import Digest
     from blobd.registry.catalog import Catalog
     from blobd.registry.manifests import Manifests
@@ -271,13 +277,19 @@ async def test_what_goes_is_counted(catalog: Catalog, store: BlobStore, roots: R
 
 
 async def test_more_candidates_than_a_page_are_all_judged(
-    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+    catalog: Catalog,
+    store: BlobStore,
+    roots: Roots,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Candidates come by pages, and none falls between two."""
-    digests = [await push(catalog, store, b"%d" % number) for number in range(520)]
+    monkeypatch.setattr("blobd.registry.roots._PAGE", 4)
+    digests = [await push(catalog, store, b"%d" % number) for number in range(12)]
     clock.advance(DAY_S + 1)
-    foreseen = await _collect(roots, store, dry_run=True)
-    assert [verdict.digest for verdict in foreseen] == sorted(digests, key=str)
+    for dry_run in (True, False):
+        verdicts = await _collect(roots, store, dry_run=dry_run)
+        assert [verdict.digest for verdict in verdicts] == sorted(digests, key=str)
 
 
 async def test_a_blob_unknown_to_the_catalog_is_never_touched(
@@ -292,3 +304,33 @@ async def test_a_blob_unknown_to_the_catalog_is_never_touched(
     clock.advance(1000 * DAY_S)
     assert await _collect(roots, store) == []
     assert await _is_stored(store, digest_of(b"somebody else's"))
+
+
+async def test_a_collection_cancelled_anywhere_can_be_done_again(tmp_path: Path) -> None:
+    """Promise 9: what was held is there, and what was not goes with the next run."""
+    count = 0
+
+    @asynccontextmanager
+    async def collecting() -> AsyncIterator[Callable[[], Awaitable[object]]]:
+        nonlocal count
+        count += 1
+        path = tmp_path / str(count) / "catalog.sqlite"
+        async with open_catalog(path, durable=False) as catalog:
+            store = BlobStore(Memory(), Metrics())
+            roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=DAY_S)
+            gone = await push(catalog, store, b"gone")
+            kept = await push(catalog, store, b"kept")
+            await push(catalog, store, b"kept", OTHER)
+            for digest in (gone, kept):
+                await RepositoryKeeper(catalog, APP).release(digest)
+
+            async def call() -> None:
+                await _collect(roots, store)
+
+            yield call
+            await call()
+            assert not await _is_stored(store, gone)
+            assert await fetch(store.backend, kept) == b"kept"
+            assert await _collect(roots, store) == []
+
+    assert await cancel_at_each_checkpoint(collecting) > 8

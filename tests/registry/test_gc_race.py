@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from blobd.registry.roots import CatalogRoots
 from blobd.store import BlobStore
 from blobd.upkeep.gc import collect
 from tests.backends.acts import fetch, listed, off_loop
+from tests.registry.acts import Clock
 from tests.registry.processes import worker
 from tests.registry.workers import SHARED
 
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 PUSHERS = 3
 ROUNDS = 60
+KILLS = 5
+ENDLESS = 1_000_000
 
 
 async def test_nothing_held_is_lost_and_nothing_unheld_is_left(tmp_path: Path) -> None:
@@ -57,4 +63,44 @@ async def test_nothing_held_is_lost_and_nothing_unheld_is_left(tmp_path: Path) -
         async with catalog.reading() as transaction:
             rows = await transaction.execute(text("SELECT digest FROM blobs"))
             assert set(rows.scalars()) == {str(digest) for digest in everything}
+    await backend.aclose()
+
+
+async def test_processes_killed_in_the_middle_lose_nothing_and_leave_nothing(
+    tmp_path: Path,
+) -> None:
+    """Promises 2, 9 and 11: pushers and collectors die together, again and again."""
+    chance = random.Random(7)
+    for _ in range(KILLS):
+        async with AsyncExitStack() as stack:
+            verbs = [("race", seed, ENDLESS) for seed in range(PUSHERS)] + [("collect",)]
+            workers = [
+                await stack.enter_async_context(worker(verb, tmp_path, *numbers))
+                for verb, *numbers in verbs
+            ]
+            for each in workers:
+                await each.start()
+            await asyncio.sleep(chance.uniform(0.1, 0.6))
+            for each in workers:
+                await each.kill()
+
+    clock = Clock()
+    clock.advance(time.time() - clock())
+    backend = await off_loop(Filesystem, tmp_path, durable=False)
+    store = BlobStore(backend, Metrics())
+    async with open_catalog(tmp_path / "catalog.sqlite", durable=False, clock=clock) as catalog:
+        async with catalog.reading() as transaction:
+            rows = await transaction.execute(text("SELECT digest FROM links"))
+            linked = {Digest.parse(digest) for digest in rows.scalars()}
+        for digest in linked:
+            assert await fetch(backend, digest) in SHARED
+        roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
+        clock.advance(600 + 3600 + 1)
+        async for _ in collect(roots, store, Metrics(), dry_run=False):
+            pass
+        async with catalog.reading() as transaction:
+            rows = await transaction.execute(text("SELECT digest FROM api_holds"))
+            held = linked | {Digest.parse(digest) for digest in rows.scalars()}
+        assert set(await listed(backend)) <= held
+        assert set(await listed(backend)) >= linked
     await backend.aclose()
