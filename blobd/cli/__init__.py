@@ -12,7 +12,7 @@ from blobd import __version__
 from blobd.cli.check_config import check_config
 from blobd.cli.failures import Commands
 from blobd.cli.serve import serve
-from blobd.cli.store import gc
+from blobd.cli.store import du, gc
 from blobd.cli.transfers import pull, push
 from blobd.cli.uploads import uploads
 
@@ -28,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check_config, push, pull, uploads, gc):
+for command in (serve, check_config, push, pull, uploads, du, gc):
     main.add_command(command)

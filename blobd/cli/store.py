@@ -3,18 +3,68 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from blobd.cli import show
+from blobd.cli.opened import opened
 from blobd.cli.settings import with_config
 
 if TYPE_CHECKING:
     from blobd.config import Config
+    from blobd.registry.catalog.usage import Usage
     from blobd.upkeep.gc import Verdict
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is in the store."""
+
+    blobs: int
+    stored_bytes: int
+    uploads: int
+    staged_bytes: int
+
+
+@click.command(short_help="Show what is stored, and what storing it once saves.")
+@with_config()
+@_JSON
+def du(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Show the bytes that are stored against the bytes that are held.
+
+    Every repository, and the blob API, counts what it holds for itself (logical); equal bytes are
+    stored once. Stored bytes that nobody holds wait for garbage collection.
+    """
+    stored, usage = asyncio.run(_measure(config))
+    unheld_bytes = max(stored.stored_bytes - usage.held_bytes, 0)
+    if as_json:
+        show.as_json(
+            {
+                **asdict(stored),
+                "holds": usage.holds,
+                "logical_bytes": usage.logical_bytes,
+                "saved_bytes": usage.saved_bytes,
+                "unheld_bytes": unheld_bytes,
+            }
+        )
+        return
+    show.table(
+        ("", "bytes", "", "in"),
+        (
+            (name, f"{size_bytes:,}".replace(",", "_"), show.size(size_bytes), count)
+            for name, size_bytes, count in (
+                ("logical", usage.logical_bytes, f"{usage.holds} holds"),
+                ("stored", stored.stored_bytes, f"{stored.blobs} blobs"),
+                ("saved by dedup", usage.saved_bytes, ""),
+                ("held by nobody", unheld_bytes, ""),
+                ("open uploads", stored.staged_bytes, f"{stored.uploads} uploads"),
+            )
+        ),
+    )
 
 
 @click.command(short_help="Remove blobs that nobody holds, and say why.")
@@ -62,13 +112,23 @@ def gc(config: Config, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - 
 
 
 async def _collect(config: Config, *, dry_run: bool) -> list[Verdict]:
-    from blobd.app import open_daemon
     from blobd.upkeep.gc import collect
 
-    async with open_daemon(config) as daemon:
+    async with opened(config) as daemon:
         return [
             verdict
             async for verdict in collect(
                 daemon.roots, daemon.store, daemon.metrics, dry_run=dry_run
             )
         ]
+
+
+async def _measure(config: Config) -> tuple[_Stored, Usage]:
+    from blobd.registry.catalog.usage import read_usage
+
+    async with opened(config) as daemon:
+        sizes = [blob.size_bytes async for blob in daemon.store.blobs()]
+        offsets = [upload.offset async for upload in daemon.uploads.open_uploads()]
+        async with daemon.catalog.reading() as transaction:
+            usage = await read_usage(transaction)
+    return _Stored(len(sizes), sum(sizes), len(offsets), sum(offsets)), usage

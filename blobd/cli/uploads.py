@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobd.cli import show
+from blobd.cli.opened import opened
 from blobd.cli.settings import with_config
 from blobd.errors import UploadUnknown
 
@@ -76,17 +77,13 @@ def expire(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
 
 
 async def _open_uploads(config: Config) -> list[Upload]:
-    from blobd.app import open_daemon
-
-    async with open_daemon(config) as daemon:
+    async with opened(config) as daemon:
         found = [upload async for upload in daemon.uploads.open_uploads()]
     return sorted(found, key=lambda upload: upload.created_at)
 
 
 async def _cancel(config: Config, upload_ids: tuple[str, ...]) -> None:
-    from blobd.app import open_daemon
-
-    async with open_daemon(config) as daemon:
+    async with opened(config) as daemon:
         owners = {upload.upload_id: upload.owner async for upload in daemon.uploads.open_uploads()}
         for upload_id in upload_ids:
             if upload_id not in owners:
@@ -95,7 +92,5 @@ async def _cancel(config: Config, upload_ids: tuple[str, ...]) -> None:
 
 
 async def _expire(config: Config) -> list[str]:
-    from blobd.app import open_daemon
-
-    async with open_daemon(config) as daemon:
+    async with opened(config) as daemon:
         return await daemon.uploads.expire()

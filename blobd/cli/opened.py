@@ -1,0 +1,29 @@
+"""Opening the store that a daemon has made, for commands that work on it directly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blobd.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from blobd.app import Daemon
+    from blobd.config import Config
+
+
+def opened(config: Config) -> AbstractAsyncContextManager[Daemon]:
+    """Return the context of an existing store, opened as the daemon does.
+
+    Raises ConfigInvalid where there is none: a misspelt folder should not look like an empty store.
+    """
+    # Loaded here, so that `blobd --help` does not wait for a server's imports.
+    from blobd.app import open_daemon
+
+    if config.store.backend == "memory":
+        raise ConfigInvalid("store.backend = 'memory': lives in its daemon alone; use the blob API")
+    if not Path(config.store.path).is_dir():
+        raise ConfigInvalid(f"store.path = {config.store.path!r}: there is no such folder")
+    return open_daemon(config)

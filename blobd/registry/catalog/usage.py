@@ -1,0 +1,48 @@
+"""How much is held, counted by holder and counted once, in SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select, union_all
+
+from blobd.registry.catalog.tables import api_holds, blobs, links
+
+if TYPE_CHECKING:
+    from blobd.registry.catalog.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What repositories and the blob API hold."""
+
+    holds: int
+    logical_bytes: int
+    """Each holder counted for itself, as if nothing were shared."""
+    held_bytes: int
+    """Each blob counted once."""
+
+    @property
+    def saved_bytes(self) -> int:
+        """What it saves to store equal bytes once."""
+        return self.logical_bytes - self.held_bytes
+
+
+async def read_usage(transaction: Transaction) -> Usage:
+    """Return how much is held at this moment."""
+    held = union_all(select(links.c.digest), select(api_holds.c.digest)).subquery()
+    by_digest = (
+        select(blobs.c.size_bytes, func.count().label("holds"))
+        .join(held, held.c.digest == blobs.c.digest)
+        .where(blobs.c.size_bytes.is_not(None))
+        .group_by(blobs.c.digest, blobs.c.size_bytes)
+        .subquery()
+    )
+    query = select(
+        func.coalesce(func.sum(by_digest.c.holds), 0),
+        func.coalesce(func.sum(by_digest.c.holds * by_digest.c.size_bytes), 0),
+        func.coalesce(func.sum(by_digest.c.size_bytes), 0),
+    )
+    row = (await transaction.execute(query)).one()
+    return Usage(int(row[0]), int(row[1]), int(row[2]))

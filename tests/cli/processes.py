@@ -1,0 +1,54 @@
+"""The command line as a person runs it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_PATIENCE_S = 60
+
+
+def run_blobd(
+    *arguments: str | Path, input_bytes: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `blobd` to its end, with no settings in the environment but these."""
+    return subprocess.run(
+        _command(arguments),
+        input=input_bytes,
+        capture_output=True,
+        env=_environment(environment),
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+
+
+@contextmanager
+def running(*arguments: str | Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `blobd` beside the block; kill it at the end if it is still there."""
+    with subprocess.Popen(
+        _command(arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(environment),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _command(arguments: tuple[str | Path, ...]) -> list[str]:
+    return [sys.executable, "-m", "blobd", *map(str, arguments)]
+
+
+def _environment(added: dict[str, str]) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BLOBD_")}
+    return {**clean, **added}
