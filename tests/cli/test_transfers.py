@@ -123,7 +123,7 @@ def _slow_road(server: str, *, pass_bytes: int) -> Iterator[tuple[str, threading
 
     def forward(source: socket.socket, target: socket.socket, *, limited: bool) -> None:
         passed_bytes = 0
-        with source, target, suppress(ConnectionError):
+        with source, target, suppress(OSError):
             while piece := source.recv(65536):
                 target.sendall(piece)
                 passed_bytes += len(piece)
