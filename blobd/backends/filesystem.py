@@ -42,7 +42,7 @@ from blobd.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from blobd.errors import BlobdError
@@ -94,11 +94,12 @@ class Filesystem:
     async def stage(self, upload_id: str) -> FileStaging:
         folder = self._folder(upload_id)
         ownership = Ownership(folder, self._boot)
-        try:
-            await self._own(ownership, upload_id)
-            opened: list[FileStaging] = []
-            make = partial(
-                FileStaging,
+        opened: list[FileStaging] = []
+
+        def attempt() -> bool:
+            if not ownership.try_take():
+                return False
+            staging = FileStaging(
                 folder=folder,
                 ownership=ownership,
                 watch=self._watch,
@@ -107,12 +108,16 @@ class Filesystem:
                 boot=self._boot,
                 blob_path=self._blob_path,
             )
-            try:
-                await self._threads.run(lambda: opened.append(make()))
-            except asyncio.CancelledError:
-                for staging in opened:
-                    await staging.aclose()
-                raise
+            opened.append(staging)
+            return True
+
+        try:
+            await self._until(attempt, upload_id)
+        except asyncio.CancelledError:
+            for staging in opened:
+                await staging.aclose()
+            ownership.release()
+            raise
         except (FileNotFoundError, NotADirectoryError) as error:
             ownership.release()
             raise UploadUnknown(upload_id) from error
@@ -124,12 +129,12 @@ class Filesystem:
             raise
         return opened[0]
 
-    async def _own(self, ownership: Ownership, upload_id: str) -> None:
-        """Take the lock, asking the present writer to let go."""
+    async def _until(self, attempt: Callable[[], bool], upload_id: str) -> None:
+        """Attempt to become the writer, while the present one is asked to let go."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + _TAKEOVER_WAIT_S
         try:
-            while not await self._threads.run(ownership.try_take):
+            while not await self._threads.run(attempt):
                 if loop.time() >= give_up_at:
                     raise UploadBusy(upload_id, _TAKEOVER_WAIT_S)
                 await asyncio.sleep(_TAKEOVER_POLL_S)

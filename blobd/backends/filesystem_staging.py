@@ -15,7 +15,7 @@ import errno
 import json
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ from blobd.errors import (
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from blobd.digest import Span
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 BYTES = "bytes"
 RECORD = "record"
 _NEW_RECORD = "record.new"
-_SYNC_EVERY_BYTES = 64 * 1024 * 1024
+_SYNC_EVERY_BYTES = 32 * 1024 * 1024
+"""A commit waits for at most twice as much: the sync under way and the last one."""
 _READ_BYTES = 1024 * 1024
 _MAX_PIECES = 1024  # IOV_MAX
 
@@ -159,12 +160,12 @@ class FileStaging:
                 raise StorageLost(f"staged bytes could not be synced: {error.strerror}") from error
         target = self._blob_path(digest)
         last = self.record
-        try:
-            write_record(self._folder, last, self._boot, commits=Commits(digest, self.offset))
-            replaced = target.exists()
-            (self._folder / BYTES).rename(target)
-        except OSError as error:
-            raise translated(error) from error
+        with self._outgoing(target) as replaced:
+            try:
+                write_record(self._folder, last, self._boot, commits=Commits(digest, self.offset))
+                (self._folder / BYTES).rename(target)
+            except OSError as error:
+                raise translated(error) from error
         self.record = Record(last.upload_id, self.offset, last.memo, time.time(), digest)
         try:
             os.fchmod(self._fd, 0o444)
@@ -176,6 +177,22 @@ class FileStaging:
             raise StorageLost(f"a blob's name could not be synced: {error.strerror}") from error
         self._committed = Committed(digest, self.offset, replaced)
         return self._committed
+
+    @contextmanager
+    def _outgoing(self, target: Path) -> Iterator[bool]:
+        """Keep the blob that a rename replaces until later; yield whether there is one.
+
+        Freeing its blocks takes time that grows with its size, and no commit should wait for it.
+        """
+        try:
+            fd = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._threads.later(os.close, fd)
 
     async def abort(self) -> None:
         with suppress(StorageLost):
@@ -204,11 +221,11 @@ class FileStaging:
         finally:
             fd, self._fd = self._fd, -1
             if fd >= 0:
-                await self._threads.run(self._close, fd)
-
-    def _close(self, fd: int) -> None:
-        os.close(fd)  # on a thread: if the file was removed, this is what frees its blocks
-        self._ownership.release()
+                if self._removed:
+                    self._threads.later(os.close, fd)  # this frees the file's blocks
+                else:
+                    os.close(fd)
+                self._ownership.release()
 
     async def _finish_sync(self) -> None:
         syncing = self._syncing

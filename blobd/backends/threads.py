@@ -8,11 +8,15 @@ arguments any more, and a buffer among them may be reused (B6).
 from __future__ import annotations
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
+
+_log = logging.getLogger("blobd.threads")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,9 +39,19 @@ class Threads:
             return loop.run_in_executor(self._pool, lambda: call(*args, **kwargs))
         return loop.run_in_executor(self._pool, call, *args)
 
+    def later(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Hand over, from any thread, a call that nobody waits for; a failure is logged."""
+        self._pool.submit(call, *args, **kwargs).add_done_callback(_log_failure)
+
     def close(self) -> None:
         """End the threads; calls already handed over are finished first."""
         self._pool.shutdown(wait=True)
+
+
+def _log_failure(done: Future[object]) -> None:
+    error = done.exception()
+    if error is not None:
+        _log.error("work in the background failed", exc_info=error)
 
 
 async def outlast(future: asyncio.Future[T]) -> T:
