@@ -45,6 +45,8 @@ def serve(config: Config) -> int:
     configure_logs(config.log)
     listeners = _listeners(config)
     count = config.server.workers or os.cpu_count() or 1
+    if config.store.backend == "memory":
+        count = 1  # no other process could see what this one keeps
     if count == 1:
 
         def ready() -> None:
