@@ -54,11 +54,6 @@ _LISTENING = (
         help="Serving processes; 0: one for each CPU. Short for server.workers.",
     ),
     click.option(
-        "--workers",
-        metavar="N",
-        help="Serving processes; 0 means one for each CPU. Short for server.workers.",
-    ),
-    click.option(
         "--insecure-open",
         is_flag=True,
         default=None,
@@ -70,7 +65,6 @@ _SHORT_FOR = {
     "data": "store.path",
     "listen": "registry.listen",
     "blob_api": "blob_api.listen",
-    "workers": "server.workers",
     "workers": "server.workers",
     "insecure_open": "registry.insecure_open",
 }
