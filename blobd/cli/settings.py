@@ -49,7 +49,6 @@ _LISTENING = (
     ),
     click.option(
         "--workers",
-        type=int,
         metavar="N",
         help="Serving processes; 0: one for each CPU. Short for server.workers.",
     ),
