@@ -42,7 +42,7 @@ from blobd.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from blobd.errors import BlobdError
@@ -51,6 +51,7 @@ _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _TAKEOVER_WAIT_S = 5.0
 _TAKEOVER_POLL_S = 0.01
 _PAGE_BLOBS = 500
+_PAGE_UPLOADS = 200
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -241,14 +242,18 @@ class Filesystem:
     async def stagings(self) -> AsyncIterator[Record]:
         with _failures():
             names = await self._threads.run(os.listdir, self._uploads)
+        ours = [name for name in names if _UPLOAD_ID.fullmatch(name) is not None]
+        for first in range(0, len(ours), _PAGE_UPLOADS):
+            page = ours[first : first + _PAGE_UPLOADS]
+            for record in await self._threads.run(self._records, page):
+                yield record
+
+    def _records(self, names: Sequence[str]) -> list[Record]:
+        records = []
         for name in names:
-            if _UPLOAD_ID.fullmatch(name) is None:
-                continue
-            try:
-                record, _ = await self._threads.run(read_record, self._uploads / name)
-            except FileNotFoundError:
-                continue
-            yield record
+            with suppress(FileNotFoundError):
+                records.append(read_record(self._uploads / name)[0])
+        return records
 
     async def free_bytes(self) -> int | None:
         with _failures():
