@@ -1,0 +1,1 @@
+"""The programs that people push and pull with, against a running daemon."""

@@ -1,0 +1,69 @@
+"""Run a client's commands in a home of its own, away from what this machine's clients know."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from tests.daemon import which
+
+_WITHIN_S = 1800
+_SYSTEM_STORE = Path("/var/lib/containers")
+"""Where skopeo, podman and buildah, run by root, remember layers; no option moves it."""
+
+
+class CommandFailed(Exception):
+    """A command ended with an exit code other than 0; the message holds what it said."""
+
+
+class Home:
+    """A folder that a client takes for its user's home, with nothing known and nobody logged in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.system_store = folder / "var-lib-containers"
+        self.system_store.mkdir()
+        (folder / "tmp").mkdir()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+            "HOME": str(self.folder),
+            "TMPDIR": str(self.folder / "tmp"),
+            "XDG_RUNTIME_DIR": str(self.folder),
+            "BUILDAH_ISOLATION": "chroot",
+        }
+
+    def run(self, program: str, *arguments: str | Path) -> str:
+        """Return what a command prints. Raises CommandFailed."""
+        command = [*self._apart(), which(program) or program, *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_WITHIN_S,
+        )
+        if done.returncode != 0:
+            words = " ".join(map(str, (program, *arguments)))
+            raise CommandFailed(f"{words}\n{done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def _apart(self) -> list[str]:
+        """Return the words before a command that put the system's store out of its sight."""
+        if not _may_mount():
+            return []
+        bind = f'mount --bind "$0" {_SYSTEM_STORE} && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", bind, str(self.system_store)]
+
+
+@cache
+def _may_mount() -> bool:
+    if os.geteuid() != 0:
+        return False
+    _SYSTEM_STORE.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0

@@ -1,0 +1,102 @@
+"""oras, the Python client: pushes files, whatever they are."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from tests.clients.contents import diff_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.images import Descriptor, Image
+
+_CHUNK_BYTES = 4_000_000
+_FILE = "application/octet-stream"
+
+
+class Oras:
+    """`OrasClient`; an image's layers are files to it."""
+
+    sends_as_is: ClassVar = False
+
+    def __init__(self, folder: Path, *, chunked: bool) -> None:
+        self._folder = folder
+        self._chunked = chunked
+        self._pulls = 0
+
+    def push(self, image: Image, reference: str) -> None:
+        paths = (image.layout.path_of(layer.descriptor.digest) for layer in image.layers)
+        files = [f"{path}:{_FILE}" for path in paths]
+        self.push_files(files, reference)
+
+    def push_files(
+        self, files: list[str], reference: str, *, subject: Descriptor | None = None
+    ) -> None:
+        """Push files, each as path:media type, as an artifact; perhaps about a subject."""
+        from oras.client import OrasClient
+        from oras.oci import Subject
+
+        about = subject and Subject(subject.media_type, subject.digest, subject.size_bytes)
+        OrasClient(hostname=_host(reference), insecure=True).push(
+            target=reference,
+            files=files,
+            subject=about,
+            disable_path_validation=True,
+            do_chunked=self._chunked,
+            chunk_size=_CHUNK_BYTES,
+            quiet=True,
+        )
+
+    def pull(self, reference: str) -> list[str]:
+        return diff_ids(self.pull_files(reference))
+
+    def pull_files(self, reference: str) -> list[Path]:
+        """Pull an artifact and return its files."""
+        from oras.client import OrasClient
+
+        self._pulls += 1
+        folder = self._folder / f"pulled-{self._pulls}"
+        folder.mkdir()
+        client = OrasClient(hostname=_host(reference), insecure=True)
+        return [Path(file) for file in client.pull(target=reference, outdir=str(folder))]
+
+    def delete(self, reference: str) -> None:
+        """Delete the manifest that a tag names."""
+        from oras.client import OrasClient
+
+        name, _, tag = reference.rpartition(":")
+        assert OrasClient(hostname=_host(reference), insecure=True).delete_tags(name, [tag])
+
+    def copy(self, source: str, target: str) -> None:
+        raise NotImplementedError("oras has no way to mount")
+
+    def forget(self) -> None:
+        """Nothing: it remembers nothing."""
+
+
+@contextmanager
+def open_oras(folder: Path) -> Iterator[Oras]:
+    with _own_home(folder):
+        yield Oras(folder, chunked=False)
+
+
+@contextmanager
+def open_oras_in_chunks(folder: Path) -> Iterator[Oras]:
+    with _own_home(folder):
+        yield Oras(folder, chunked=True)
+
+
+@contextmanager
+def _own_home(folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        yield
+
+
+def _host(reference: str) -> str:
+    return reference.partition("/")[0]
