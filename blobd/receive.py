@@ -52,7 +52,8 @@ class Body(Protocol):
         """Fill a buffer; return the parts of it that are body bytes, in order.
 
         Returns when the view is full, the body ends, or nothing more came for a moment, and
-        then perhaps with no parts at all. Raises as `ready` does, earlier bytes returned first.
+        then perhaps with no parts at all. Raises as `ready` does; BodyMalformed takes what else
+        is in this buffer with it.
         """
         ...
 

@@ -8,11 +8,12 @@ StreamBody  small: aiohttp has it already.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from blobd.errors import BodyBroken, BodyIdle, BodyMalformed, RequestInvalid
 from blobd.wire.chunked import LAST_CHUNK, ChunkDecoder
-from blobd.wire.connection import connection_of
+from blobd.wire.connection import connection_of, has_large_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,12 +105,13 @@ class TakenBody(asyncio.BufferedProtocol):
         """Read on and throw away until the body ends or a limit is reached; raise nothing."""
         scratch = memoryview(bytearray(_SCRATCH_BYTES))
         start_bytes = self._received_bytes
-        try:
+        with suppress(TimeoutError, BodyBroken, BodyIdle):
             async with asyncio.timeout(limit_s):
                 while self._received_bytes - start_bytes < limit_bytes and await self.ready():
-                    await self.receive(scratch)
-        except (TimeoutError, BodyBroken, BodyIdle, BodyMalformed):
-            return
+                    try:
+                        await self.receive(scratch)
+                    except BodyMalformed:
+                        self._decoder = None  # where the body ends will never be known
 
     async def _read(self) -> None:
         """Let the transport read until something wakes this body."""
@@ -194,6 +196,11 @@ class StreamBody:
     def ended(self) -> bool:
         return self._received_bytes == self.length_bytes
 
+    @property
+    def invited(self) -> bool:
+        """Whether the client is sending: it did not ask to be told first, or it was told."""
+        return not self._invite
+
     async def ready(self) -> bool:
         if self.ended:
             return False
@@ -222,13 +229,11 @@ class StreamBody:
 
     async def discard(self, *, limit_bytes: int, limit_s: float) -> None:  # noqa: ARG002
         """Read what is left; small bodies need no limit but time."""
-        try:
+        with suppress(TimeoutError, BodyBroken, BodyIdle):
             async with asyncio.timeout(limit_s):
                 while await self.ready():
                     self._received_bytes += len(self._spill)
                     self._spill = b""
-        except (TimeoutError, BodyBroken, BodyIdle):
-            return
 
 
 WireBody = TakenBody | StreamBody
@@ -236,8 +241,8 @@ WireBody = TakenBody | StreamBody
 
 def open_body(request: web.BaseRequest, *, idle_timeout_s: float) -> WireBody:
     """Return the request's body for reading; call it once a request."""
-    if connection_of(request).body_waits:
-        coding = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
+    if has_large_body(request):
+        coding = ", ".join(request.headers.getall("Transfer-Encoding", ["chunked"])).lower()
         if coding != "chunked":
             raise RequestInvalid(f"Transfer-Encoding {coding!r} is not understood; use chunked")
         return TakenBody(request, idle_timeout_s=idle_timeout_s)

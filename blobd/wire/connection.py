@@ -30,7 +30,7 @@ _MAX_HEAD_BYTES = 32 * 1024
 _TLS_HANDSHAKE = 0x16
 _KEEP_ALIVE_S = 75.0
 
-_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,19})[ \t]*\r\n")
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,20})[ \t]*\r\n")
 
 
 class Connection(RequestHandler):
@@ -42,7 +42,7 @@ class Connection(RequestHandler):
         "_head_timer",
         "_passing_bytes",
         "_spill",
-        "body_waits",
+        "_withholding",
     )
 
     def __init__(self, manager: Server, *, head_timeout_s: float, **options: Any) -> None:
@@ -52,8 +52,8 @@ class Connection(RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._passing_bytes = 0
         self._spill = b""
-        self.body_waits = False
-        """Whether the present request's body is to be taken over."""
+        self._withholding = False
+        """Whether the last head's body is kept from aiohttp, until it is taken over."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -67,8 +67,9 @@ class Connection(RequestHandler):
         if not data:
             super().data_received(data)
         while data:
-            if self.body_waits:
+            if self._withholding:
                 self._spill += data
+                self._pause_reading()  # aiohttp resumes when pipelined requests are worked off
                 return
             if self._passing_bytes:
                 passing, data = data[: self._passing_bytes], data[self._passing_bytes :]
@@ -82,7 +83,7 @@ class Connection(RequestHandler):
         if self.transport is None:
             raise ConnectionResetError("the client has gone")
         spill, self._spill = self._spill, b""
-        self.body_waits = False
+        self._withholding = False
         self.transport.set_protocol(receiver)
         return spill
 
@@ -125,15 +126,18 @@ class Connection(RequestHandler):
         head, rest, self._head = self._head[:end], self._head[end:], b""
         length_bytes = _announced_bytes(head)
         if length_bytes is None or length_bytes > SMALL_BODY_BYTES:
-            self.body_waits = True
+            self._withholding = True
             self._spill = rest
-            if self.transport is not None:
-                self.transport.pause_reading()
+            self._pause_reading()
             rest = b""
         else:
             self._passing_bytes = length_bytes
         super().data_received(head)
         return rest
+
+    def _pause_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
 
     def _expect_head(self) -> None:
         if self._head_timer is None:
@@ -146,6 +150,9 @@ class Connection(RequestHandler):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
+        if self._request_in_progress:
+            self._expect_head()
+            return
         if self._head and self.transport is not None:
             error = HeadTooSlow(self._head_timeout_s)
             answer = answer_for(error)
@@ -190,6 +197,12 @@ def connection_of(request: web.BaseRequest) -> Connection:
     if not isinstance(connection, Connection):
         raise TypeError(f"{connection!r} is not one of this server's connections")
     return connection
+
+
+def has_large_body(request: web.BaseRequest) -> bool:
+    """Whether the request's body is kept from aiohttp, to be taken over by whoever handles it."""
+    headers = request.headers
+    return "Transfer-Encoding" in headers or (request.content_length or 0) > SMALL_BODY_BYTES
 
 
 def _announced_bytes(head: bytes) -> int | None:

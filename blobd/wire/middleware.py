@@ -11,7 +11,7 @@ from aiohttp import web
 
 from blobd.errors import BodyBroken, RequestInvalid
 from blobd.wire.bodies import TakenBody, WireBody, open_body
-from blobd.wire.connection import connection_of
+from blobd.wire.connection import has_large_body
 from blobd.wire.errors import UNEXPECTED, answer_for, error_response
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Front:
         return response
 
     def _check_body(self, request: web.BaseRequest) -> None:
-        if connection_of(request).body_waits and request.method not in _WITH_BODY:
+        if has_large_body(request) and request.method not in _WITH_BODY:
             raise RequestInvalid(f"a {request.method} request with a body is not understood")
 
     def _refuse(self, request: web.BaseRequest, error: Exception) -> web.Response:
@@ -125,26 +125,25 @@ class Front:
         Closing a socket with unread bytes makes the kernel send a reset, which takes the answer
         with it. So: answer, close after it, and read on for a while.
         """
-        body = body_if_open(request)
-        if body is None:
-            if not connection_of(request).body_waits:
-                return
-            try:
-                body = body_of(request, self._limits.idle_timeout_s)
-            except (RequestInvalid, ConnectionResetError):
-                response.force_close()
-                return
-        if isinstance(body, TakenBody):
+        if not request.body_exists:
+            return
+        try:
+            body = body_of(request, self._limits.idle_timeout_s)
+        except (RequestInvalid, ConnectionResetError):
             response.force_close()
-            await response.prepare(request)
-            await response.write_eof()
-            if not body.ended and body.invited:
-                transport = request.transport
-                if transport is not None and transport.can_write_eof():
-                    transport.write_eof()
-                await body.discard(limit_bytes=_DRAIN_BYTES, limit_s=_DRAIN_S)
-        elif not body.ended:
-            await body.discard(limit_bytes=_DRAIN_BYTES, limit_s=_DRAIN_S)
+            return
+        if isinstance(body, TakenBody) or not body.invited:
+            response.force_close()
+        elif body.ended:
+            return
+        await response.prepare(request)
+        await response.write_eof()
+        if body.ended or not body.invited:
+            return
+        transport = request.transport
+        if isinstance(body, TakenBody) and transport is not None and transport.can_write_eof():
+            transport.write_eof()
+        await body.discard(limit_bytes=_DRAIN_BYTES, limit_s=_DRAIN_S)
 
 
 def body_of(request: web.BaseRequest, idle_timeout_s: float) -> WireBody:
