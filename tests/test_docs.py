@@ -1,0 +1,175 @@
+"""The documentation is held to the code: what it names exists, and what exists it names."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from blobd.cli import main
+from blobd.config import settings
+from blobd.metrics import Metrics
+from blobd.wire.errors import TABLE, UNEXPECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blobd.config import Value
+    from tests.daemon import Daemon
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAP = (ROOT / "blobd" / "README.md").read_text(encoding="utf-8")
+_FILE_NAME = re.compile(r"`([a-z_.][a-z_./]*\.(?:py|yaml|toml|md|service|conf))`")
+_LINK = re.compile(r"\]\(([^)#]+)\)")
+
+
+def rows(text: str) -> set[tuple[str, ...]]:
+    """Return the rows of all tables, cell by cell, without code marks."""
+    lines = (line for line in text.splitlines() if line.startswith("| "))
+    return {tuple(cell.strip().strip("`") for cell in line.strip("|").split("|")) for line in lines}
+
+
+def toml(value: Value) -> str:
+    if isinstance(value, bool | str):
+        return json.dumps(value)
+    if isinstance(value, tuple):
+        return json.dumps(list(value))
+    return f"{value:,}".replace(",", "_") if isinstance(value, int) else f"{value:g}"
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with the words that call it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield " ".join(("blobd", *path, name)), command
+
+
+def code_block(language: str, containing: str) -> str:
+    """Return the one block of code of the README that holds a text."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    (found,) = [block for block in blocks if containing in block]
+    return str(found)
+
+
+def test_the_table_of_settings_is_the_code() -> None:
+    """Every setting with its variable, default and reason; and no other."""
+    documented = {row for row in rows(README) if len(row) == 4 and row[1].startswith("BLOBD_")}
+    assert documented == {
+        (setting.key, setting.variable, toml(setting.default), setting.reason)
+        for setting in settings()
+    }
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """What `--help` lists, the README names."""
+    told = README.split("## The command line", 1)[1].split("\n## ", 1)[0]
+    for words, command in commands(main):
+        assert f"`{words}" in told
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                longest = max(parameter.opts, key=len)
+                assert longest in told, f"{words} {longest}"
+
+
+def test_every_command_explains_itself() -> None:
+    """`blobd COMMAND --help` says what it does, and what each option is for."""
+    for words, command in commands(main):
+        assert command.help, words
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{words} {parameter.name}"
+
+
+def test_every_metric_is_documented() -> None:
+    """By the name that a dashboard asks for; and no other."""
+    exported = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in Metrics().registry.collect()
+    }
+    assert {row[0] for row in rows(README) if row[0].startswith("blobd_")} == exported
+
+
+def test_every_error_is_documented() -> None:
+    """Each status and code that a client may meet; and no other."""
+    documented = {(row[0], row[1]) for row in rows(README) if row[0].isdigit()}
+    answers = (*TABLE.values(), UNEXPECTED)
+    assert documented == {(str(answer.status), answer.code) for answer in answers}
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "blobd/README.md", "deploy/README.md", "CHANGELOG.md"]
+)
+def test_every_file_that_is_named_is_there(page: str) -> None:
+    """Links and names of files lead somewhere; the map may leave a file's folder out."""
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    for link in _LINK.findall(text):
+        assert "://" in link or (path.parent / link).exists(), link
+    for name in _FILE_NAME.findall(text):
+        inside = page == "blobd/README.md" and any(path.parent.rglob(name))
+        assert inside or (path.parent / name).exists(), name
+
+
+def test_the_map_names_every_module() -> None:
+    """A newcomer finds each file of the package on the map."""
+    package = ROOT / "blobd"
+    named = set(_FILE_NAME.findall(MAP))
+    modules = [str(path.relative_to(package)) for path in package.rglob("*.py")]
+    skipped = re.compile(r".*__|registry/catalog/migrations/")
+    unnamed = [
+        module
+        for module in modules
+        if not skipped.match(module)
+        and module not in named
+        and not (f"`{Path(module).parent}/`" in MAP and Path(module).name in named)
+    ]
+    assert unnamed == []
+
+
+def test_the_floors_are_the_import_contract() -> None:
+    """The map's drawing is what import-linter holds."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = contracts["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert "```\n" + "\n".join(layers) + "\n```" in MAP
+
+
+def test_the_client_example_runs(daemon: Daemon, tmp_path: Path) -> None:
+    """As it stands, but for the address."""
+    (tmp_path / "layer.tar.gz").write_bytes(b"layer" * 100_000)
+    example = code_block("python", "Client(")
+    assert "http://127.0.0.1:5080" in example
+    script = tmp_path / "example.py"
+    script.write_text(example.replace("http://127.0.0.1:5080", daemon.blob_api_url))
+    run = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "copy.tar.gz").read_bytes() == b"layer" * 100_000
+
+
+@pytest.mark.needs("curl")
+def test_the_walk_by_hand_runs(daemon: Daemon, tmp_path: Path) -> None:
+    """Line by line as a reader would type it, but for the address."""
+    walk = code_block("sh", "api=http://127.0.0.1:5080")
+    walk = walk.replace("http://127.0.0.1:5080", daemon.blob_api_url)
+    run = subprocess.run(
+        ["/bin/sh", "-e", "-c", walk], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "blob").read_bytes()
+    assert (tmp_path / "part").stat().st_size == 100
