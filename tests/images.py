@@ -108,6 +108,10 @@ class Layout:
     def path_of(self, digest: str) -> Path:
         return self._blobs / digest.removeprefix("sha256:")
 
+    def blobs(self) -> list[Path]:
+        """Return the files of all blobs, each named by its hash."""
+        return list(self._blobs.iterdir())
+
     def read(self, descriptor: Descriptor) -> bytes:
         return self.path_of(descriptor.digest).read_bytes()
 

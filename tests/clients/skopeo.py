@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.images import Image
+    from tests.images import Descriptor, Image, Layout
 
 
 class Skopeo:
@@ -23,7 +23,7 @@ class Skopeo:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._pulls = 0
+        self._folders = 0
 
     def push(self, image: Image, reference: str) -> None:
         self.push_layout(image.layout.folder, image.tag, reference)
@@ -33,13 +33,32 @@ class Skopeo:
         # Without the option, skopeo compresses what is plain.
         self._copy(f"oci:{folder}:{tag}", f"docker://{reference}", "--preserve-digests", *options)
 
+    def push_directory(
+        self, layout: Layout, descriptor: Descriptor, reference: str, *options: str
+    ) -> None:
+        """Push a manifest or an index of any format; skopeo's `oci:` takes only OCI's."""
+        folder = self._folder()
+        folder.mkdir()
+        for blob in layout.blobs():
+            (folder / blob.name).hardlink_to(blob)
+            (folder / f"{blob.name}.manifest.json").hardlink_to(blob)
+        (folder / "manifest.json").write_bytes(layout.read(descriptor))
+        (folder / "version").write_text("Directory Transport Version: 1.1\n")
+        self._copy(f"dir:{folder}", f"docker://{reference}", "--preserve-digests", *options)
+
+    def pull_directory(self, reference: str, *options: str) -> Path:
+        """Pull manifests and blobs, as they are, as files of one folder."""
+        folder = self._folder()
+        self._copy(f"docker://{reference}", f"dir:{folder}", *options)
+        (folder / "version").unlink()
+        return folder
+
     def pull(self, reference: str) -> list[str]:
         return layers_of_layout(self.pull_layout(reference))
 
     def pull_layout(self, reference: str, *options: str) -> Path:
         """Pull to a layout of its own, and return its folder."""
-        self._pulls += 1
-        folder = self._home.folder / f"pulled-{self._pulls}"
+        folder = self._folder()
         self._copy(f"docker://{reference}", f"oci:{folder}:pulled", *options)
         return folder
 
@@ -60,6 +79,10 @@ class Skopeo:
     def tags(self, repository: str) -> str:
         """Return what `list-tags` prints: JSON."""
         return self._run("list-tags", "--tls-verify=false", f"docker://{repository}")
+
+    def _folder(self) -> Path:
+        self._folders += 1
+        return self._home.folder / f"folder-{self._folders}"
 
     def _copy(self, source: str, target: str, *options: str) -> None:
         plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
