@@ -56,6 +56,7 @@ class Budget:
         self._wait_s = wait_s
         self._metrics = metrics
         self._leased_bytes = 0
+        self._promised_bytes = 0
         self._pooled_bytes = 0
         self._pool: defaultdict[int, list[mmap.mmap]] = defaultdict(list)
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -81,10 +82,10 @@ class Budget:
 
     @property
     def _free_bytes(self) -> int:
-        return self._max_bytes - self._leased_bytes
+        return self._max_bytes - self._leased_bytes - self._promised_bytes
 
     async def _turn(self) -> None:
-        """Wait until it is this caller's turn and the smallest size is free."""
+        """Wait until it is this caller's turn; then at least the smallest size is free."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append(turn)
@@ -92,20 +93,31 @@ class Budget:
             async with asyncio.timeout(self._wait_s):
                 await turn
         except TimeoutError:
+            self._give_up(turn)
             raise BudgetExhausted(self._max_bytes, self._wait_s) from None
-        finally:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            elif turn.cancelled():
-                self._wake()
+        except asyncio.CancelledError:
+            self._give_up(turn)
+            raise
+        self._promised_bytes -= SIZES_BYTES[0]
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        """Leave the line, or pass on a promise that came too late."""
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+        elif not turn.cancelled():
+            self._promised_bytes -= SIZES_BYTES[0]
+            self._wake()
 
     def _wake(self) -> None:
-        free_bytes = self._free_bytes
-        while self._waiting and free_bytes >= SIZES_BYTES[0]:
+        """Promise what is free, in the smallest size, to those who have waited longest.
+
+        What is promised is nobody else's until the one who was woken has run.
+        """
+        while self._waiting and self._free_bytes >= SIZES_BYTES[0]:
             turn = self._waiting.popleft()
             if not turn.done():
+                self._promised_bytes += SIZES_BYTES[0]
                 turn.set_result(None)
-                free_bytes -= SIZES_BYTES[0]
 
     def _grant(self, size_bytes: int) -> Lease:
         pool = self._pool[size_bytes]
