@@ -90,7 +90,11 @@ class Front:
                 status = str(response.status)
             for header, value in self._headers:
                 response.headers.setdefault(header, value)
-            await self._settle(request, response)
+            try:
+                await self._settle(request, response)
+            except ConnectionError:
+                status = _CLIENT_GONE
+                response.force_close()
         finally:
             elapsed_s = time.perf_counter() - started
             self._metrics.request_duration.labels(name, status).observe(elapsed_s)
