@@ -6,6 +6,7 @@ Three sources, each overriding the one before: a TOML file, the environment
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
@@ -296,7 +297,10 @@ def _converted(raw: Any, kind: Any) -> Value:
             raise TypeError
         return int(raw)
     if kind is float:
-        return float(raw)
+        number = float(raw)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
     if kind is str:
         if not isinstance(raw, str):
             raise TypeError
