@@ -116,14 +116,14 @@ class Receiver:
         progress: Callable[[], Awaitable[None]] | None,
     ) -> int:
         received_bytes = 0
-        room_bytes = limit_bytes - staging.offset
+        start_bytes = staging.offset
         filling = _Filling(self._budget, self._metrics)
         work: asyncio.Task[None] | None = None
         try:
             while (filled := await filling.fill(body)) is not None:
                 try:
                     received_bytes += filled.size_bytes
-                    check_size(received_bytes, limit_bytes=room_bytes)
+                    check_size(start_bytes + received_bytes, limit_bytes=limit_bytes)
                     if work is not None:
                         await outlast(work)
                         work = None

@@ -179,7 +179,12 @@ class MemoryStaging:
         return len(self._upload.data)
 
     async def append(self, pieces: Sequence[Buffer]) -> None:
-        await _others()
+        try:
+            await _others()
+        except asyncio.CancelledError:
+            if self._upload.writer is self:
+                del self._upload.data[self.record.offset :]
+            raise
         self._check_writer()
         self._upload.data += b"".join(pieces)
 

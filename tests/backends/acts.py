@@ -33,6 +33,13 @@ async def off_loop(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     return await loop.run_in_executor(None, partial(call, *args, **kwargs))
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop and the threads go on until something holds that tells nobody when it does."""
+    async with asyncio.timeout(SOON_S):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 def digest_of(data: bytes, algorithm: str = "sha256") -> Digest:
     made = blake3.blake3(data) if algorithm == "blake3" else hashlib.new(algorithm, data)
     return Digest(algorithm, made.hexdigest())

@@ -126,8 +126,9 @@ class CancelledContract:
         async def appending() -> AsyncIterator[Call]:
             async with opened(site) as backend:
                 upload_id = await save(backend)
-                buffer = bytearray(MORE)
+                buffer = bytearray(MORE[10:])
                 async with staged(backend, upload_id) as staging:
+                    await staging.append([MORE[:10]])
                     yield lambda: staging.append([memoryview(buffer)])
                     buffer[:] = b"?" * len(buffer)
                     offset = staging.offset
