@@ -129,6 +129,5 @@ async def _measure(config: Config) -> tuple[_Stored, Usage]:
     async with opened(config) as daemon:
         sizes = [blob.size_bytes async for blob in daemon.store.blobs()]
         offsets = [upload.offset async for upload in daemon.uploads.open_uploads()]
-        async with daemon.catalog.reading() as transaction:
-            usage = await read_usage(transaction)
+        usage = await daemon.catalog.read(read_usage)
     return _Stored(len(sizes), sum(sizes), len(offsets), sum(offsets)), usage

@@ -41,19 +41,22 @@ class RepositoryKeeper:
     async def pin(self, digest: Digest) -> AsyncIterator[CatalogPin]:
         """Keep garbage collection off a digest; keeping it makes the link, and the repository."""
 
-        async def link(transaction: Transaction) -> None:
-            await holds.link(transaction, self._repository, digest, now=self._catalog.now())
+        def link(transaction: Transaction) -> None:
+            holds.link(transaction, self._repository, digest, now=self._catalog.now())
 
         async with pinned(self._catalog, digest, link) as pin:
             yield pin
 
     async def release(self, digest: Digest) -> None:
         """End the link: the repository does not see the blob any more. Raises BlobNotFound."""
-        async with self._catalog.writing() as transaction:
-            await holds.lock(transaction, digest)
-            if not await holds.unlink(transaction, self._repository, digest):
+
+        def release(transaction: Transaction) -> None:
+            holds.lock(transaction, digest)
+            if not holds.unlink(transaction, self._repository, digest):
                 raise BlobNotFound(digest)
-            await holds.set_hold_ended(transaction, digest, self._catalog.now())
+            holds.set_hold_ended(transaction, digest, self._catalog.now())
+
+        await self._catalog.write(release)
 
 
 async def mount(
@@ -64,14 +67,17 @@ async def mount(
     Without a source, any repository that the caller may read will do; as long as there are no
     identities, that is every one.
     """
-    async with catalog.writing() as transaction:
-        if not await holds.lock(transaction, digest):
+
+    def link(transaction: Transaction) -> bool:
+        if not holds.lock(transaction, digest):
             return False
         by = None if source is None else (source, into)
-        if not await holds.is_linked(transaction, digest, by):
+        if not holds.is_linked(transaction, digest, by):
             return False
-        await holds.link(transaction, into, digest, now=catalog.now())
-    return True
+        holds.link(transaction, into, digest, now=catalog.now())
+        return True
+
+    return await catalog.write(link)
 
 
 class Touches:
@@ -109,8 +115,7 @@ class Touches:
         """Write what was gathered. Raises what the catalog raises; then it is kept for later."""
         gathered, self._gathered = self._gathered, {}
         try:
-            async with self._catalog.writing() as transaction:
-                await holds.touch(transaction, gathered)
+            await self._catalog.write(lambda transaction: holds.touch(transaction, gathered))
         except BaseException:
             self._gathered = gathered | self._gathered
             raise

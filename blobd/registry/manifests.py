@@ -75,9 +75,11 @@ class Manifests:
         found = await self.find(repository, reference)
         content = found.content
         if content is None:
-            async with self._catalog.reading() as transaction:
-                repository_id = await _known(transaction, repository)
-                content = await contents.read_content(transaction, repository_id, found.digest)
+            content = await self._catalog.read(
+                lambda transaction: contents.read_content(
+                    transaction, _known(transaction, repository), found.digest
+                )
+            )
             if content is None:
                 raise ManifestUnknown(str(reference))
         return Manifest(found.digest, found.media_type, content)
@@ -100,22 +102,27 @@ class Manifests:
         digest, document = await self._threads.run(self._examine, content, content_type, announced)
         if not isinstance(reference, Digest):
             tags = (reference, *tags)
+        manifest = _to_write(digest, content, document)
         now = self._catalog.now()
-        async with self._catalog.writing() as transaction:
-            repository_id = await rows.make_repository(transaction, repository, now=now)
-            await _check_references(transaction, repository_id, document)
-            await contents.write_manifest(
-                transaction, repository_id, _to_write(digest, content, document), now=now
-            )
-            await contents.point_tags(transaction, repository_id, tags, digest, now=now)
+
+        def write(transaction: Transaction) -> None:
+            repository_id = rows.make_repository(transaction, repository, now=now)
+            _check_references(transaction, repository_id, document)
+            contents.write_manifest(transaction, repository_id, manifest, now=now)
+            contents.point_tags(transaction, repository_id, tags, digest, now=now)
+
+        await self._catalog.write(write)
         return Accepted(digest, document.subject, tuple(dict.fromkeys(tags)))
 
     async def delete(self, repository: RepositoryName, digest: Digest) -> None:
         """Remove a manifest and every tag of it (R68). Raises ManifestUnknown, NameUnknown."""
-        async with self._catalog.writing() as transaction:
-            repository_id = await _known(transaction, repository)
-            if not await contents.delete_manifest(transaction, repository_id, digest):
+
+        def delete(transaction: Transaction) -> None:
+            repository_id = _known(transaction, repository)
+            if not contents.delete_manifest(transaction, repository_id, digest):
                 raise ManifestUnknown(str(digest))
+
+        await self._catalog.write(delete)
 
     def _examine(
         self, content: bytes, content_type: str | None, announced: Digest | None
@@ -129,16 +136,14 @@ class Manifests:
         return computed, read_document(content, content_type)
 
 
-async def _known(transaction: Transaction, repository: RepositoryName) -> int:
-    repository_id = await rows.find_repository(transaction, repository)
+def _known(transaction: Transaction, repository: RepositoryName) -> int:
+    repository_id = rows.find_repository(transaction, repository)
     if repository_id is None:
         raise NameUnknown(repository)
     return repository_id
 
 
-async def _check_references(
-    transaction: Transaction, repository_id: int, document: Document
-) -> None:
+def _check_references(transaction: Transaction, repository_id: int, document: Document) -> None:
     """Look for what a manifest names where its repository can see it (promise 10, R48).
 
     What an index lists is a manifest; where its media type leaves that open (build caches list
@@ -147,8 +152,8 @@ async def _check_references(
     blobs = {named.digest for named in document.blobs if named.required}
     children = {named.digest for named in document.children if named.required}
     perhaps_blobs = {named.digest for named in document.children if not named.is_manifest}
-    linked = await contents.linked(transaction, repository_id, blobs | (children & perhaps_blobs))
-    there = await contents.present(transaction, repository_id, children)
+    linked = contents.linked(transaction, repository_id, blobs | (children & perhaps_blobs))
+    there = contents.present(transaction, repository_id, children)
     missing = [
         named.digest
         for named in (*document.blobs, *document.children)

@@ -14,7 +14,7 @@ from blobd.errors import BackendUnavailable
 from blobd.registry.catalog import holds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from blobd.digest import Digest
     from blobd.registry.catalog import Catalog, Transaction
@@ -27,7 +27,7 @@ class CatalogPin:
         self,
         catalog: Catalog,
         digest: Digest,
-        hold: Callable[[Transaction], Awaitable[None]],
+        hold: Callable[[Transaction], None],
     ) -> None:
         self._catalog = catalog
         self._digest = digest
@@ -37,33 +37,43 @@ class CatalogPin:
 
     async def take(self) -> None:
         """Write the pin."""
-        async with self._catalog.writing() as transaction:
-            await holds.insert_pin(transaction, self._digest, self._nonce, now=self._catalog.now())
+        now = self._catalog.now()
+        await self._catalog.write(
+            lambda transaction: holds.insert_pin(transaction, self._digest, self._nonce, now=now),
+            synced=False,
+        )
 
     async def keep(self, size_bytes: int) -> None:
         """Make the hold and drop the pin, in one transaction.
 
         Raises BackendUnavailable when the pin has lapsed: the bytes may have been collected.
         """
-        async with self._catalog.writing() as transaction:
-            await holds.set_size(transaction, self._digest, size_bytes)
-            if not await holds.drop_pin(transaction, self._nonce):
+
+        def keep(transaction: Transaction) -> None:
+            holds.set_size(transaction, self._digest, size_bytes)
+            if not holds.drop_pin(transaction, self._nonce):
                 raise BackendUnavailable(f"publishing {self._digest} took too long; send it again")
-            await self._hold(transaction)
+            self._hold(transaction)
+
+        await self._catalog.write(keep)
         self._kept = True
 
     async def drop(self) -> None:
         """Remove the pin if no hold was made of it, and leave the digest to be collected."""
         if self._kept:
             return
-        async with self._catalog.writing() as transaction:
-            if await holds.drop_pin(transaction, self._nonce):
-                await holds.set_hold_ended(transaction, self._digest, self._catalog.now())
+        now = self._catalog.now()
+
+        def drop(transaction: Transaction) -> None:
+            if holds.drop_pin(transaction, self._nonce):
+                holds.set_hold_ended(transaction, self._digest, now)
+
+        await self._catalog.write(drop)
 
 
 @asynccontextmanager
 async def pinned(
-    catalog: Catalog, digest: Digest, hold: Callable[[Transaction], Awaitable[None]]
+    catalog: Catalog, digest: Digest, hold: Callable[[Transaction], None]
 ) -> AsyncIterator[CatalogPin]:
     """Pin a digest for the block. `hold` makes the hold, inside `keep`'s transaction."""
     pin = CatalogPin(catalog, digest, hold)

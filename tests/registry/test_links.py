@@ -62,8 +62,7 @@ async def test_a_pin_that_is_not_kept_leaves_no_hold(catalog: Catalog) -> None:
         await fail()
     assert await catalog.hot.link(APP, UNKNOWN) is None
     assert not await catalog.hot.knows(APP), "no repository either"
-    async with catalog.reading() as transaction:
-        assert not await holds.is_held(transaction, UNKNOWN)
+    assert not await catalog.read(lambda transaction: holds.is_held(transaction, UNKNOWN))
 
 
 async def test_a_pin_that_lapsed_cannot_be_kept(

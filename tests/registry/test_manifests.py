@@ -291,4 +291,4 @@ async def test_a_push_cancelled_anywhere_is_done_or_undone(tmp_path: Path) -> No
             await call()
             threads.close()
 
-    assert await cancel_at_each_checkpoint(pushing) > 8
+    assert await cancel_at_each_checkpoint(pushing) >= 2

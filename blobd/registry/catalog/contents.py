@@ -34,7 +34,7 @@ class NewManifest:
     references: Collection[Digest]
 
 
-async def write_manifest(
+def write_manifest(
     transaction: Transaction, repository_id: int, manifest: NewManifest, *, now: float
 ) -> None:
     """Write a manifest and what it names; equal bytes pushed again take the newest media type."""
@@ -49,17 +49,17 @@ async def write_manifest(
         "pushed_at": now,
         "content": manifest.content,
     }
-    await upsert(transaction, manifests, row, replace=["media_type", "pushed_at"])
+    upsert(transaction, manifests, row, replace=["media_type", "pushed_at"])
     references = [
         {"repository_id": repository_id, "manifest": manifest.digest, "digest": digest}
         for digest in sorted(set(manifest.references))
     ]
-    await upsert(transaction, manifest_references, references, replace=[])
+    upsert(transaction, manifest_references, references, replace=[])
 
 
-async def delete_manifest(transaction: Transaction, repository_id: int, digest: Digest) -> bool:
+def delete_manifest(transaction: Transaction, repository_id: int, digest: Digest) -> bool:
     """Remove a manifest, its references and every tag of it; return whether it was there."""
-    result = await transaction.execute(
+    result = transaction.execute(
         delete(manifests).where(
             manifests.c.repository_id == repository_id, manifests.c.digest == digest
         )
@@ -67,17 +67,15 @@ async def delete_manifest(transaction: Transaction, repository_id: int, digest: 
     return result.rowcount > 0
 
 
-async def read_content(
-    transaction: Transaction, repository_id: int, digest: Digest
-) -> bytes | None:
+def read_content(transaction: Transaction, repository_id: int, digest: Digest) -> bytes | None:
     """Return a manifest's bytes, of whatever size."""
     query = select(manifests.c.content).where(
         manifests.c.repository_id == repository_id, manifests.c.digest == digest
     )
-    return (await transaction.execute(query)).scalar_one_or_none()
+    return transaction.execute(query).scalar_one_or_none()
 
 
-async def point_tags(
+def point_tags(
     transaction: Transaction,
     repository_id: int,
     names: Sequence[Tag],
@@ -90,18 +88,18 @@ async def point_tags(
         {"repository_id": repository_id, "name": name, "digest": digest, "updated_at": now}
         for name in sorted(set(names))
     ]
-    await upsert(transaction, tags, rows, replace=["digest", "updated_at"])
+    upsert(transaction, tags, rows, replace=["digest", "updated_at"])
 
 
-async def delete_tag(transaction: Transaction, repository_id: int, name: Tag) -> bool:
+def delete_tag(transaction: Transaction, repository_id: int, name: Tag) -> bool:
     """Remove a tag, not its manifest; return whether it was there."""
-    result = await transaction.execute(
+    result = transaction.execute(
         delete(tags).where(tags.c.repository_id == repository_id, tags.c.name == name)
     )
     return result.rowcount > 0
 
 
-async def linked(
+def linked(
     transaction: Transaction, repository_id: int, digests: Collection[Digest]
 ) -> set[Digest]:
     """Return which of these blobs the repository links, and keep those links as they are."""
@@ -109,11 +107,11 @@ async def linked(
     found: set[Digest] = set()
     for some in _portions(digests):
         kept = query.where(links.c.digest.in_(some)).order_by(links.c.digest).with_for_update()
-        found.update((await transaction.execute(kept)).scalars())
+        found.update(transaction.execute(kept).scalars())
     return found
 
 
-async def present(
+def present(
     transaction: Transaction, repository_id: int, digests: Collection[Digest]
 ) -> set[Digest]:
     """Return which of these manifests the repository has, and keep them as they are."""
@@ -121,7 +119,7 @@ async def present(
     found: set[Digest] = set()
     for some in _portions(digests):
         kept = query.where(manifests.c.digest.in_(some)).order_by(manifests.c.digest)
-        rows = await transaction.execute(kept.with_for_update(read=True))
+        rows = transaction.execute(kept.with_for_update(read=True))
         found.update(rows.scalars())
     return found
 

@@ -1,36 +1,41 @@
 """Opening the catalog, and its transactions.
 
-A write transaction takes SQLite's write lock with its first statement (BEGIN IMMEDIATE), so it
-never fails half-way for having read before; within a process writers queue in the order they
-came. On PostgreSQL the row locks that the statements ask for do the same work.
+What is to be read or written is a plain function of a `Transaction`, run on a thread. On
+PostgreSQL the same functions will run beside each other, and the row locks that their statements
+ask for will do what SQLite's one writer does here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import event, exc
+from sqlalchemy import create_engine, event, exc
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from blobd.backends.threads import Threads
+from blobd.backends.threads import Threads, outlast
 from blobd.errors import BackendUnavailable, BlobdError, ConfigInvalid, StorageFull
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.migrate import migrate
-from blobd.registry.catalog.transaction import Transaction, transaction, unbroken
+from blobd.registry.catalog.transaction import Transaction
+from blobd.registry.catalog.writer import Work, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from blobd.config import Config
+
+T = TypeVar("T")
+Clock = Callable[[], float]
 
 _READERS = 4
 _BUSY_WAIT_S = 30.0
@@ -38,65 +43,74 @@ _BUSY, _LOCKED, _READONLY, _IO, _FULL, _CANNOT_OPEN = 5, 6, 8, 10, 13, 14
 
 
 class Catalog:
-    """The registry's tables: `writing` and `reading` transactions, and `hot` for every request."""
+    """The registry's tables: `write` and `read` transactions, and `hot` for every request."""
 
     def __init__(
-        self,
-        *,
-        writer: AsyncEngine,
-        reader: AsyncEngine,
-        hot: Hot,
-        clock: Callable[[], float],
+        self, *, writer: Writer, reader: Engine, threads: Threads, hot: Hot, clock: Clock
     ) -> None:
         self._writer = writer
         self._reader = reader
-        self._turn = asyncio.Lock()
+        self._threads = threads
         self.hot = hot
         self.now = clock
         """Seconds since the epoch."""
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Transaction]:
-        """One write transaction: durable when the block has ended, undone when it raised.
+    async def write(
+        self, work: Callable[[Transaction], T], *, alone: bool = False, synced: bool = True
+    ) -> T:
+        """Return what the work returns, once it is durable; it is undone when it raises.
 
-        Raises BackendUnavailable when other writers hold the catalog for too long, StorageFull.
+        It may share its commit with others, but for work that wants to be `alone`. What is not
+        `synced` survives a kill at once, and power loss with the next commit that is.
+        Raises BackendUnavailable when other processes hold the catalog for too long, StorageFull.
         If cancelled: all of it is done, or nothing.
         """
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writer.hand_over(Work(work, answer, alone=alone, synced=synced))
         with _translated():
-            async with self._turn, transaction(self._writer) as begun:
-                yield begun
+            return await outlast(answer)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Transaction]:
-        """One read transaction: a single moment's view, whoever writes meanwhile.
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Return what the work returns: a single moment's view, whoever writes meanwhile.
 
         Raises BackendUnavailable.
         """
         with _translated():
-            async with transaction(self._reader) as begun:
-                yield begun
+            return await self._threads.run(self._read, work, asyncio.get_running_loop())
+
+    def _read(self, work: Callable[[Transaction], T], loop: asyncio.AbstractEventLoop) -> T:
+        with self._reader.begin() as connection:
+            return work(Transaction(connection, loop))
 
 
 @asynccontextmanager
 async def open_catalog(
-    path: Path, *, durable: bool, clock: Callable[[], float] = time.time
+    path: Path, *, durable: bool, clock: Clock = time.time
 ) -> AsyncIterator[Catalog]:
     """Migrate where needed and open the catalog; any number of processes may have it open.
 
     `durable`: what was committed survives power loss, and not only a crash of blobd.
     Raises ConfigInvalid.
     """
-    threads = Threads(1, "blobd-catalog")
+    loop = asyncio.get_running_loop()
+    threads = Threads(1 + _READERS, "blobd-catalog")
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
         await threads.run(migrate, path, durable=durable)
-        writer = await threads.run(_open, path, durable=durable, begin="BEGIN IMMEDIATE", size=1)
-        stack.push_async_callback(_dispose, writer)
-        reader = await threads.run(_open, path, durable=durable, begin="BEGIN", size=_READERS)
-        stack.push_async_callback(_dispose, reader)
+        reader = await threads.run(_open, path, busy_wait_s=_BUSY_WAIT_S)
+        event.listen(reader, "begin", _begin)
+        stack.push_async_callback(threads.run, reader.dispose)
         hot = await threads.run(Hot, path)
         stack.push_async_callback(threads.run, hot.close)
-        yield Catalog(writer=writer, reader=reader, hot=hot, clock=clock)
+        engine = await threads.run(_open, path, busy_wait_s=0)
+        stack.push_async_callback(threads.run, engine.dispose)
+        connection = await threads.run(engine.connect)
+        stack.push_async_callback(threads.run, connection.close)
+        writer = Writer(Transaction(connection, loop), durable=durable, wait_s=_BUSY_WAIT_S)
+        writing = threads.start(writer.run)
+        stack.push_async_callback(outlast, writing)
+        stack.callback(writer.end)
+        yield Catalog(writer=writer, reader=reader, threads=threads, hot=hot, clock=clock)
 
 
 def catalog_path(config: Config) -> Path:
@@ -112,35 +126,26 @@ def catalog_path(config: Config) -> Path:
     return Path(url.database)
 
 
-def _open(path: Path, *, durable: bool, begin: str, size: int) -> AsyncEngine:
-    """Return an engine whose transactions start with `begin`. Blocks a little."""
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", pool_size=size, max_overflow=0, pool_timeout=_BUSY_WAIT_S
-    )
-    pragmas = (
-        f"busy_timeout = {int(_BUSY_WAIT_S * 1000)}",
-        "foreign_keys = ON",
-        f"synchronous = {'FULL' if durable else 'OFF'}",
+def _open(path: Path, *, busy_wait_s: float) -> Engine:
+    """Return an engine, not connected yet. `busy_wait_s`: how long SQLite itself waits."""
+    engine = create_engine(
+        f"sqlite:///{path}", pool_size=_READERS, max_overflow=0, pool_timeout=_BUSY_WAIT_S
     )
 
     def prepare(dbapi_connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         # sqlite3 would otherwise begin transactions by itself, and later than wanted
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA busy_timeout = {int(busy_wait_s * 1000)}")
+        cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
-    def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine.sync_engine, "connect", prepare)
-    event.listen(engine.sync_engine, "begin", begin_transaction)
+    event.listen(engine, "connect", prepare)
     return engine
 
 
-async def _dispose(engine: AsyncEngine) -> None:
-    await unbroken(engine.dispose())
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
 
 
 @contextmanager
@@ -149,17 +154,17 @@ def _translated() -> Iterator[None]:
         yield
     except exc.TimeoutError as error:
         raise BackendUnavailable("the catalog's connections are all in use") from error
-    except exc.DBAPIError as error:
-        known = _known(error)
+    except (exc.DBAPIError, sqlite3.Error) as error:
+        known = _known(error.orig if isinstance(error, exc.DBAPIError) else error)
         if known is None:
             raise
         raise known from error
 
 
-def _known(error: exc.DBAPIError) -> BlobdError | None:
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+def _known(error: BaseException | None) -> BlobdError | None:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == _FULL:
         return StorageFull()
     if code in {_BUSY, _LOCKED, _READONLY, _IO, _CANNOT_OPEN}:
-        return BackendUnavailable(f"the catalog cannot be used right now: {error.orig}")
+        return BackendUnavailable(f"the catalog cannot be used right now: {error}")
     return None

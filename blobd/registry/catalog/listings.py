@@ -31,21 +31,17 @@ class Referrer:
     """As JSON."""
 
 
-async def list_repositories(
-    transaction: Transaction, *, after: str, limit: int
-) -> list[RepositoryName]:
+def list_repositories(transaction: Transaction, *, after: str, limit: int) -> list[RepositoryName]:
     """Return names strictly after a text."""
     query = select(repositories.c.name).where(repositories.c.name > after)
-    rows = await transaction.execute(query.order_by(repositories.c.name).limit(limit))
+    rows = transaction.execute(query.order_by(repositories.c.name).limit(limit))
     return list(rows.scalars())
 
 
-async def list_tags(
-    transaction: Transaction, repository_id: int, *, after: str, limit: int
-) -> list[Tag]:
+def list_tags(transaction: Transaction, repository_id: int, *, after: str, limit: int) -> list[Tag]:
     """Return tags strictly after a text."""
     query = select(tags.c.name).where(tags.c.repository_id == repository_id, tags.c.name > after)
-    rows = await transaction.execute(query.order_by(tags.c.name).limit(limit))
+    rows = transaction.execute(query.order_by(tags.c.name).limit(limit))
     return list(rows.scalars())
 
 
@@ -70,17 +66,15 @@ class ReferrersOf:
         return query.order_by(manifests.c.digest)
 
 
-async def weigh_referrers(
+def weigh_referrers(
     transaction: Transaction, wanted: ReferrersOf, *, limit: int
 ) -> list[tuple[Digest, int]]:
     """Return the digests of the first referrers, and how large their manifests are."""
     query = wanted.restrict(select(manifests.c.digest, manifests.c.size_bytes)).limit(limit)
-    return [(digest, size_bytes) for digest, size_bytes in await transaction.execute(query)]
+    return [(digest, size_bytes) for digest, size_bytes in transaction.execute(query)]
 
 
-async def read_referrers(
-    transaction: Transaction, wanted: ReferrersOf, *, limit: int
-) -> list[Referrer]:
+def read_referrers(transaction: Transaction, wanted: ReferrersOf, *, limit: int) -> list[Referrer]:
     """Return the first referrers."""
     query = wanted.restrict(
         select(
@@ -91,4 +85,4 @@ async def read_referrers(
             manifests.c.annotations,
         )
     )
-    return [Referrer(*row) for row in await transaction.execute(query.limit(limit))]
+    return [Referrer(*row) for row in transaction.execute(query.limit(limit))]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from blobd.registry.catalog.tables import repositories
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from sqlalchemy import Table
+    from sqlalchemy import Executable, Table
 
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.registry.catalog.transaction import Parameters, Transaction
     from blobd.registry.names import RepositoryName
 
+_FIND = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
 
-async def upsert(
+
+def upsert(
     transaction: Transaction,
     table: Table,
-    rows: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    rows: Parameters | Sequence[Parameters],
     *,
     replace: Sequence[str],
 ) -> None:
@@ -29,36 +33,39 @@ async def upsert(
 
     The row is locked either way when columns are replaced: who deletes it has to wait.
     """
-    if not rows:
-        return
-    dialect = postgresql if transaction.dialect == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    keys = [column.name for column in table.primary_key.columns]
-    if replace:
-        statement = statement.on_conflict_do_update(
-            index_elements=keys,
-            set_={name: statement.excluded[name] for name in replace},
-        )
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=keys)
-    await transaction.execute(statement, rows)
+    keys = tuple(column.name for column in table.primary_key.columns)
+    statement = _upsert(transaction.dialect, table, keys, tuple(replace))
+    for row in [rows] if isinstance(rows, Mapping) else rows:
+        transaction.change(statement, row)
 
 
-async def find_repository(transaction: Transaction, name: RepositoryName) -> int | None:
+def find_repository(transaction: Transaction, name: RepositoryName) -> int | None:
     """Return a repository's id, if there is one."""
-    query = select(repositories.c.id).where(repositories.c.name == name)
-    return (await transaction.execute(query)).scalar_one_or_none()
+    rows = transaction.fetch(_FIND, {"name": name})
+    return rows[0][0] if rows else None
 
 
-async def make_repository(transaction: Transaction, name: RepositoryName, *, now: float) -> int:
+def make_repository(transaction: Transaction, name: RepositoryName, *, now: float) -> int:
     """Return a repository's id; the repository is made where there is none."""
-    found = await find_repository(transaction, name)
+    found = find_repository(transaction, name)
     if found is not None:
         return found
-    dialect = postgresql if transaction.dialect == "postgresql" else sqlite
-    statement = dialect.insert(repositories).on_conflict_do_nothing(index_elements=["name"])
-    await transaction.execute(statement, {"name": name, "created_at": now})
-    made = await find_repository(transaction, name)
+    statement = _upsert(transaction.dialect, repositories, ("name",), ())
+    transaction.change(statement, {"name": name, "created_at": now})
+    made = find_repository(transaction, name)
     if made is None:
         raise AssertionError(f"repository {name} was inserted and is not there")
     return made
+
+
+@cache
+def _upsert(
+    dialect: str, table: Table, keys: tuple[str, ...], replace: tuple[str, ...]
+) -> Executable:
+    """Return the same statement for the same arguments, so that it is compiled once."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(table)
+    if not replace:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    values = {name: statement.excluded[name] for name in replace}
+    return statement.on_conflict_do_update(index_elements=keys, set_=values)

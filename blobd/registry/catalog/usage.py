@@ -29,7 +29,7 @@ class Usage:
         return self.logical_bytes - self.held_bytes
 
 
-async def read_usage(transaction: Transaction) -> Usage:
+def read_usage(transaction: Transaction) -> Usage:
     """Return how much is held at this moment."""
     held = union_all(select(links.c.digest), select(api_holds.c.digest)).subquery()
     by_digest = (
@@ -44,5 +44,5 @@ async def read_usage(transaction: Transaction) -> Usage:
         func.coalesce(func.sum(by_digest.c.holds * by_digest.c.size_bytes), 0),
         func.coalesce(func.sum(by_digest.c.size_bytes), 0),
     )
-    row = (await transaction.execute(query)).one()
+    row = transaction.execute(query).one()
     return Usage(int(row[0]), int(row[1]), int(row[2]))

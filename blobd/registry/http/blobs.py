@@ -45,10 +45,10 @@ class BlobRoutes:
     async def head(self, request: web.BaseRequest, name: str, digest: str) -> web.StreamResponse:
         """R23. A pusher that finds a blob here will not send it: the link is touched."""
         repository, wanted = parse_name(name), Digest.parse(digest)
-        if await self._touches.use(repository, wanted) is None:
+        link = await self._touches.use(repository, wanted)
+        if link is None:
             raise BlobNotFound(wanted)
-        size_bytes = await self._store.stat(wanted)
-        return head_blob(request, wanted, size_bytes, cache_control=_CACHE_CONTROL)
+        return head_blob(request, wanted, link.size_bytes, cache_control=_CACHE_CONTROL)
 
     async def delete(
         self,
