@@ -101,8 +101,14 @@ async def pull(
         _report(progress, size_bytes, size_bytes)
         return Blob(digest, size_bytes)
     finally:
-        worker.submit(target.close)
+        # Whoever pulls next must find the file unlocked, also after a cancellation.
+        closing = loop.run_in_executor(worker, target.close)
         worker.shutdown(wait=False)
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait([closing])
+            raise
 
 
 class _Target:
