@@ -70,15 +70,23 @@ def du(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
 @click.command(short_help="Remove blobs that nobody holds, and say why.")
 @with_config()
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why; remove nothing.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="With --dry-run: say it of every stored blob, not of the candidates alone.",
+)
 @_JSON
-def gc(config: Config, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
+def gc(config: Config, dry_run: bool, every: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Remove blobs that nobody holds any more, and say for each candidate why it stays or goes.
 
     Candidates are blobs of which a hold has ended: a link was removed, a push broke off, the blob
     API's DELETE, or no manifest named the blob for upkeep.unnamed_link_grace_s. Safe beside a
     running daemon, which does the same every upkeep.gc_interval_s.
     """
-    verdicts = asyncio.run(_collect(config, dry_run=dry_run))
+    if every and not dry_run:
+        raise click.UsageError("--all is for --dry-run: only candidates are ever removed")
+    verdicts = asyncio.run(_explain(config) if every else _collect(config, dry_run=dry_run))
     if as_json:
         show.as_json(
             [
@@ -107,8 +115,9 @@ def gc(config: Config, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - 
             ),
         )
     what = "would be removed" if dry_run else "removed"
+    looked_at = "stored blobs" if every else "candidates"
     freed = show.size(sum(verdict.size_bytes for verdict in going))
-    click.echo(f"{len(going)} of {len(verdicts)} candidates {what}, {freed}")
+    click.echo(f"{len(going)} of {len(verdicts)} {looked_at} {what}, {freed}")
 
 
 async def _collect(config: Config, *, dry_run: bool) -> list[Verdict]:
@@ -121,6 +130,13 @@ async def _collect(config: Config, *, dry_run: bool) -> list[Verdict]:
                 daemon.roots, daemon.store, daemon.metrics, dry_run=dry_run
             )
         ]
+
+
+async def _explain(config: Config) -> list[Verdict]:
+    from blobd.upkeep.gc import explain
+
+    async with opened(config) as daemon:
+        return [verdict async for verdict in explain(daemon.roots, daemon.store)]
 
 
 async def _measure(config: Config) -> tuple[_Stored, Usage]:

@@ -117,6 +117,20 @@ async def collect(
         await asyncio.sleep(worked_s)
 
 
+async def explain(roots: Roots, store: BlobStore) -> AsyncIterator[Verdict]:
+    """Yield what `collect` would say of every stored blob, candidate or not; change nothing.
+
+    Asks the roots about each blob. Raises what store and roots raise.
+    """
+    candidates = {digest async for digest in roots.candidates()}
+    async for blob in store.blobs():
+        verdict = _verdict(blob.digest, blob.size_bytes, await roots.look(blob.digest))
+        if verdict.goes and blob.digest not in candidates:
+            why = "nobody is known to hold it, but no hold of it has ended either"
+            verdict = Verdict(blob.digest, blob.size_bytes, goes=False, reasons=(why,))
+        yield verdict
+
+
 async def _foresee(roots: Roots, store: BlobStore, digest: Digest) -> Verdict:
     standing = await roots.look(digest)
     try:

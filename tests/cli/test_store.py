@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
+
+import aiohttp
 
 from blobd.client import Client, Digest, Span
 from tests.cli.processes import run_blobd
@@ -43,6 +46,18 @@ async def push_and_delete(address: str, kept: bytes, deleted: bytes) -> None:
         await client.push(kept)
         blob = await client.push(deleted)
         await client.delete(blob.digest)
+
+
+async def push_to_registry(registry_url: str, data: bytes) -> str:
+    """Store a layer in a repository, with no manifest that names it."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    url = f"{registry_url}/v2/demo/image/blobs/uploads/"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, params={"digest": digest}, data=data) as answer,
+    ):
+        assert answer.status == 201
+    return digest
 
 
 def test_uploads_are_listed_and_removed_beside_the_daemon(tmp_path: Path) -> None:
@@ -109,8 +124,31 @@ def test_gc_leaves_alone_what_is_held(tmp_path: Path) -> None:
     with Daemon(tmp_path / "data") as daemon:
         asyncio.run(push_and_delete(daemon.blob_api_url, b"k" * LARGE, b"d" * 1000))
     assert told("gc", "--data", daemon.data, "--dry-run") == []
+    (verdict,) = told("gc", "--data", daemon.data, "--dry-run", "--all")
+    assert verdict == {
+        "digest": f"sha256:{hashlib.sha256(b'k' * LARGE).hexdigest()}",
+        "size_bytes": LARGE,
+        "goes": False,
+        "reasons": ["held by the blob API"],
+    }
     assert run_blobd("gc", "--data", daemon.data).stdout.decode().endswith("removed, 0 B\n")
     assert told("du", "--data", daemon.data)["blobs"] == 1
+
+
+def test_gc_says_why_a_blob_goes_and_then_removes_it(tmp_path: Path) -> None:
+    """Promise 11: a push that no manifest names goes when its grace is over, and not before."""
+    with Daemon(tmp_path / "data") as daemon:
+        digest = asyncio.run(push_to_registry(daemon.registry_url, b"layer"))
+        assert told("gc", "--data", daemon.data) == []
+        lapsed = ("--set", "upkeep.unnamed_link_grace_s=0")
+        (verdict,) = told("gc", "--data", daemon.data, "--dry-run", *lapsed)
+        assert (verdict["digest"], verdict["goes"]) == (digest, True)
+        assert "demo/image" in verdict["reasons"][0]
+        assert told("du", "--data", daemon.data)["blobs"] == 1
+        shown = run_blobd("gc", "--data", daemon.data, *lapsed).stdout.decode()
+        assert digest in shown
+        assert shown.endswith("1 of 1 candidates removed, 5 B\n")
+        assert told("du", "--data", daemon.data)["blobs"] == 0
 
 
 def test_a_misspelt_folder_is_not_an_empty_store(tmp_path: Path) -> None:
