@@ -39,7 +39,7 @@ class Daemon:
     """
 
     def __init__(self, data: Path, *, settings: Mapping[str, str] | None = None) -> None:
-        """Prepare a daemon; `settings` are SECTION.NAME keys, as `limits.max_blob_bytes`."""
+        """Prepare a daemon of one worker, where `settings` (SECTION.NAME: value) say no other."""
         self.data = data
         self._settings = {"server.workers": "1", **(settings or {})}
         self._listen = self._blob_api = "127.0.0.1:0"

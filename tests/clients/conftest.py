@@ -13,6 +13,7 @@ from tests.clients.everyone import OF_FILES, OF_IMAGES, opened
 from tests.clients.oras_files import open_oras
 from tests.clients.registry_reader import Repository
 from tests.clients.skopeo import open_skopeo
+from tests.daemon import Daemon
 from tests.images import Image, Layout
 from tests.layers import files_below
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tests.clients.docker import Docker
     from tests.clients.oras_files import Oras
     from tests.clients.skopeo import Skopeo
-    from tests.daemon import Daemon
 
 _MIB = 1024 * 1024
 _PARTS = (("/usr/bin", 24 * _MIB, True), ("/usr/lib", 12 * _MIB, False), ("/usr", 8 * _MIB, True))
@@ -40,6 +40,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
         for folder, size, compressed in _PARTS
     ]
     return layout.add_image("made", layers)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A running daemon of two workers: a client's requests go now to one, now to the other."""
+    with Daemon(tmp_path / "data", settings={"server.workers": "2"}) as running:
+        yield running
 
 
 @pytest.fixture
