@@ -24,6 +24,7 @@ from blobd.backends.base import BlobInfo, FileSource, Record
 from blobd.backends.durable import boot_id, sync_folder
 from blobd.backends.filesystem_staging import (
     FileStaging,
+    Saver,
     read_record,
     remove_folder,
     translated,
@@ -87,7 +88,7 @@ class Filesystem:
         with _failures():
             folder.mkdir()
             try:
-                write_record(folder, record, self._boot)
+                write_record(folder, record, Saver(self._boot, 0))
             except OSError:
                 remove_folder(folder)
                 raise

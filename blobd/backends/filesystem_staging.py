@@ -1,7 +1,7 @@
 """The filesystem's writer: a folder per upload with its bytes and its record.
 
     uploads/<id>/bytes    appended to; renamed to the blob's path by commit
-    uploads/<id>/record   JSON, replaced whole: offset, boot id, memo, and the commit begun
+    uploads/<id>/record   JSON, replaced whole: offset, memo, who saved it, and the commit begun
     uploads/<id>/claim    see `takeover.py`
 
 The record names the digest before the rename, so the pair tells everything after a crash: with
@@ -62,10 +62,14 @@ class FileStaging:
         boot: str,
         blob_path: Callable[[Digest], Path],
     ) -> None:
-        """Call on a thread. Raises FileNotFoundError when the folder holds no open upload."""
-        record, saved_in_boot = read_record(folder)
+        """Call on a thread. Raises FileNotFoundError when the folder holds no open upload,
+        Superseded when somebody who asked later has written to it already.
+        """
+        record, saver = read_record(folder)
         if record.committed is not None:
             raise FileNotFoundError(str(folder))
+        if saver.boot == boot and saver.asked_ns > ownership.asked_ns:
+            raise Superseded
         fd = os.open(folder / BYTES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(fd).st_size < record.offset:
@@ -82,14 +86,14 @@ class FileStaging:
         self._durable = durable
         self._blob_path = blob_path
         self._fd = fd
-        self._boot = boot
+        self._saver = Saver(boot, ownership.asked_ns)
         self._unsynced_bytes = record.offset
         self._syncing: asyncio.Future[None] | None = None
         self._committed: Committed | None = None
         self._removed = False
         self.record = record
         self.offset = record.offset
-        self.trusted = saved_in_boot == boot or record.offset == 0
+        self.trusted = saver.boot == boot or record.offset == 0
 
     async def append(self, pieces: Sequence[Buffer]) -> None:
         await self._threads.run(self._write, pieces)
@@ -126,7 +130,7 @@ class FileStaging:
         self._check()
         record = Record(self.record.upload_id, self.offset, memo, time.time())
         try:
-            write_record(self._folder, record, self._boot)
+            write_record(self._folder, record, self._saver)
         except OSError as error:
             raise translated(error) from error
         self.record = record
@@ -162,7 +166,7 @@ class FileStaging:
         last = self.record
         with self._outgoing(target) as replaced:
             try:
-                write_record(self._folder, last, self._boot, commits=Commits(digest, self.offset))
+                write_record(self._folder, last, self._saver, commits=Commits(digest, self.offset))
                 (self._folder / BYTES).rename(target)
             except OSError as error:
                 raise translated(error) from error
@@ -262,13 +266,22 @@ class Commits:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Saver:
+    """Who saved a record: in which boot, and when on its clock they had asked for the upload."""
+
+    boot: str
+    asked_ns: int
+
+
 def write_record(
-    folder: Path, record: Record, boot: str, *, commits: Commits | None = None
+    folder: Path, record: Record, saver: Saver, *, commits: Commits | None = None
 ) -> None:
     """Save a record. Raises OSError; then the last one stands."""
     document = {
         "offset": record.offset,
-        "boot": boot,
+        "boot": saver.boot,
+        "asked_ns": saver.asked_ns,
         "touched_at": record.touched_at,
         "memo": base64.b64encode(record.memo).decode(),
     }
@@ -278,15 +291,15 @@ def write_record(
     replace(folder / RECORD, json.dumps(document).encode())
 
 
-def read_record(folder: Path) -> tuple[Record, str]:
-    """Return the record or receipt of an upload's folder, and the boot it was saved in.
+def read_record(folder: Path) -> tuple[Record, Saver]:
+    """Return the record or receipt of an upload's folder, and who saved it.
 
     Raises FileNotFoundError when there is no such folder, or what it holds is not understood.
     """
     try:
         text = (folder / RECORD).read_bytes()
     except FileNotFoundError:
-        return _unrecorded(folder), ""
+        return _unrecorded(folder), Saver("", 0)
     except OSError as error:
         raise FileNotFoundError(f"{folder} holds no record of an upload") from error
     try:
@@ -306,7 +319,7 @@ def read_record(folder: Path) -> tuple[Record, str]:
             touched_at=max(float(document["touched_at"]), written_at or 0.0),
             committed=committed,
         )
-        return record, str(document["boot"])
+        return record, Saver(str(document["boot"]), int(document["asked_ns"]))
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise FileNotFoundError(f"{folder} holds no record of an upload") from error
 

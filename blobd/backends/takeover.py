@@ -5,6 +5,9 @@ and finds it locked leaves a *claim* there, a symbolic link whose target is the 
 the host's monotonic clock and the boot in which that clock runs, and tries again. The writer
 looks for a newer claim before every write, and the watch looks for it while the writer waits.
 Claims are never removed but with the folder: an older one is simply too old to matter.
+
+Who finds the upload free leaves no claim. So a record tells when its writer had asked, and whoever
+asked before that and still waits finds there that his turn has passed.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class Ownership:
         self._folder = folder
         self._boot = boot
         self._claim = folder / CLAIM
-        self._asked_ns = time.monotonic_ns()
+        self.asked_ns = time.monotonic_ns()
         self._fd = -1
 
     def try_take(self) -> bool:
@@ -62,7 +65,7 @@ class Ownership:
 
     def check(self) -> None:
         """Raise Superseded when somebody has asked after this one did."""
-        if self._claimed_ns() > self._asked_ns:
+        if self._claimed_ns() > self.asked_ns:
             raise Superseded
 
     def release(self) -> None:
@@ -79,10 +82,10 @@ class Ownership:
             return 0
 
     def _assert_claim(self) -> None:
-        if self._claimed_ns() < self._asked_ns:
+        if self._claimed_ns() < self.asked_ns:
             mine = self._folder / f"{CLAIM}.{os.getpid()}.{id(self)}"
             with suppress(FileExistsError):
-                mine.symlink_to(f"{self._asked_ns}@{self._boot}")
+                mine.symlink_to(f"{self.asked_ns}@{self._boot}")
             mine.rename(self._claim)
 
 
