@@ -69,6 +69,8 @@ CHECKPOINT_BYTES = 256 * 1024 * 1024
 CHECKPOINT_S = 5.0
 _GRACE_S = 5.0
 _SWEEP_MARGIN_S = 60.0
+_KEPT = (BodyBroken, BodyIdle, BodyMalformed, BudgetExhausted, asyncio.CancelledError)
+"""What ends an append and leaves what arrived."""
 _FREE_SPACE_LIFETIME_S = 1.0
 
 _log = logging.getLogger("blobd.uploads")
@@ -185,19 +187,11 @@ class Uploads:
                 # A body that may still contradict its span must not be saved half-way.
                 saves = span is None or body.length_bytes is not None
                 try:
-                    received_bytes = await self._receive(session, body, saves=saves)
-                except (BodyBroken, BodyIdle, BodyMalformed, BudgetExhausted):
-                    await session.save()
-                    raise
-                except asyncio.CancelledError:
+                    await self._receive(session, body, span, saves=saves)
+                except _KEPT:
                     with suppress(UploadOvertaken):
-                        await session.save()
+                        await session.save_arrived()
                     raise
-                if span is not None and received_bytes != span.size_bytes:
-                    self._metrics.discarded_bytes.inc(received_bytes)
-                    raise SizeMismatch(
-                        announced_bytes=span.size_bytes, received_bytes=received_bytes
-                    )
                 await session.save()
                 return _upload(session.staging.record, session.memo)
 
@@ -232,12 +226,7 @@ class Uploads:
                 await self._expect(session, span, body)
                 if session.staging.offset == 0 and digest.algorithm != memo.algorithm:
                     session.hasher = self._hashing.new(digest.algorithm)
-                received_bytes = await self._receive(session, body, saves=False)
-                if span is not None and received_bytes != span.size_bytes:
-                    self._metrics.discarded_bytes.inc(received_bytes)
-                    raise SizeMismatch(
-                        announced_bytes=span.size_bytes, received_bytes=received_bytes
-                    )
+                received_bytes = await self._receive(session, body, span, saves=False)
                 return await self._commit(session, digest, keeper, received_bytes=received_bytes)
 
     async def cancel(self, upload_id: str, owner: str) -> None:
@@ -326,7 +315,9 @@ class Uploads:
         if session.hasher is None:
             session.hasher = await self._reread(session, session.memo.algorithm)
 
-    async def _receive(self, session: _Session, body: Body, *, saves: bool) -> int:
+    async def _receive(
+        self, session: _Session, body: Body, span: Span | None, *, saves: bool
+    ) -> int:
         """Pump a body within the time that is left to the upload; return its bytes."""
         staging = session.staging
         upload_id = staging.record.upload_id
@@ -335,7 +326,7 @@ class Uploads:
                 staging.guard(),
                 asyncio.timeout(self._seconds_left(upload_id, session.memo)),
             ):
-                return await self._receiver.receive(
+                received_bytes = await self._receiver.receive(
                     body,
                     staging,
                     session.live_hasher,
@@ -351,6 +342,10 @@ class Uploads:
         except UploadOvertaken:
             self._metrics.takeovers.inc()
             raise
+        if span is not None and received_bytes != span.size_bytes:
+            self._metrics.discarded_bytes.inc(received_bytes)
+            raise SizeMismatch(announced_bytes=span.size_bytes, received_bytes=received_bytes)
+        return received_bytes
 
     async def _commit(
         self, session: _Session, digest: Digest, keeper: Keeper, *, received_bytes: int
@@ -398,7 +393,8 @@ class Uploads:
                 extra={"upload_id": staging.record.upload_id},
             )
         hasher = self._hashing.new(algorithm)
-        await self._receiver.rehash(staging, hasher)
+        async with staging.guard():
+            await self._receiver.rehash(staging, hasher)
         return hasher
 
     async def _discard(self, session: _Session, outcome: str) -> None:
@@ -468,11 +464,15 @@ class _Session:
         await self.staging.checkpoint(self.memo.dump())
         self._saved_s = time.monotonic()
 
+    async def save_arrived(self) -> None:
+        """Save after a failure. At the record again, an append failed and the hasher is ahead."""
+        if self.staging.offset > self.staging.record.offset:
+            await self.save()
+
     async def save_sometimes(self) -> None:
         unsaved_bytes = self.staging.offset - self.staging.record.offset
-        idle = unsaved_bytes == 0
-        overdue = time.monotonic() - self._saved_s >= CHECKPOINT_S
-        if unsaved_bytes >= CHECKPOINT_BYTES or (overdue and not idle):
+        overdue = unsaved_bytes > 0 and time.monotonic() - self._saved_s >= CHECKPOINT_S
+        if unsaved_bytes >= CHECKPOINT_BYTES or overdue:
             await self.save()
 
 
