@@ -92,6 +92,8 @@ def error_response(error: BaseException) -> web.Response:
         response.headers["Retry-After"] = str(_RETRY_AFTER_S)
     if isinstance(error, errors.MethodUnsupported):
         response.headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, errors.Unauthenticated):
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 

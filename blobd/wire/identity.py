@@ -17,7 +17,8 @@ def require_token(request: web.BaseRequest, tokens: tuple[str, ...]) -> None:
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        matches = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in tokens]
+        secret = given.strip().encode(errors="surrogateescape")
+        matches = [hmac.compare_digest(secret, token.encode()) for token in tokens]
         if any(matches):
             return
     raise Unauthenticated("a bearer token of this server (blob_api.tokens) is needed")

@@ -122,13 +122,19 @@ class Responder:
                 return
             async with aclosing(self._pieces(source, span)) as pieces:
                 async for piece in pieces:
-                    async with asyncio.timeout(self.stall_s):
-                        await response.write(piece)
-                    self.metrics.sent_bytes.inc(len(piece))
+                    await self._write(response, piece)
         except BaseException:
             if request.transport is not None:
                 request.transport.abort()
             raise
+
+    async def _write(self, response: web.StreamResponse, piece: Buffer) -> None:
+        try:
+            async with asyncio.timeout(self.stall_s):
+                await response.write(piece)
+        except TimeoutError as error:
+            raise ConnectionResetError("the client takes nothing") from error
+        self.metrics.sent_bytes.inc(len(piece))
 
     async def _pieces(
         self, source: FileSource | StreamSource, span: Span

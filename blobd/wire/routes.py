@@ -18,7 +18,7 @@ from aiohttp import web
 from blobd.errors import MethodUnsupported, RouteUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 
@@ -41,6 +41,9 @@ class Routes:
     def add(self, name: str, pattern: str, **handlers: Handler) -> None:
         """Add a route; `handlers` are keyed by method. GET does not imply HEAD."""
         self._routes.append(Route(name, re.compile(pattern), handlers))
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
 
     def find(self, method: str, path: str) -> tuple[Route, Handler, dict[str, str]]:
         """Return the route, its handler for the method, and the path's arguments.

@@ -63,7 +63,10 @@ class FileSender:
         transport = self._request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
-        out = os.dup(transport.get_extra_info("socket").fileno())
+        try:
+            out = os.dup(transport.get_extra_info("socket").fileno())
+        except OSError as error:
+            raise ConnectionResetError("the client has gone") from error
         try:
             yield out
         finally:

@@ -66,11 +66,13 @@ class UploadProtocol:
         """
         query = request.query
         digest = Digest.parse(query["digest"]) if "digest" in query else None
-        algorithm = query.get("digest-algorithm") or (digest.algorithm if digest else "sha256")
+        algorithm = query.get("digest-algorithm", digest.algorithm if digest else "sha256")
         if digest is not None and not digest.supported:
             raise DigestUnsupported(digest.algorithm)
         body = self._body(request)
-        size_bytes = body.length_bytes if body is not None else _whole_number(query.get("size"))
+        size_bytes = _whole_number(query.get("size", "0"))
+        if body is not None:
+            size_bytes = max(size_bytes, body.length_bytes or 0)
         upload = await self._uploads.start(
             context.owner, algorithm=algorithm, size_bytes=size_bytes
         )
@@ -196,9 +198,7 @@ def _span(request: web.BaseRequest) -> Span | None:
         raise RangeMalformed(f"Content-Range: {error}") from error
 
 
-def _whole_number(text: str | None) -> int | None:
-    if text is None:
-        return None
+def _whole_number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 19:
         raise RequestInvalid(f"size={text[:40]!r} is not a number of bytes")
     return int(text)
