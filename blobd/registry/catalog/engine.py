@@ -8,6 +8,7 @@ ask for will do what SQLite's one writer does here.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from sqlalchemy.engine import make_url
 from blobd.backends.threads import Threads, outlast
 from blobd.errors import BackendUnavailable, BlobdError, ConfigInvalid, StorageFull
 from blobd.registry.catalog.hot import Hot
-from blobd.registry.catalog.migrate import migrate
+from blobd.registry.catalog.migrate import lock_path, migrate
 from blobd.registry.catalog.transaction import Transaction
 from blobd.registry.catalog.writer import Work, Writer
 
@@ -97,16 +98,18 @@ async def open_catalog(
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
         await threads.run(migrate, path, durable=durable)
-        reader = await threads.run(_open, path, busy_wait_s=_BUSY_WAIT_S)
+        reader = await threads.run(_open, path)
         event.listen(reader, "begin", _begin)
         stack.push_async_callback(threads.run, reader.dispose)
         hot = await threads.run(Hot, path)
         stack.push_async_callback(threads.run, hot.close)
-        engine = await threads.run(_open, path, busy_wait_s=0)
+        engine = await threads.run(_open, path)
         stack.push_async_callback(threads.run, engine.dispose)
         connection = await threads.run(engine.connect)
         stack.push_async_callback(threads.run, connection.close)
-        writer = Writer(Transaction(connection, loop), durable=durable, wait_s=_BUSY_WAIT_S)
+        turn_fd = await threads.run(os.open, lock_path(path), os.O_RDWR | os.O_CLOEXEC)
+        stack.callback(os.close, turn_fd)
+        writer = Writer(Transaction(connection, loop), turn_fd=turn_fd, durable=durable)
         writing = threads.start(writer.run)
         stack.push_async_callback(outlast, writing)
         stack.callback(writer.end)
@@ -126,8 +129,8 @@ def catalog_path(config: Config) -> Path:
     return Path(url.database)
 
 
-def _open(path: Path, *, busy_wait_s: float) -> Engine:
-    """Return an engine, not connected yet. `busy_wait_s`: how long SQLite itself waits."""
+def _open(path: Path) -> Engine:
+    """Return an engine, not connected yet."""
     engine = create_engine(
         f"sqlite:///{path}", pool_size=_READERS, max_overflow=0, pool_timeout=_BUSY_WAIT_S
     )
@@ -136,7 +139,7 @@ def _open(path: Path, *, busy_wait_s: float) -> Engine:
         # sqlite3 would otherwise begin transactions by itself, and later than wanted
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {int(busy_wait_s * 1000)}")
+        cursor.execute(f"PRAGMA busy_timeout = {int(_BUSY_WAIT_S * 1000)}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 
+def lock_path(path: Path) -> Path:
+    """Return the file at which processes queue to migrate or write a catalog."""
+    return path.with_name(path.name + ".lock")
+
+
 def migrate(path: Path, *, durable: bool) -> None:
     """Make the database file where there is none, and its tables what this blobd expects.
 
@@ -38,7 +43,7 @@ def migrate(path: Path, *, durable: bool) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_name(path.name + ".lock")):
+        with _alone(lock_path(path)):
             _upgrade(path)
         if durable:
             sync_folder(path.parent)

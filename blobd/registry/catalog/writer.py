@@ -3,14 +3,17 @@
 So one commit, and one fsync, answers for many. Each work has a savepoint of its own: one that
 raises is undone alone. No work is answered before the commit that makes it last.
 
-SQLite lets one process write at a time, and those that wait for it try again, the longer the
-less often, so that the last may starve. Here all try again at one short interval.
+SQLite lets one process write at a time, but wakes nobody: who waits tries again, the longer the
+less often. So the writers of several processes queue at a lock file, where the kernel lets them
+in by turns; more gathers for each turn, and none starves. SQLite's own waiting is left for who
+does not queue, such as a shell. A process that is frozen in the middle of a write keeps the other
+writers waiting until it goes on or dies; reads go on.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import time
+import fcntl
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from blobd.registry.catalog.transaction import Transaction
 
 _BATCH_MAX = 64
-_RETRY_S = 0.0005
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,12 +49,12 @@ class _Outcome:
 class Writer:
     """Takes works from the event loop, and does them on the thread that calls `run`."""
 
-    def __init__(self, transaction: Transaction, *, durable: bool, wait_s: float) -> None:
-        """`wait_s`: how long other processes may keep it from writing."""
+    def __init__(self, transaction: Transaction, *, turn_fd: int, durable: bool) -> None:
+        """`turn_fd`: the lock file, open; the caller closes it when `run` has returned."""
         self._transaction = transaction
         self._driver = transaction.driver
+        self._turn_fd = turn_fd
         self._durable = durable
-        self._wait_s = wait_s
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._synced: bool | None = None
 
@@ -94,16 +96,24 @@ class Writer:
         """Do works in one transaction. What ends the transaction fails them all."""
         try:
             self._sync(synced=self._durable and any(work.synced for work in batch))
-            self._begin()
+            with self._turn():
+                return self._transact(batch)
+        except Exception as error:  # noqa: BLE001 whoever waits for the work raises it
+            return [_Outcome(work, error=error) for work in batch]
+
+    def _transact(self, batch: list[Work]) -> list[_Outcome]:
+        # SQLite's write lock is taken first, so that no work can fail for having read before
+        self._driver.execute("BEGIN IMMEDIATE")
+        try:
             if len(batch) == 1:
                 outcomes = [_Outcome(batch[0], batch[0].do(self._transaction))]
             else:
                 outcomes = [self._do_apart(work) for work in batch]
             self._driver.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 whoever waits for the work raises it
+        except Exception:
             if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK")
-            return [_Outcome(work, error=error) for work in batch]
+            raise
         return outcomes
 
     def _do_apart(self, work: Work) -> _Outcome:
@@ -126,19 +136,13 @@ class Writer:
             self._driver.execute(f"PRAGMA synchronous = {level}")
             self._synced = synced
 
-    def _begin(self) -> None:
-        """Take SQLite's write lock with the first statement, so that no later one can fail."""
-        deadline = time.monotonic() + self._wait_s
-        while True:
-            try:
-                self._driver.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > deadline:
-                    raise
-            else:
-                return
-            time.sleep(_RETRY_S)
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        fcntl.flock(self._turn_fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn_fd, fcntl.LOCK_UN)
 
 
 def _answer(outcomes: list[_Outcome]) -> None:
