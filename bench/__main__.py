@@ -1,0 +1,109 @@
+"""`python -m bench`: measure, tell, and draw. See bench/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from bench import commit, download, growth, idle, memory, resume, small, upload
+from bench.charts import draw
+from bench.journal import Journal
+from bench.machine import facts, warm_memory
+from bench.plan import GIB, MIB, PARTS, Plan, quick_plan
+from bench.report import report
+from bench.targets import verdicts
+
+_RUNS = {
+    "upload": upload.run,
+    "download": download.run,
+    "small": small.run,
+    "commit": commit.run,
+    "memory": memory.run,
+    "resume": resume.run,
+    "idle": idle.run,
+    "growth": growth.run,
+}
+_WARM_BYTES = 4 * GIB
+
+
+def main() -> int:
+    """Run the parts that were asked for; return 0 when all of them could be measured."""
+    options = _options()
+    options.results.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with ExitStack() as stack:
+        plan = _plan(options, stack)
+        machine = facts(plan.disk)
+        journal = Journal(options.results / "results.jsonl", machine)
+        journal.progress("touching memory, so that its first use is not measured")
+        warm_memory(plan.folder, GIB if options.quick else _WARM_BYTES)
+        failed = []
+        for part in plan.parts:
+            try:
+                _RUNS[part](plan, journal)
+            except (RuntimeError, OSError) as error:
+                journal.progress(f"{part} failed: {error}")
+                failed.append(part)
+        lines = list(report(journal, machine, list(verdicts(plan, journal))))
+    (options.results / "report.md").write_text("\n".join(lines) + "\n")
+    draw(journal, options.results)
+    print("\n".join(lines))
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes; within two minutes")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument("--disk", type=Path, help="a folder on a real disk, for what needs one")
+    parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="a folder on tmpfs")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="another registry; {port}, {data} and {config} are filled in",
+    )
+    parser.add_argument("--rounds", type=int, help="how often everything is measured")
+    parser.add_argument("--large-mib", type=int, help="size of large bodies")
+    parser.add_argument("--resume-mib", type=int, help="size of the upload that is killed")
+    parser.add_argument("--results", type=Path, default=Path("bench-results"), help="output folder")
+    return parser.parse_args()
+
+
+def _plan(options: argparse.Namespace, stack: ExitStack) -> Plan:
+    """Return the plan; its folders are removed when the stack closes."""
+    parts = tuple(part.strip() for part in options.only.split(","))
+    if unknown := set(parts) - set(PARTS):
+        sys.exit(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    folder = _folder(options.memory, stack)
+    disk = None if options.disk is None else _folder(options.disk, stack)
+    peers = tuple(tuple(peer.split("=", 1)) for peer in options.peer)
+    plan = replace(Plan(folder, disk), peers=peers, parts=parts)
+    if options.quick:
+        plan = quick_plan(plan)
+    if options.rounds:
+        plan = replace(plan, rounds=options.rounds)
+    if options.large_mib:
+        plan = replace(plan, large_bytes=options.large_mib * MIB)
+    if options.resume_mib:
+        plan = replace(plan, resume_bytes=options.resume_mib * MIB)
+    return plan
+
+
+def _folder(parent: Path, stack: ExitStack) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="blobd-bench-", dir=parent))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

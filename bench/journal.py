@@ -1,0 +1,75 @@
+"""Samples: noted as they are taken, written as JSON lines at once, read as medians."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+CPU = "server CPU, s/GiB"
+SPEED = "MiB/s"
+CLIENT = "client CPU, s/GiB"
+FIRST_BYTE = "first byte, ms"
+RATE = "requests/s"
+CPU_EACH = "server CPU, µs/request"
+SYNCS = "fsyncs/blob"
+COMMIT = "last byte to 201, ms"
+LAG = "loop lag p99, ms"
+MEMORY = "RSS, MiB"
+START = "start-up, ms"
+LISTING = "listing of 1,000, ms"
+WAIT = "ready to first new byte, ms"
+REREAD = "re-read, MiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a figure is of."""
+
+    part: str
+    case: str
+    subject: str
+    metric: str
+
+
+class Journal:
+    """All samples of a run, in the order they were taken."""
+
+    def __init__(self, path: Path, machine: Mapping[str, object]) -> None:
+        """Start the file with a line about the machine and the versions."""
+        self._path = path
+        self._values: dict[Key, list[float]] = {}
+        self._start_s = time.monotonic()
+        path.write_text(json.dumps({"machine": machine}) + "\n")
+
+    def note(self, key: Key, value: float) -> None:
+        """Keep one sample."""
+        self._values.setdefault(key, []).append(value)
+        with self._path.open("a") as file:
+            line = asdict(key) | {"value": round(value, 6)}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def progress(self, text: str) -> None:
+        """Tell the person who waits what is being measured."""
+        sys.stderr.write(f"[{time.monotonic() - self._start_s:6.1f} s] {text}\n")
+
+    @property
+    def keys(self) -> list[Key]:
+        """Return what was measured, in order of first appearance."""
+        return list(self._values)
+
+    def median(self, key: Key) -> float | None:
+        """Return the median of a key's samples, None where nothing was measured."""
+        values = self._values.get(key)
+        return None if values is None else statistics.median(values)
+
+    def count(self, key: Key) -> int:
+        """Return how many samples a key has."""
+        return len(self._values.get(key, ()))

@@ -1,0 +1,60 @@
+"""What one run is to do: sizes, rounds and places. `full` and `quick` are the two scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+PARTS = ("upload", "download", "small", "commit", "memory", "resume", "idle", "growth")
+REPOSITORY = "bench/blobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run; sizes are of the full scale."""
+
+    folder: Path
+    """A folder on tmpfs, removed at the end."""
+    disk: Path | None
+    """A folder on a real disk, removed at the end; None where none was named."""
+    peers: tuple[tuple[str, str], ...] = ()
+    """Name and command of other registries."""
+    rounds: int = 5
+    large_bytes: int = GIB
+    small_s: float = 2.0
+    """How long each rate of small requests is measured."""
+    commit_sizes_bytes: tuple[int, ...] = (MIB, 64 * MIB, GIB, 8 * GIB)
+    upload_counts: tuple[int, ...] = (1, 16, 64, 256)
+    resume_bytes: int = 8 * GIB
+    idle_clients: int = 1000
+    slow_clients: int = 200
+    blob_counts: tuple[int, ...] = (1_000, 100_000, 1_000_000)
+    parts: tuple[str, ...] = field(default=PARTS)
+
+    @property
+    def crowd_bytes(self) -> int:
+        """What each of four clients uploads or downloads."""
+        return self.large_bytes // 2
+
+
+def quick_plan(plan: Plan) -> Plan:
+    """Return a plan that ends within two minutes."""
+    return replace(
+        plan,
+        rounds=2,
+        large_bytes=256 * MIB,
+        small_s=0.3,
+        commit_sizes_bytes=(MIB, 64 * MIB, 256 * MIB),
+        upload_counts=(1, 16),
+        resume_bytes=256 * MIB,
+        idle_clients=200,
+        slow_clients=40,
+        blob_counts=(1_000, 20_000),
+    )
