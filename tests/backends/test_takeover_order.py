@@ -33,7 +33,7 @@ async def test_who_still_waits_does_not_write_after_a_newer_one_has_written(
 
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(wait_in_vain())
-        while not await off_loop(claim.is_symlink):
+        while not await off_loop(claim.is_symlink):  # noqa: ASYNC110
             await asyncio.sleep(0)
         await first.aclose()
         async with staged(backend, upload_id) as newer:
