@@ -2,6 +2,11 @@
 
 Pin the digest, publish, then turn the pin into a hold, in one transaction (promise 11). A pin
 that a crash left behind lapses; `roots.py` knows when.
+
+A pin does not wait for the disk: it is there for collectors, which power loss ends too. What power
+loss can leave is bytes that were published moments before and that no row names. They are no
+promise to anybody, collection never touches them, and a listing of the store set beside the
+catalog shows them; the push that is sent again replaces them.
 """
 
 from __future__ import annotations

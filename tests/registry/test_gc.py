@@ -268,6 +268,40 @@ async def test_a_blob_that_could_not_be_removed_is_tried_again(
     assert [verdict.digest for verdict in await _collect(roots, store)] == [digest]
 
 
+class _Torn(BlobStore):
+    """A store that breaks off when the bytes are gone and nobody has been told."""
+
+    async def delete(self, digest: Digest) -> int:
+        await super().delete(digest)
+        raise BackendUnavailable("no")
+
+
+async def test_a_collection_that_breaks_off_leaves_no_link_without_bytes(
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
+) -> None:
+    """Promise 11: a HEAD looks at links alone, so lapsed ones end before their bytes do."""
+    digest = await push(catalog, store, b"layer")
+    clock.advance(DAY_S + 1)
+    with pytest.raises(BackendUnavailable):
+        await _collect(roots, _Torn(store.backend, Metrics()))
+    assert not await _is_stored(store, digest)
+    assert await catalog.hot.link(APP, digest) is None
+    assert [verdict.size_bytes for verdict in await _collect(roots, store)] == [0]
+
+
+async def test_a_delete_that_breaks_off_leaves_no_hold_without_bytes(
+    catalog: Catalog, store: BlobStore, roots: Roots
+) -> None:
+    """Promise 11: the blob API's hold has ended, and collection does the rest."""
+    torn = _Torn(store.backend, Metrics())
+    digest = await push_as(ApiKeeper(catalog, torn), torn, b"weights")
+    with pytest.raises(BackendUnavailable):
+        await ApiKeeper(catalog, torn).release(digest)
+    with pytest.raises(BlobNotFound):
+        await ApiKeeper(catalog, store).release(digest)
+    assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
+
+
 async def test_what_goes_is_counted(catalog: Catalog, store: BlobStore, roots: Roots) -> None:
     """Issue 2, item 8."""
     digest = await push(catalog, store, b"layer")
