@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from tests.images import Image, Layout
 from tests.layers import files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.clients.client import Client
     from tests.clients.containerd import Containerd
@@ -42,17 +43,24 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return layout.add_image("made", layers)
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A running daemon of two workers: a client's requests go now to one, now to the other."""
-    with Daemon(tmp_path / "data", settings={"server.workers": "2"}) as running:
+    data = tmp_path_factory.mktemp("daemon") / "data"
+    with Daemon(data, settings={"server.workers": "2"}) as running:
         yield running
 
 
 @pytest.fixture
-def repository(daemon: Daemon) -> Callable[[str], Repository]:
-    """Read a repository of the daemon's, by its name."""
-    return lambda name: Repository(daemon.registry_url, name)
+def repository(daemon: Daemon) -> Repository:
+    """A repository that nobody has pushed to."""
+    return Repository(daemon.registry, f"acme/image-{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+def elsewhere(daemon: Daemon) -> Repository:
+    """Another such repository."""
+    return Repository(daemon.registry, f"other/copy-{secrets.token_hex(4)}")
 
 
 @pytest.fixture(params=[*OF_IMAGES, *OF_FILES])

@@ -27,14 +27,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One repository of a registry at `url`, as http://host:port."""
+    """One repository of the registry at `host`, with its port."""
 
-    url: str
+    host: str
     name: str
+
+    def at(self, tag: str) -> str:
+        """Return what clients call a tag of this repository."""
+        return f"{self.host}/{self.name}:{tag}"
+
+    def by(self, digest: str) -> str:
+        """Return what clients call a manifest of this repository."""
+        return f"{self.host}/{self.name}@{digest}"
 
     def ask(self, path: str, *, method: str = "GET") -> Answer:
         """Return whatever the registry answers."""
-        url = f"{self.url}/v2/{self.name}/{path}"
+        url = f"http://{self.host}/v2/{self.name}/{path}"
         request = urllib.request.Request(url, method=method, headers={"Accept": "*/*"})
         try:
             with urllib.request.urlopen(request, timeout=_WITHIN_S) as answer:
@@ -67,7 +75,7 @@ class Repository:
         return found
 
     def _check_blob(self, digest: str, *, size_bytes: int) -> None:
-        url = f"{self.url}/v2/{self.name}/blobs/{digest}"
+        url = f"http://{self.host}/v2/{self.name}/blobs/{digest}"
         with urllib.request.urlopen(url, timeout=_WITHIN_S) as answer:
             assert int(answer.headers["Content-Length"]) == size_bytes
             got = hashlib.file_digest(answer, "sha256").hexdigest()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.clients.registry_reader import Repository
     from tests.images import Descriptor, Image, Layout
 
 
@@ -76,9 +77,10 @@ class Skopeo:
         """Return a manifest's text."""
         return self._run("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
 
-    def tags(self, repository: str) -> str:
+    def tags(self, repository: Repository) -> str:
         """Return what `list-tags` prints: JSON."""
-        return self._run("list-tags", "--tls-verify=false", f"docker://{repository}")
+        name = f"docker://{repository.host}/{repository.name}"
+        return self._run("list-tags", "--tls-verify=false", name)
 
     def _folder(self) -> Path:
         self._folders += 1

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from tests.clients.everyone import needs_oras, needs_skopeo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.clients.oras_files import Oras
     from tests.clients.registry_reader import Repository
     from tests.clients.skopeo import Skopeo
-    from tests.daemon import Daemon
     from tests.images import Image
 
 _SBOM = "application/vnd.example.sbom+json"
@@ -26,25 +24,23 @@ def test_what_oras_attaches_to_an_image_is_found_by_its_referrers(
     skopeo: Skopeo,
     oras: Oras,
     image: Image,
-    daemon: Daemon,
-    repository: Callable[[str], Repository],
+    repository: Repository,
     tmp_path: Path,
 ) -> None:
     """A manifest with a subject is listed for it (R47, R60), and pulled by what is listed."""
-    name = f"{daemon.registry}/acme/image"
-    skopeo.push(image, f"{name}:v1")
-    assert repository("acme/image").referrers(image.manifest.digest) == []
+    skopeo.push(image, repository.at("v1"))
+    assert repository.referrers(image.manifest.digest) == []
 
     sbom = tmp_path / "sbom.json"
     sbom.write_text(json.dumps({"files": image.diff_ids}))
-    oras.push_files([f"{sbom}:{_SBOM}"], f"{name}:sbom", subject=image.manifest)
+    oras.push_files([f"{sbom}:{_SBOM}"], repository.at("sbom"), subject=image.manifest)
 
-    [found] = repository("acme/image").referrers(image.manifest.digest)
-    pushed = repository("acme/image").manifest("sbom")
+    [found] = repository.referrers(image.manifest.digest)
+    pushed = repository.manifest("sbom")
     assert found["digest"] == pushed.headers["Docker-Content-Digest"]
     assert found["size"] == len(pushed.body)
     assert found["artifactType"] == pushed.json()["config"]["mediaType"]
-    [pulled] = oras.pull_files(f"{name}@{found['digest']}")
+    [pulled] = oras.pull_files(repository.by(found["digest"]))
     assert pulled.read_bytes() == sbom.read_bytes()
 
 
@@ -52,16 +48,14 @@ def test_what_oras_attaches_to_an_image_is_found_by_its_referrers(
 def test_an_artifact_may_come_before_its_subject(
     skopeo: Skopeo,
     image: Image,
-    daemon: Daemon,
-    repository: Callable[[str], Repository],
+    repository: Repository,
 ) -> None:
     """A subject need not be there (R47); the artifact's type and annotations are listed (R61)."""
     artifact = image.layout.add_artifact("sbom", b"{}", _SBOM, subject=image.manifest)
-    name = f"{daemon.registry}/acme/image"
-    skopeo.push_layout(image.layout.folder, "sbom", f"{name}:sbom")
+    skopeo.push_layout(image.layout.folder, "sbom", repository.at("sbom"))
     for _ in range(2):
-        [found] = repository("acme/image").referrers(image.manifest.digest)
+        [found] = repository.referrers(image.manifest.digest)
         assert found["digest"] == artifact.digest
         assert found["artifactType"] == _SBOM
         assert found["annotations"]
-        skopeo.push(image, f"{name}:v1")
+        skopeo.push(image, repository.at("v1"))

@@ -16,7 +16,7 @@ from tests.layers import files_below
 
 if TYPE_CHECKING:
     from tests.clients.client import Client
-    from tests.daemon import Daemon
+    from tests.clients.registry_reader import Repository
     from tests.images import Image
 
 pytestmark = [pytest.mark.long, pytest.mark.needs("debootstrap", "root")]
@@ -43,9 +43,11 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 @pytest.mark.parametrize("client", OF_IMAGES, indirect=True)
-def test_a_debian_comes_back_identical(client: Client, debian: Image, daemon: Daemon) -> None:
+def test_a_debian_comes_back_identical(
+    client: Client, debian: Image, repository: Repository
+) -> None:
     """Thousands of real files, links and folders go there and back (promise 1)."""
-    reference = f"{daemon.registry}/library/debian:v1"
+    reference = repository.at("v1")
     client.push(debian, reference)
     client.forget()
     assert client.pull(reference) == debian.diff_ids

@@ -11,7 +11,6 @@ from tests.clients.commands import CommandFailed
 from tests.clients.everyone import needs_oras, needs_skopeo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.clients.oras_files import Oras
@@ -23,53 +22,51 @@ if TYPE_CHECKING:
 
 @needs_skopeo
 def test_a_manifest_that_skopeo_deletes_is_gone_with_its_tags(
-    skopeo: Skopeo, image: Image, daemon: Daemon, repository: Callable[[str], Repository]
+    skopeo: Skopeo, image: Image, repository: Repository, elsewhere: Repository
 ) -> None:
     """The digest and every tag to it answer 404 (R68); another repository still has it (R21)."""
-    name, elsewhere = f"{daemon.registry}/acme/image", f"{daemon.registry}/other/image"
     for tag in ("v1", "v2"):
-        skopeo.push(image, f"{name}:{tag}")
-    skopeo.push(image, f"{elsewhere}:v1")
-    assert json.loads(skopeo.tags(name))["Tags"] == ["v1", "v2"]
+        skopeo.push(image, repository.at(tag))
+    skopeo.push(image, elsewhere.at("v1"))
+    assert json.loads(skopeo.tags(repository))["Tags"] == ["v1", "v2"]
 
-    skopeo.delete(f"{name}:v1")
+    skopeo.delete(repository.at("v1"))
 
     for reference in ("v1", "v2", image.manifest.digest):
-        assert repository("acme/image").ask(f"manifests/{reference}").status == 404
+        assert repository.ask(f"manifests/{reference}").status == 404
     with pytest.raises(CommandFailed, match="manifest unknown"):
-        skopeo.pull(f"{name}:v2")
-    assert skopeo.pull(f"{elsewhere}:v1") == image.diff_ids
-    skopeo.push(image, f"{name}:v3")
-    assert skopeo.pull(f"{name}:v3") == image.diff_ids
+        skopeo.pull(repository.at("v2"))
+    assert skopeo.pull(elsewhere.at("v1")) == image.diff_ids
+    skopeo.push(image, repository.at("v3"))
+    assert skopeo.pull(repository.at("v3")) == image.diff_ids
 
 
 @needs_skopeo
 def test_a_deleted_blob_is_sent_again(
-    skopeo: Skopeo, image: Image, daemon: Daemon, repository: Callable[[str], Repository]
+    skopeo: Skopeo, image: Image, daemon: Daemon, repository: Repository
 ) -> None:
     """A deleted blob answers 404 at once (R69), so that the next push brings it back whole."""
-    name = f"{daemon.registry}/acme/image"
-    skopeo.push(image, f"{name}:v1")
-    skopeo.delete(f"{name}:v1")
+    skopeo.push(image, repository.at("v1"))
+    skopeo.delete(repository.at("v1"))
     layer = image.layers[0].descriptor
-    assert repository("acme/image").ask(f"blobs/{layer.digest}", method="DELETE").status == 202
-    assert repository("acme/image").ask(f"blobs/{layer.digest}", method="HEAD").status == 404
+    assert repository.ask(f"blobs/{layer.digest}", method="DELETE").status == 202
+    assert repository.ask(f"blobs/{layer.digest}", method="HEAD").status == 404
 
     before_bytes = daemon.metric("blobd_received_bytes_total")
-    skopeo.push(image, f"{name}:v1")
+    skopeo.push(image, repository.at("v1"))
     received_bytes = daemon.metric("blobd_received_bytes_total") - before_bytes
     assert received_bytes == layer.size_bytes
-    assert skopeo.pull(f"{name}:v1") == image.diff_ids
+    assert skopeo.pull(repository.at("v1")) == image.diff_ids
 
 
 @needs_oras
 def test_a_tag_that_oras_deletes_is_gone(
-    oras: Oras, daemon: Daemon, repository: Callable[[str], Repository], tmp_path: Path
+    oras: Oras, repository: Repository, tmp_path: Path
 ) -> None:
     """oras deletes the manifest that a tag names, by digest (R68)."""
-    reference = f"{daemon.registry}/acme/notes:v1"
+    reference = repository.at("v1")
     note = tmp_path / "note.txt"
     note.write_text("blobd")
     oras.push_files([f"{note}:text/plain"], reference)
     oras.delete(reference)
-    assert repository("acme/notes").ask("manifests/v1").status == 404
+    assert repository.ask("manifests/v1").status == 404

@@ -12,12 +12,9 @@ from tests.images import DOCKER, OCI, Layout, MediaTypes, foreign_layer
 from tests.layers import files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.clients.docker import Docker
     from tests.clients.registry_reader import Repository
     from tests.clients.skopeo import Skopeo
-    from tests.daemon import Daemon
 
 _LAYER_BYTES = 4 * 1024 * 1024
 
@@ -27,17 +24,16 @@ _LAYER_BYTES = 4 * 1024 * 1024
 def test_a_docker_schema_2_image_is_kept_as_it_is(
     skopeo: Skopeo,
     docker: Docker,
-    daemon: Daemon,
-    repository: Callable[[str], Repository],
+    repository: Repository,
     tmp_path: Path,
 ) -> None:
     """Manifests are never converted (R20, R43), and docker pulls its own kind."""
     layout = Layout(tmp_path / "layout")
     files = files_below(Path("/usr"), at_most_bytes=_LAYER_BYTES)
     image = layout.add_image("v1", [layout.add_layer(files, types=DOCKER)], types=DOCKER)
-    reference = f"{daemon.registry}/acme/image:v1"
+    reference = repository.at("v1")
     skopeo.push_directory(layout, image.manifest, reference)
-    manifest = repository("acme/image").manifest("v1")
+    manifest = repository.manifest("v1")
     assert manifest.headers["Content-Type"] == DOCKER.manifest
     assert manifest.body == layout.read(image.manifest)
     assert docker.pull(reference) == image.diff_ids
@@ -47,8 +43,7 @@ def test_a_docker_schema_2_image_is_kept_as_it_is(
 @pytest.mark.parametrize("types", [OCI, DOCKER], ids=["oci", "docker"])
 def test_a_layer_that_lives_elsewhere_is_named_but_not_sent(
     skopeo: Skopeo,
-    daemon: Daemon,
-    repository: Callable[[str], Repository],
+    repository: Repository,
     tmp_path: Path,
     types: MediaTypes,
 ) -> None:
@@ -58,12 +53,10 @@ def test_a_layer_that_lives_elsewhere_is_named_but_not_sent(
     here, elsewhere = (layout.add_layer(files, types=types) for _ in range(2))
     foreign = foreign_layer(elsewhere, "https://layers.example.org/one", types=types)
     image = layout.add_image("v1", [foreign, here], types=types)
-    skopeo.push_directory(layout, image.manifest, f"{daemon.registry}/acme/image:v1")
-    assert repository("acme/image").manifest("v1").body == layout.read(image.manifest)
+    skopeo.push_directory(layout, image.manifest, repository.at("v1"))
+    assert repository.manifest("v1").body == layout.read(image.manifest)
     blobs = {
-        layer.descriptor.digest: repository("acme/image").ask(
-            f"blobs/{layer.descriptor.digest}", method="HEAD"
-        )
+        layer.descriptor.digest: repository.ask(f"blobs/{layer.descriptor.digest}", method="HEAD")
         for layer in (here, elsewhere)
     }
     assert [answer.status for answer in blobs.values()] == [200, 404]

@@ -21,14 +21,11 @@ from tests.images import DOCKER, OCI, Layout, MediaTypes
 from tests.layers import files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.clients.containerd import Containerd
     from tests.clients.docker import Docker
     from tests.clients.podman import Podman
     from tests.clients.registry_reader import Repository
     from tests.clients.skopeo import Skopeo
-    from tests.daemon import Daemon
     from tests.images import Descriptor, Image
 
 _LAYER_BYTES = 4 * 1024 * 1024
@@ -60,25 +57,24 @@ def _platforms(folder: Path, types: MediaTypes) -> tuple[list[Image], Descriptor
 @pytest.mark.parametrize("types", [OCI, DOCKER], ids=["oci", "docker"])
 def test_skopeo_copies_an_index_and_all_it_names_there_and_back(
     skopeo: Skopeo,
-    daemon: Daemon,
-    repository: Callable[[str], Repository],
+    repository: Repository,
     tmp_path: Path,
     types: MediaTypes,
 ) -> None:
     """Indexes and manifests are kept byte for byte (R15, R43)."""
     images, index = _platforms(tmp_path / "layout", types)
     layout = images[0].layout
-    reference = f"{daemon.registry}/acme/platforms:v1"
+    reference = repository.at("v1")
     skopeo.push_directory(layout, index, reference, "--all")
     pulled = skopeo.pull_directory(reference, "--all")
     came = {hashlib.sha256(path.read_bytes()).hexdigest() for path in pulled.iterdir()}
     assert came == {path.name for path in layout.blobs()}
 
-    stored = repository("acme/platforms").manifest("v1")
+    stored = repository.manifest("v1")
     assert stored.headers["Content-Type"] == types.index
     assert stored.body == layout.read(index)
     for image in images:
-        manifest = repository("acme/platforms").manifest(image.manifest.digest)
+        manifest = repository.manifest(image.manifest.digest)
         assert manifest.headers["Content-Type"] == types.manifest
         assert manifest.body == layout.read(image.manifest)
 
@@ -87,14 +83,13 @@ def test_skopeo_copies_an_index_and_all_it_names_there_and_back(
 def test_an_index_that_a_client_makes_and_pushes_is_whole(
     client: Podman,
     platforms: list[Image],
-    daemon: Daemon,
-    repository: Callable[[str], Repository],
+    repository: Repository,
 ) -> None:
     """The index names both platforms, each with its own layers."""
-    client.push_index(platforms, f"{daemon.registry}/acme/platforms:v1")
-    named = repository("acme/platforms").manifest("v1").json()["manifests"]
+    client.push_index(platforms, repository.at("v1"))
+    named = repository.manifest("v1").json()["manifests"]
     assert {one["platform"]["architecture"] for one in named} == {"amd64", "arm64"}
-    blobs = [set(repository("acme/platforms").blobs(one["digest"])) for one in named]
+    blobs = [set(repository.blobs(one["digest"])) for one in named]
     assert not blobs[0] & blobs[1]
 
 
@@ -102,43 +97,41 @@ def test_an_index_that_a_client_makes_and_pushes_is_whole(
 def test_containerd_pushes_an_index_with_all_it_names(
     containerd: Containerd,
     platforms: list[Image],
-    daemon: Daemon,
-    repository: Callable[[str], Repository],
+    repository: Repository,
 ) -> None:
     """ctr sends children before the index that names them (R48), as they are."""
     layout = platforms[0].layout
-    containerd.push_layout(layout.folder, _TAG, f"{daemon.registry}/acme/platforms:v1")
+    containerd.push_layout(layout.folder, _TAG, repository.at("v1"))
     for image in platforms:
-        found = repository("acme/platforms").manifest(image.manifest.digest)
+        found = repository.manifest(image.manifest.digest)
         assert found.body == layout.read(image.manifest)
-        repository("acme/platforms").blobs(image.manifest.digest)
+        repository.blobs(image.manifest.digest)
 
 
 @needs_skopeo
 @needs_docker
 def test_docker_pulls_its_platform_out_of_an_index(
-    skopeo: Skopeo, docker: Docker, platforms: list[Image], daemon: Daemon
+    skopeo: Skopeo, docker: Docker, platforms: list[Image], repository: Repository
 ) -> None:
     """A tag may lead to an index; the client follows it by digest (R15)."""
-    reference = f"{daemon.registry}/acme/platforms:v1"
+    reference = repository.at("v1")
     skopeo.push_layout(platforms[0].layout.folder, _TAG, reference, "--all")
     assert docker.pull(reference) == platforms[_this_platform()].diff_ids
 
 
 @needs_skopeo
 def test_an_index_survives_its_own_tag(
-    skopeo: Skopeo, platforms: list[Image], daemon: Daemon
+    skopeo: Skopeo, platforms: list[Image], repository: Repository
 ) -> None:
     """A tag moved away leaves the manifest, which its digest still names."""
-    name = f"{daemon.registry}/acme/platforms"
     layout = platforms[0].layout
-    skopeo.push_layout(layout.folder, _TAG, f"{name}:v1", "--all")
-    before = skopeo.inspect(f"{name}:v1")
-    skopeo.push_layout(layout.folder, "arm64", f"{name}:v1")
-    after = json.loads(skopeo.inspect(f"{name}:v1"))
+    skopeo.push_layout(layout.folder, _TAG, repository.at("v1"), "--all")
+    before = skopeo.inspect(repository.at("v1"))
+    skopeo.push_layout(layout.folder, "arm64", repository.at("v1"))
+    after = json.loads(skopeo.inspect(repository.at("v1")))
     assert after["layers"][0]["digest"] == platforms[1].layers[0].descriptor.digest
     digest = json.loads((layout.folder / "index.json").read_text())["manifests"][2]["digest"]
-    assert skopeo.inspect(f"{name}@{digest}") == before
+    assert skopeo.inspect(repository.by(digest)) == before
 
 
 def _this_platform() -> int:

@@ -15,7 +15,7 @@ from tests.images import Layout
 from tests.layers import files_below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.clients.client import Client
     from tests.clients.registry_reader import Repository
@@ -52,23 +52,22 @@ def _files(at_least_bytes: int) -> Iterator[tuple[Path, str]]:
 def test_a_layer_of_two_gibibytes_comes_back_identical(
     client: Client,
     large_image: Image,
-    daemon: Daemon,
-    repository: Callable[[str], Repository],
+    repository: Repository,
 ) -> None:
     """No size is special (promises 1 and 4)."""
-    reference = f"{daemon.registry}/acme/large:v1"
+    reference = repository.at("v1")
     client.push(large_image, reference)
-    repository("acme/large").blobs("v1")
+    repository.blobs("v1")
     client.forget()
     assert client.pull(reference) == large_image.diff_ids
 
 
 @needs_skopeo
 def test_many_clients_at_once_do_not_disturb_each_other(
-    image: Image, daemon: Daemon, tmp_path: Path
+    image: Image, daemon: Daemon, repository: Repository
 ) -> None:
     """Equal layers pushed at one time by several clients are one blob each, whole (promise 1)."""
-    references = [f"{daemon.registry}/acme/image-{number}:v1" for number in range(_AT_ONCE)]
+    references = [f"{repository.host}/{repository.name}/{n}:v1" for n in range(_AT_ONCE)]
     with ExitStack() as stack:
         clients = [stack.enter_context(opened(open_skopeo)) for _ in references]
         pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +18,6 @@ from tests.clients.everyone import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.clients.client import Client
     from tests.clients.everyone import Opener
     from tests.clients.registry_reader import Repository
@@ -30,19 +29,19 @@ _NO_LAYER_BYTES = 64 * 1024
 
 
 def test_an_image_comes_back_identical_by_tag_and_by_digest(
-    client: Client, image: Image, daemon: Daemon, repository: Callable[[str], Repository]
+    client: Client, image: Image, daemon: Daemon, repository: Repository
 ) -> None:
     """What is read are the bytes that were pushed (promise 1), whatever way they came."""
-    name = f"{daemon.registry}/acme/image"
-    client.push(image, f"{name}:v1")
-    digest = repository("acme/image").manifest("v1").headers["Docker-Content-Digest"]
+    client.push(image, repository.at("v1"))
+    digest = repository.manifest("v1").headers["Docker-Content-Digest"]
     if client.sends_as_is:
         assert digest == image.manifest.digest
-    blobs = repository("acme/image").blobs("v1")
-    stored_bytes = daemon.metric("blobd_sent_bytes_total")
+    before_bytes = daemon.metric("blobd_sent_bytes_total")
+    blobs = repository.blobs("v1")
+    stored_bytes = daemon.metric("blobd_sent_bytes_total") - before_bytes
     assert len(blobs) == 1 + len(image.layers)
 
-    for reference in (f"{name}:v1", f"{name}@{digest}"):
+    for reference in (repository.at("v1"), repository.by(digest)):
         client.forget()
         before_bytes = daemon.metric("blobd_sent_bytes_total")
         assert client.pull(reference) == image.diff_ids
@@ -50,31 +49,38 @@ def test_an_image_comes_back_identical_by_tag_and_by_digest(
         assert sent_bytes > 0.9 * stored_bytes, "it must have come from the registry"
 
 
-def test_pushing_again_sends_no_layer_twice(client: Client, image: Image, daemon: Daemon) -> None:
+def test_pushing_again_sends_no_layer_twice(
+    client: Client, image: Image, daemon: Daemon, repository: Repository
+) -> None:
     """A client learns from HEAD what is there already (R23), and from nothing else."""
-    for tag in ("v1", "v1", "v2"):
+    sent_layers = []
+    for tag in ("first", "first", "second"):
         before_bytes = daemon.metric("blobd_received_bytes_total")
-        client.push(image, f"{daemon.registry}/acme/image:{tag}")
+        client.push(image, repository.at(tag))
         received_bytes = daemon.metric("blobd_received_bytes_total") - before_bytes
-        if before_bytes == 0:
-            assert received_bytes > _NO_LAYER_BYTES
-        else:
-            assert received_bytes < _NO_LAYER_BYTES
+        sent_layers.append(received_bytes > _NO_LAYER_BYTES)
+    assert sent_layers == [True, False, False]
 
 
 @pytest.mark.parametrize("client", OF_IMAGES, indirect=True)
 def test_what_another_repository_has_is_mounted_not_sent(
-    client: Client, image: Image, daemon: Daemon, repository: Callable[[str], Repository]
+    client: Client, image: Image, daemon: Daemon, repository: Repository, elsewhere: Repository
 ) -> None:
     """A client that may read a blob elsewhere links it instead of sending it (R41)."""
-    source, target = f"{daemon.registry}/acme/image:v1", f"{daemon.registry}/other/copy:v1"
-    client.push(image, source)
-    before_bytes = daemon.metric("blobd_received_bytes_total")
-    client.copy(source, target)
-    assert daemon.metric("blobd_received_bytes_total") - before_bytes < _NO_LAYER_BYTES
-    assert len(repository("other/copy").blobs("v1")) == 1 + len(image.layers)
+    client.push(image, repository.at("v1"))
+    # A client may overlook what it knows (skopeo's cache drops a record now and then), but only
+    # now and then.
+    for copy in (replace(elsewhere, name=f"{elsewhere.name}/{number}") for number in range(3)):
+        before_bytes = daemon.metric("blobd_received_bytes_total")
+        client.copy(repository.at("v1"), copy.at("v1"))
+        received_bytes = daemon.metric("blobd_received_bytes_total") - before_bytes
+        assert len(copy.blobs("v1")) == 1 + len(image.layers)
+        if received_bytes < _NO_LAYER_BYTES:
+            break
+    else:
+        pytest.fail("layers were sent each time")
     client.forget()
-    assert client.pull(target) == image.diff_ids
+    assert client.pull(copy.at("v1")) == image.diff_ids
 
 
 @pytest.mark.parametrize(
@@ -94,10 +100,10 @@ def test_what_another_repository_has_is_mounted_not_sent(
     indirect=["client"],
 )
 def test_what_one_client_pushes_another_pulls(
-    client: Client, other: Opener[Client], image: Image, daemon: Daemon
+    client: Client, other: Opener[Client], image: Image, repository: Repository
 ) -> None:
     """The registry speaks no client's dialect."""
-    reference = f"{daemon.registry}/acme/image:v1"
+    reference = repository.at("v1")
     client.push(image, reference)
     with opened(other) as puller:
         assert puller.pull(reference) == image.diff_ids
@@ -105,10 +111,10 @@ def test_what_one_client_pushes_another_pulls(
 
 @pytest.mark.parametrize("client", OF_IMAGES, indirect=True)
 def test_an_image_outlives_a_crash_of_the_daemon(
-    client: Client, image: Image, daemon: Daemon
+    client: Client, image: Image, daemon: Daemon, repository: Repository
 ) -> None:
     """Once a push is answered, blobs, links, manifest and tag survive kill -9 (promise 3)."""
-    reference = f"{daemon.registry}/acme/image:v1"
+    reference = repository.at("v1")
     client.push(image, reference)
     daemon.kill()
     daemon.start()
