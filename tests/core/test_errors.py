@@ -48,6 +48,7 @@ EXAMPLES: list[Exception] = [
     errors.ManifestUnknown("latest"),
     errors.ManifestInvalid("not JSON"),
     errors.ManifestTooLarge(limit_bytes=5),
+    errors.ManifestTooSlow(60),
     errors.ManifestReferencesUnknown([DIGEST, OTHER]),
     errors.TooManyTags(limit=5, got=7),
     errors.PageInvalid("-1"),
