@@ -44,16 +44,18 @@ def main() -> int:
         journal.progress("touching memory, so that its first use is not measured")
         warm_memory(plan.folder, GIB if options.quick else _WARM_BYTES)
         failed = []
+        lines = ""
         for part in plan.parts:
             try:
                 _RUNS[part](plan, journal)
             except (RuntimeError, OSError) as error:
                 journal.progress(f"{part} failed: {error}")
                 failed.append(part)
-        lines = list(report(journal, machine, list(verdicts(plan, journal))))
-    (options.results / "report.md").write_text("\n".join(lines) + "\n")
-    draw(journal, options.results)
-    print("\n".join(lines))
+            found = list(verdicts(plan, journal))
+            lines = "\n".join(report(journal, machine, found)) + "\n"
+            (options.results / "report.md").write_text(lines)
+            draw(journal, options.results)
+    print(lines, end="")
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

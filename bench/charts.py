@@ -42,17 +42,17 @@ class Chart:
 
 
 CHARTS = (
-    Chart("upload-cpu", "Upload: server CPU, seconds per GiB (less is better)", "upload", metric.CPU),
+    Chart("upload-cpu", "Upload: server CPU, s/GiB (less is better)", "upload", metric.CPU),
     Chart("upload-speed", "Upload: MiB/s (more is better)", "upload", metric.SPEED),
-    Chart("download-cpu", "Download: server CPU, seconds per GiB (less is better)", "download", metric.CPU),
+    Chart("download-cpu", "Download: server CPU, s/GiB (less is better)", "download", metric.CPU),
     Chart("download-speed", "Download: MiB/s (more is better)", "download", metric.SPEED),
-    Chart("small-keep-alive", "Small blobs, keep-alive: requests/s (more is better)", "small", metric.RATE, "keep-alive"),
-    Chart("small-new", "Small blobs, a connection for each request: requests/s (more is better)", "small", metric.RATE, "new"),
-    Chart("commit", "Disk, full durability: last body byte to 201, ms (less is better)", "commit", metric.COMMIT),
+    Chart("small-keep-alive", "Small blobs: requests/s", "small", metric.RATE, "keep-alive"),
+    Chart("small-new", "Small blobs: requests/s, new connections", "small", metric.RATE, "new"),
+    Chart("commit", "Last byte to 201 on disk, ms (less is better)", "commit", metric.COMMIT),
     Chart("memory", "Resident memory at its peak, MiB (less is better)", "memory", metric.MEMORY),
-    Chart("idle", "One fast client alone and beside a crowd: MiB/s (more is better)", "idle", metric.SPEED),
+    Chart("idle", "One fast client alone and beside a crowd: MiB/s", "idle", metric.SPEED),
     Chart("growth", "HEAD in a growing store: requests/s", "growth", metric.RATE),
-)  # fmt: skip
+)
 
 
 def draw(journal: Journal, folder: Path) -> list[Path]:

@@ -38,7 +38,7 @@ def run(plan: Plan, journal: Journal) -> None:
             for peer in plan.peers
         ]
         for size_bytes, body in made.items():
-            rounds = plan.rounds if size_bytes <= 64 * MIB else min(plan.rounds, 3)
+            rounds = plan.rounds if size_bytes <= GIB else plan.few_rounds
             for number in range(rounds):
                 _sync_own(journal, plan.disk / "own")
                 for server in servers:

@@ -139,7 +139,7 @@ def _reads(errand: Errand, line: Line) -> int:
 
 
 def hammer(errand: Errand) -> Count:
-    """Do as told until the time is over. Raises RuntimeError on an answer that was not hoped for."""
+    """Do as told until the time is over. Raises RuntimeError when the server answers otherwise."""
     line = Line(errand)
     start_s = time.monotonic()
     if errand.mode == "push":

@@ -44,9 +44,9 @@ def run(plan: Plan, journal: Journal) -> None:
     ):
         for server in (blobd, registry):
             employ("bench.senders", [[kept.errand(server, "put")]])
-        for number in range(plan.rounds):
+        for number in range(plan.few_rounds):
             for server in (blobd, registry):
-                journal.progress(f"idle {number + 1}/{plan.rounds} {server.name}")
+                journal.progress(f"idle {number + 1}/{plan.few_rounds} {server.name}")
                 _fast(journal, server, body, kept, "alone")
                 with _crowd(plan, server, kept):
                     cpu_s = server.cpu_s()

@@ -1,4 +1,4 @@
-"""The bytes that travel: one source file in memory, and bodies made of it that differ by a suffix."""
+"""The bytes that travel: one source file in memory, and bodies of it that differ by a suffix."""
 
 from __future__ import annotations
 

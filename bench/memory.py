@@ -28,7 +28,7 @@ def run(plan: Plan, journal: Journal) -> None:
     """Measure each case on a fresh server, so that no case inherits another's memory."""
     source = plan.folder / "source"
     write_source(source, plan.large_bytes)
-    for number in range(min(plan.rounds, 3)):
+    for number in range(plan.few_rounds):
         for name in ("blobd", "docker-registry"):
             for size_bytes in (64 * MIB, plan.large_bytes):
                 one = bodies(source, size_bytes, 1)

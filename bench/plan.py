@@ -28,7 +28,8 @@ class Plan:
     """Name and command of other registries."""
     rounds: int = 5
     large_bytes: int = GIB
-    small_s: float = 2.0
+    small_sizes_bytes: tuple[int, ...] = (4 * KIB, 64 * KIB, MIB)
+    small_s: float = 1.5
     """How long each rate of small requests is measured."""
     commit_sizes_bytes: tuple[int, ...] = (MIB, 64 * MIB, GIB, 8 * GIB)
     upload_counts: tuple[int, ...] = (1, 16, 64, 256)
@@ -37,6 +38,11 @@ class Plan:
     slow_clients: int = 200
     blob_counts: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     parts: tuple[str, ...] = field(default=PARTS)
+
+    @property
+    def few_rounds(self) -> int:
+        """Rounds of what takes long and varies little."""
+        return max(1, self.rounds // 2)
 
     @property
     def crowd_bytes(self) -> int:
@@ -49,11 +55,12 @@ def quick_plan(plan: Plan) -> Plan:
     return replace(
         plan,
         rounds=2,
-        large_bytes=256 * MIB,
+        large_bytes=128 * MIB,
+        small_sizes_bytes=(4 * KIB,),
         small_s=0.3,
-        commit_sizes_bytes=(MIB, 64 * MIB, 256 * MIB),
+        commit_sizes_bytes=(MIB, 64 * MIB, 128 * MIB),
         upload_counts=(1, 16),
-        resume_bytes=256 * MIB,
+        resume_bytes=512 * MIB,
         idle_clients=200,
         slow_clients=40,
         blob_counts=(1_000, 20_000),

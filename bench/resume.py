@@ -1,4 +1,4 @@
-"""Going on after kill -9: from the restart's readiness to the first new byte, and what is re-read."""
+"""Going on after kill -9: from readiness to the first new byte, and what is re-read."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from bench.senders import answer, ask, field, request
 from bench.servers import HOST, running_blobd
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.material import Body
     from bench.servers import Server
 
@@ -36,7 +34,7 @@ def run(plan: Plan, journal: Journal) -> None:
     write_source(source, min(plan.large_bytes, size_bytes))
     body = replace(bodies(source, MIB, 1)[0], size_bytes=size_bytes)
     case = f"kill -9 at {size_bytes // MIB:,} MiB"
-    for number in range(min(plan.rounds, 2)):
+    for number in range(plan.few_rounds):
         data = folder / f"resume-{number}"
         journal.progress(f"resume {number + 1}: {case}")
         with running_blobd(data, workers=1, durability="full") as server:
@@ -101,7 +99,8 @@ def _go_on(server: Server, location: str) -> int:
         status, head = answer(client)
         if status != 204:
             raise RuntimeError(f"the upload is not there any more: {head!r}")
-        offset = int(field(head, b"range").partition("-")[2]) + 1
+        last = int(field(head, b"range").partition("-")[2])
+        offset = last + 1 if last else 0
         piece = (
             f"PATCH {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {_PIECE_BYTES}\r\n"
             f"Content-Range: {offset}-{offset + _PIECE_BYTES - 1}\r\n"

@@ -57,14 +57,21 @@ class Server:
         """Return the path of a blob, or of what stands for it."""
         return f"/v2/{REPOSITORY}/blobs/{digest}" if self.is_registry else f"/{digest[7:]}"
 
-    def drop_payload(self) -> None:
-        """Remove the large files it stored, from under it: memory and disk are wanted again."""
+    def large_files(self) -> set[Path]:
+        """Return the large files it stores."""
+        found = set()
         for folder, _, names in os.walk(self.payload):
             for name in names:
                 path = Path(folder) / name
                 with suppress(FileNotFoundError):
                     if path.stat().st_size >= _LARGE_BYTES:
-                        path.unlink()
+                        found.add(path)
+        return found
+
+    def drop_payload(self, *, keep: frozenset[Path] = frozenset()) -> None:
+        """Remove the large files it stored, from under it: memory and disk are wanted again."""
+        for path in self.large_files() - keep:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -25,7 +25,6 @@ from bench.workforce import employ
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SIZES = {"4 KiB": 4 * KIB, "64 KiB": 64 * KIB, "1 MiB": MIB}
 _CLIENTS = 4
 _SYNC_CALLS = "fsync,fdatasync,sync_file_range,msync,syncfs,sync"
 
@@ -44,8 +43,10 @@ def run(plan: Plan, journal: Journal) -> None:
             for peer in plan.peers
         ]
         seed = 0
-        for title, size_bytes in _SIZES.items():
+        for size_bytes in plan.small_sizes_bytes:
+            title = _title(size_bytes)
             known = {server.name: _stock(server, size_bytes) for server in servers}
+            kept = {server.name: frozenset(server.large_files()) for server in servers}
             for number in range(plan.rounds):
                 for keep_alive in (True, False):
                     for mode in ("push", "head", "get"):
@@ -69,12 +70,16 @@ def run(plan: Plan, journal: Journal) -> None:
                                 for client in range(_CLIENTS)
                             ]
                             _note(journal, server, case, errands)
-                            server.drop_payload() if mode == "push" else None
-    _count_syncs(plan, journal, (plan.disk or plan.folder) / "syncs")
+                            server.drop_payload(keep=kept[server.name])
+    _count_syncs(journal, (plan.disk or plan.folder) / "syncs")
+
+
+def _title(size_bytes: int) -> str:
+    return f"{size_bytes // MIB} MiB" if size_bytes >= MIB else f"{size_bytes // KIB} KiB"
 
 
 def _stock(server: Server, size_bytes: int) -> tuple[str, ...]:
-    """Push blobs to read later: 64 of them, one a process-free client each."""
+    """Push blobs to read later, of almost the size; return their paths."""
     targets = []
     for seed in range(16):
         errand = _errand(server, "push", size_bytes - 16, seed=10_000_000 + seed, count_max=1)
@@ -122,7 +127,7 @@ def _note(journal: Journal, server: Server, case: str, errands: list[Errand]) ->
     note(metric.CPU_EACH, cpu_s / count * 1e6)
 
 
-def _count_syncs(plan: Plan, journal: Journal, folder: Path) -> None:
+def _count_syncs(journal: Journal, folder: Path) -> None:
     """Count what strace sees of one client's and of sixteen clients' pushes, durability `full`."""
     strace = which("strace")
     if strace is None:

@@ -66,7 +66,7 @@ def _measure(
 ) -> None:
     durability = "full" if place else "none"
     ways = ("put", "chunked") if place else tuple(WAYS)
-    rounds = min(plan.rounds, 2) if place else plan.rounds
+    rounds = plan.few_rounds if place else plan.rounds
     cases = [Case(way, len(which), which, place) for which in (one, four) for way in ways]
     with ExitStack() as stack:
         servers = [stack.enter_context(running_floor(folder / "floor"))]
