@@ -134,6 +134,11 @@ class Talk:
         lines = [f"{name}: {value}" for name, value in named.items()]
         self.send("\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1"))
 
+    def invited(self, method: str, target: str, headers: Mapping[str, str | int]) -> None:
+        """Send a head and wait until its body is wanted: until then nobody reads or writes."""
+        self.head(method, target, {**headers, "Expect": "100-continue"})
+        assert self.answer().status == 100
+
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
