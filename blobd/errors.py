@@ -283,6 +283,14 @@ class ManifestTooLarge(BlobdError):
         self.limit_bytes = limit_bytes
 
 
+class ManifestTooSlow(BlobdError):
+    """A manifest, which is held in memory whole, takes too long to arrive."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the manifest did not arrive within {limit_s:g} s")
+        self.limit_s = limit_s
+
+
 class ManifestReferencesUnknown(BlobdError):
     """Blobs or manifests that a manifest names are not in its repository (R48)."""
 

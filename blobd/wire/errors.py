@@ -62,6 +62,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.ManifestUnknown: Answer(404, "MANIFEST_UNKNOWN"),
     errors.ManifestInvalid: Answer(400, "MANIFEST_INVALID"),
     errors.ManifestTooLarge: Answer(413, "MANIFEST_INVALID"),
+    errors.ManifestTooSlow: Answer(408, "MANIFEST_INVALID"),
     errors.ManifestReferencesUnknown: Answer(400, "MANIFEST_BLOB_UNKNOWN"),
     errors.TooManyTags: Answer(414, "TAG_INVALID"),
     errors.PageInvalid: Answer(400, "PAGINATION_NUMBER_INVALID"),

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from blobd.digest import Digest
-from blobd.errors import ManifestTooLarge, ManifestUnknown, TagInvalid, TooManyTags
+from blobd.errors import (
+    ManifestTooLarge,
+    ManifestTooSlow,
+    ManifestUnknown,
+    TagInvalid,
+    TooManyTags,
+)
 from blobd.registry.names import parse_name, parse_reference, parse_tag
 from blobd.registry.tags import delete_tag
 from blobd.wire.bodies import read_whole
+from blobd.wire.connection import has_large_body
 from blobd.wire.middleware import body_of
 from blobd.wire.ranges import Failed, NotModified, decide
 
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
     from blobd.registry.names import Reference
 
 _TAGS_MAX = 100
+_LARGE_BODIES_MAX = 16
 
 
 class ManifestRoutes:
@@ -30,6 +39,7 @@ class ManifestRoutes:
         self._catalog = catalog
         self._manifests = manifests
         self._limits = limits
+        self._large_bodies = asyncio.Semaphore(_LARGE_BODIES_MAX)
 
     async def get(self, request: web.BaseRequest, name: str, reference: str) -> web.StreamResponse:
         """R15 to R20: the bytes that were pushed, whatever the Accept header says."""
@@ -54,12 +64,7 @@ class ManifestRoutes:
         tags = [parse_tag(text) for text in request.query.getall("tag", [])]
         if len(tags) > _TAGS_MAX:
             raise TooManyTags(limit=_TAGS_MAX, got=len(tags))
-        limit_bytes = self._limits.max_manifest_bytes
-        content = await read_whole(
-            body_of(request, self._limits.idle_timeout_s),
-            limit_bytes=limit_bytes,
-            too_large=ManifestTooLarge(limit_bytes=limit_bytes),
-        )
+        content = await self._body(request)
         accepted = await self._manifests.put(
             repository,
             target,
@@ -75,6 +80,23 @@ class ManifestRoutes:
         for tag in dict.fromkeys(tags):
             response.headers.add("OCI-Tag", tag)
         return response
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """Return the request's body; of large ones only so many are in memory at a time."""
+        limit_s, limit_bytes = self._limits.idle_timeout_s, self._limits.max_manifest_bytes
+        too_large = ManifestTooLarge(limit_bytes=limit_bytes)
+        if not has_large_body(request):
+            body = body_of(request, limit_s)
+            return await read_whole(body, limit_bytes=limit_bytes, too_large=too_large)
+        if (request.content_length or 0) > limit_bytes:
+            raise too_large
+        async with self._large_bodies:
+            try:
+                async with asyncio.timeout(limit_s):
+                    body = body_of(request, limit_s)
+                    return await read_whole(body, limit_bytes=limit_bytes, too_large=too_large)
+            except TimeoutError as error:
+                raise ManifestTooSlow(limit_s) from error
 
     async def delete(
         self,
