@@ -29,7 +29,8 @@ _RUNS = {
     "idle": idle.run,
     "growth": growth.run,
 }
-_WARM_BYTES = 4 * GIB
+_WARM_BODIES = 5
+_WARM_MAX_BYTES = 4 * GIB
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def main() -> int:
         machine = facts(plan.disk)
         journal = Journal(options.results / "results.jsonl", machine)
         journal.progress("touching memory, so that its first use is not measured")
-        warm_memory(plan.folder, GIB if options.quick else _WARM_BYTES)
+        warm_memory(plan.folder, min(_WARM_BODIES * plan.large_bytes, _WARM_MAX_BYTES))
         failed = []
         lines = ""
         for part in plan.parts:
