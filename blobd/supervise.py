@@ -75,6 +75,7 @@ class _Supervisor:
         self._count = count
         self._workers: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
         """Index and process, by pid."""
+        self._starting = False
         self._stopping = False
         limits = config.limits
         share = replace(
@@ -118,10 +119,28 @@ class _Supervisor:
 
     def _stop(self, number: int, frame: object) -> None:  # noqa: ARG002
         self._stopping = True
+        if not self._starting:
+            self._end()
+
+    def _end(self) -> None:
+        # While any process has them open, the kernel goes on queueing connections.
+        for bound in self._listeners.values():
+            bound.close()
         for _, process in self._workers.values():
             process.terminate()
 
     def _start(self, index: int, *, ready: int | None) -> None:
+        """Start a worker, unless a stop came before; one that comes meanwhile is made up for."""
+        self._starting = True
+        try:
+            if not self._stopping:
+                self._spawn(index, ready)
+        finally:
+            self._starting = False
+            if self._stopping:
+                self._end()
+
+    def _spawn(self, index: int, ready: int | None) -> None:
         numbers = {section: bound.fileno() for section, bound in self._listeners.items()}
         process = subprocess.Popen(
             [sys.executable, "-m", "blobd.worker"],
