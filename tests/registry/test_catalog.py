@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from blobd.config import Catalog as CatalogConfig
@@ -18,7 +20,7 @@ from blobd.config import Config, Store
 from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, ConfigInvalid, StorageFull
 from blobd.registry.catalog import catalog_path, engine, holds, open_catalog
-from blobd.registry.catalog.migrate import migrate
+from blobd.registry.catalog.migrate import HEAD, migrate
 from blobd.registry.catalog.tables import metadata
 from blobd.registry.links import RepositoryKeeper
 from tests.backends.acts import off_loop
@@ -42,6 +44,14 @@ def test_the_migrations_make_the_tables_that_the_code_expects(tmp_path: Path) ->
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, metadata) == []
     database.dispose()
+
+
+def test_the_last_migration_is_the_one_that_spares_the_others() -> None:
+    """A start that finds the tables at HEAD does nothing; HEAD is where the migrations end."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", "blobd.registry.catalog:migrations")
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
 async def test_processes_that_start_at_once_on_a_new_folder_all_come_up(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Hot:
     def __init__(self, path: Path) -> None:
         """Open the migrated database. Blocks."""
         self._connection = sqlite3.connect(
-            f"file:{_escaped(path)}?mode=rw",
+            f"file:{escaped(path)}?mode=rw",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
@@ -127,5 +127,6 @@ def _manifest(row: tuple[str, str, int, bytes | None] | None) -> StoredManifest 
     return StoredManifest(Digest.parse(digest), media_type, size_bytes, content)
 
 
-def _escaped(path: Path) -> str:
+def escaped(path: Path) -> str:
+    """Return a path as SQLite reads it in a URI."""
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

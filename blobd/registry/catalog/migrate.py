@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from blobd.backends.durable import sync_folder
 from blobd.errors import ConfigInvalid
+from blobd.registry.catalog.hot import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +27,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
+
+
+HEAD = "0001"
+"""The last of the migrations; a test holds it to them."""
 
 
 def lock_path(path: Path) -> Path:
@@ -41,6 +44,11 @@ def migrate(path: Path, *, durable: bool) -> None:
     Blocks, and waits for other processes that do the same. Raises ConfigInvalid when the file
     cannot be used: not writable, not a catalog, or written by a newer blobd.
     """
+    if _is_current(path):
+        return
+    # alembic takes 10 MB of memory, which no worker needs that finds the tables in order
+    from alembic.util import CommandError
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(lock_path(path)):
@@ -57,7 +65,21 @@ def migrate(path: Path, *, durable: bool) -> None:
         ) from error
 
 
+def _is_current(path: Path) -> bool:
+    """Return whether there is nothing to do; whatever is odd is left to alembic to tell."""
+    try:
+        with closing(sqlite3.connect(f"file:{escaped(path)}?mode=rw", uri=True)) as connection:
+            versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            [(journal,)] = connection.execute("PRAGMA journal_mode").fetchall()
+    except sqlite3.Error:
+        return False
+    return versions == [(HEAD,)] and journal == "wal"
+
+
 def _upgrade(path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
