@@ -136,7 +136,7 @@ class Front:
         except (RequestInvalid, ConnectionResetError):
             response.force_close()
             return
-        if isinstance(body, TakenBody) or not body.invited:
+        if isinstance(body, TakenBody) or not body.invited or response.status == 408:
             response.force_close()
         elif body.ended:
             return
