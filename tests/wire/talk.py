@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 import struct
 import threading
@@ -183,6 +184,10 @@ class Talk:
         if self._asked:
             self._asked.popleft()
         return self._read_head()
+
+    def has_answer(self) -> bool:
+        """Whether there is something to read already."""
+        return bool(select.select([self.socket], [], [], 0)[0])
 
     def read(self, size_bytes: int) -> bytes:
         """Read so many bytes of a body; fewer only where the connection ends."""
