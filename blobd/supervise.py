@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -126,8 +127,9 @@ class _Supervisor:
         # While any process has them open, the kernel goes on queueing connections.
         for bound in self._listeners.values():
             bound.close()
-        for _, process in self._workers.values():
-            process.terminate()
+        for pid in self._workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)  # Popen's way would reap a dead one, unseen by `run`
 
     def _start(self, index: int, *, ready: int | None) -> None:
         """Start a worker, unless a stop came before; one that comes meanwhile is made up for."""
