@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tests.clients.oras_files import Oras
     from tests.clients.registry_reader import Repository
     from tests.clients.skopeo import Skopeo
-    from tests.daemon import Daemon
     from tests.images import Image
 
 
@@ -42,20 +41,18 @@ def test_a_manifest_that_skopeo_deletes_is_gone_with_its_tags(
 
 
 @needs_skopeo
-def test_a_deleted_blob_is_sent_again(
-    skopeo: Skopeo, image: Image, daemon: Daemon, repository: Repository
+def test_a_deleted_blob_comes_back_with_the_next_push(
+    skopeo: Skopeo, image: Image, repository: Repository
 ) -> None:
-    """A deleted blob answers 404 at once (R69), so that the next push brings it back whole."""
+    """A deleted blob answers 404 at once (R69), so that the client sends or mounts it again."""
     skopeo.push(image, repository.at("v1"))
     skopeo.delete(repository.at("v1"))
     layer = image.layers[0].descriptor
     assert repository.ask(f"blobs/{layer.digest}", method="DELETE").status == 202
     assert repository.ask(f"blobs/{layer.digest}", method="HEAD").status == 404
 
-    before_bytes = daemon.metric("blobd_received_bytes_total")
     skopeo.push(image, repository.at("v1"))
-    received_bytes = daemon.metric("blobd_received_bytes_total") - before_bytes
-    assert received_bytes == layer.size_bytes
+    assert layer.digest in repository.blobs("v1")
     assert skopeo.pull(repository.at("v1")) == image.diff_ids
 
 
