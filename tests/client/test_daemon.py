@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from blobd.client import Client, Denied, DigestWrong, NotFound, Progress, Refused, Retries
+from blobd.client import Blob, Client, Denied, DigestWrong, NotFound, Progress, Refused, Retries
 from blobd.digest import Digest
 from tests.daemon import Daemon
 
@@ -88,17 +88,16 @@ async def test_another_process_continues_an_upload(
 ) -> None:
     """Promise 5: the id is all that a later process needs; what is there is not sent again."""
     seen: list[Progress] = []
-    half = asyncio.Event()
+    tasks: list[asyncio.Task[Blob]] = []
 
-    def note(progress: Progress) -> None:
+    def cancel_half_way(progress: Progress) -> None:
         seen.append(progress)
         if progress.done_bytes >= 24 * MIB:
-            half.set()
+            tasks[0].cancel()
 
     async with asyncio.TaskGroup() as group:
-        pushing = group.create_task(client.push(file, chunk_bytes=8 * MIB, progress=note))
-        await half.wait()
-        pushing.cancel()
+        pushing = client.push(file, chunk_bytes=8 * MIB, progress=cancel_half_way)
+        tasks.append(group.create_task(pushing))
     before = daemon.metric("blobd_received_bytes_total")
     async with Client(daemon.blob_api_url) as later:
         blob = await later.push(file, upload_id=seen[-1].upload_id)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.client import AnswerMalformed, Client, DigestWrong, NotFound, Progress, Unreachable
+from blobd.client import AnswerMalformed, Blob, Client, DigestWrong, NotFound, Progress, Unreachable
 from blobd.digest import Digest, Span
 from tests.client.scripted import Fault
 
@@ -138,16 +138,16 @@ async def test_a_cancelled_pull_keeps_what_it_has(
     client: Client, script: Script, tmp_path: Path, digest: Digest, data: bytes
 ) -> None:
     """Cancellation leaves the partial file, unlocked, and the next pull completes it."""
-    half = asyncio.Event()
+    tasks: list[asyncio.Task[Blob]] = []
 
-    def note(progress: Progress) -> None:
+    def cancel_half_way(progress: Progress) -> None:
         if progress.done_bytes >= MIB:
-            half.set()
+            tasks[0].cancel()
 
     async with asyncio.TaskGroup() as group:
-        pulling = group.create_task(client.pull(digest, tmp_path / "copy", progress=note))
-        await half.wait()
-        pulling.cancel()
+        pulling = client.pull(digest, tmp_path / "copy", progress=cancel_half_way)
+        tasks.append(group.create_task(pulling))
+    assert not (tmp_path / "copy").exists()
     script.asked.clear()
     await client.pull(digest, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == data
