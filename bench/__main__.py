@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from bench import commit, download, growth, idle, memory, resume, small, upload
 from bench.charts import draw
-from bench.journal import Journal
+from bench.journal import LOAD, Journal, Key
 from bench.machine import facts, warm_memory
 from bench.plan import GIB, MIB, PARTS, Plan, quick_plan
 from bench.report import report
@@ -40,6 +41,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with ExitStack() as stack:
         plan = _plan(options, stack)
+        if options.tell is not None:
+            told, machine = Journal.read(options.tell)
+            print(_tell(plan, told, machine, options.results), end="")
+            return 0
         machine = facts(plan.disk)
         journal = Journal(options.results / "results.jsonl", machine)
         journal.progress("touching memory, so that its first use is not measured")
@@ -52,14 +57,21 @@ def main() -> int:
             except (RuntimeError, OSError) as error:
                 journal.progress(f"{part} failed: {error}")
                 failed.append(part)
-            found = list(verdicts(plan, journal))
-            lines = "\n".join(report(journal, machine, found)) + "\n"
-            (options.results / "report.md").write_text(lines)
-            draw(journal, options.results)
+            load = Key(part, "at its end", "everything", LOAD)
+            journal.note(load, os.getloadavg()[0])
+            lines = _tell(plan, journal, machine, options.results)
     print(lines, end="")
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _tell(plan: Plan, journal: Journal, machine: dict[str, object], folder: Path) -> str:
+    """Write the report and the charts of what has been measured; return the report."""
+    lines = "\n".join(report(journal, machine, list(verdicts(plan, journal)))) + "\n"
+    (folder / "report.md").write_text(lines)
+    draw(journal, folder)
+    return lines
 
 
 def _options() -> argparse.Namespace:
@@ -78,6 +90,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--large-mib", type=int, help="size of large bodies")
     parser.add_argument("--resume-mib", type=int, help="size of the upload that is killed")
+    parser.add_argument("--tell", type=Path, help="measure nothing: report on a results.jsonl")
     parser.add_argument("--results", type=Path, default=Path("bench-results"), help="output folder")
     return parser.parse_args()
 

@@ -23,6 +23,7 @@ SYNCS = "fsyncs/blob"
 COMMIT = "last byte to 201, ms"
 LAG = "loop lag p99, ms"
 MEMORY = "RSS, MiB"
+LOAD = "load average of the machine"
 START = "start-up, ms"
 LISTING = "listing of 1,000, ms"
 WAIT = "ready to first new byte, ms"
@@ -48,6 +49,17 @@ class Journal:
         self._values: dict[Key, list[float]] = {}
         self._start_s = time.monotonic()
         path.write_text(json.dumps({"machine": machine}) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[Journal, dict[str, object]]:
+        """Return the journal that an earlier run wrote, to be told again, and its machine."""
+        first, *rest = map(json.loads, path.read_text().splitlines())
+        journal = cls.__new__(cls)
+        journal._path, journal._values, journal._start_s = path, {}, time.monotonic()
+        for line in rest:
+            value = line.pop("value")
+            journal._values.setdefault(Key(**line), []).append(value)
+        return journal, first["machine"]
 
     def note(self, key: Key, value: float) -> None:
         """Keep one sample."""
