@@ -102,6 +102,11 @@ class Served:
         assert answer.status == 404 or answer.body == data
         return answer.status == 200
 
+    def has_writer(self, upload: str) -> bool:
+        """Whether some request is the writer of an upload at this moment."""
+        folder = os.path.realpath(self.daemon.data / upload.removeprefix("/"))
+        return any(path.startswith(folder) for path in self.daemon.open_files())
+
     def is_at_rest(self) -> bool:
         """Whether nothing is open, leased or running, and nothing half-stored lies about."""
         inside = [path for path in self.daemon.open_files() if self._is_data(path)]
