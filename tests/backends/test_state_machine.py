@@ -295,7 +295,7 @@ def _close_as_the_kernel_does(staging: FileStaging) -> None:
 
 @pytest.mark.parametrize(
     ("examples", "steps"),
-    [(40, 30), pytest.param(400, 60, marks=pytest.mark.long)],
+    [(40, 30), pytest.param(120, 50, marks=pytest.mark.long)],
     ids=["some", "many"],
 )
 def test_the_filesystem_agrees_with_its_model(examples: int, steps: int) -> None:
