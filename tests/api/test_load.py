@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import resource
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.served import EMPTY, Served, digest_of, some_bytes
+from tests.api.served import EMPTY, Served, digest_of, some_bytes, until
 from tests.daemon import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.wire.talk import Answer
+    from tests.wire.talk import Answer, Talk
 
-SETTINGS = {"server.workers": "1", "limits.max_uploads": "2"}
+SETTINGS = {"server.workers": "1", "limits.max_uploads": "2", "upkeep.gc_interval_s": "0"}
 
 
 def is_too_many(answer: Answer) -> bool:
@@ -109,3 +111,43 @@ def test_a_spent_budget_is_429_for_some_and_done_for_others(small: Served) -> No
                     assert offset < size_bytes, "what came before is saved"
     assert stored, "somebody always finishes"
     assert small.is_at_rest()
+
+
+@pytest.fixture
+def few_descriptors(served: Served) -> Iterator[int]:
+    """The daemon may open this many more descriptors."""
+    (pid,) = served.daemon.pids()
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(served.daemon.open_files()) + 20, hard))
+    yield 20
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("tidy")
+def test_out_of_descriptors_is_503_and_passes(served: Served, few_descriptors: int) -> None:
+    """Promise 9: what cannot be opened now is told as such, and nothing is broken afterwards."""
+    data = some_bytes(100_000)
+    blob = served.store(data)
+    with ExitStack() as stack:
+        talks = [stack.enter_context(served.talk()) for _ in range(2 * few_descriptors)]
+        told = [_told(talk, blob) for talk in talks]
+    assert set(told) <= {200, 503, None}
+    assert 503 in told, "a connection with no file to send"
+    assert None in told, "no connection to be had"
+    until(lambda: _told_anew(served, blob) == 200, "there is room again")
+    assert served.store(data) == blob
+
+
+def _told(talk: Talk, blob: str) -> int | None:
+    """Return the status that a GET is answered; None where the connection breaks off."""
+    try:
+        answer = talk.ask("GET", blob)
+    except ConnectionError:
+        return None
+    assert answer.status != 503 or answer.code == "UNAVAILABLE"
+    return answer.status
+
+
+def _told_anew(served: Served, blob: str) -> int | None:
+    with served.talk() as talk:
+        return _told(talk, blob)

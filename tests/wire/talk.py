@@ -171,7 +171,8 @@ class Talk:
         if method != "HEAD":
             size_bytes = int(answer.headers.get("Content-Length", "0"))
             body = self._file.read(size_bytes)
-            assert len(body) == size_bytes, f"{len(body)} of {size_bytes} bytes"
+            if len(body) != size_bytes:
+                raise ConnectionAbortedError(f"{len(body)} of {size_bytes} bytes")
             answer = replace(answer, body=body)
         if self._asked:
             self._asked.popleft()
@@ -213,7 +214,8 @@ class Talk:
 
     def _read_head(self) -> Answer:
         line = self._file.readline(65536)
-        assert line, "the connection ended without an answer"
+        if not line:
+            raise ConnectionAbortedError("the connection ended without an answer")
         version, status, reason = line.decode("latin-1").rstrip("\r\n").split(" ", 2)
         headers = http.client.parse_headers(self._file)
         keeps = headers.get("Connection", "keep-alive" if version == "HTTP/1.1" else "close")
