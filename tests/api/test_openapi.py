@@ -28,6 +28,7 @@ REGISTRY_ONLY = {
     errors.ManifestUnknown,
     errors.ManifestInvalid,
     errors.ManifestTooLarge,
+    errors.ManifestTooSlow,
     errors.ManifestReferencesUnknown,
     errors.TooManyTags,
 }
