@@ -8,16 +8,19 @@ a request needs is in the backend or the catalog; what the workers count is adde
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -32,11 +35,13 @@ from blobd.worker import Brief, run_worker
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from blobd.config import Config
 
 _RESTART_PAUSE_S = 1.0
+_METRICS_PREFIX = "blobd-metrics-"
+_LOCKED_WITHIN_S = 60.0
 
 _log = logging.getLogger("blobd")
 
@@ -55,7 +60,7 @@ def serve(config: Config) -> int:
 
         uvloop.run(run_worker(config, listeners, has_jobs=True, ready=ready))
         return 0
-    with TemporaryDirectory(prefix="blobd-metrics-") as folder:
+    with _metrics_folder() as folder:
         uvloop.run(_prepare(config))
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         return _Supervisor(config, listeners, count).run()
@@ -65,6 +70,31 @@ async def _prepare(config: Config) -> None:
     """Make folders and migrate the catalog once, where a wrong setting can still be told."""
     async with open_daemon(config):
         pass
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[str]:
+    """Yield a folder for what the workers count. Those that killed supervisors left are removed.
+
+    A living supervisor has its folder locked, at the latest a moment after making it.
+    """
+    for left in Path(gettempdir()).glob(f"{_METRICS_PREFIX}*"):
+        with suppress(OSError), _locked(left):
+            if time.time() - left.stat().st_mtime > _LOCKED_WITHIN_S:
+                shutil.rmtree(left)
+    with TemporaryDirectory(prefix=_METRICS_PREFIX) as folder, _locked(Path(folder)):
+        yield folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock. Raises OSError where another process does."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
 
 
 class _Supervisor:

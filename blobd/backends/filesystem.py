@@ -13,11 +13,11 @@ import asyncio
 import errno
 import os
 import re
-import secrets
 import stat
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import BlobInfo, FileSource, Record
@@ -262,15 +262,12 @@ class Filesystem:
         return facts.f_bavail * facts.f_frsize
 
     async def probe(self) -> None:
-        path = self._uploads / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
-
         def write_and_read() -> None:
-            try:
-                path.write_bytes(b"blobd")
-                if path.read_bytes() != b"blobd":
+            with TemporaryFile(dir=self._uploads, prefix=".probe-") as file:  # nameless, if it may
+                file.write(b"blobd")
+                file.seek(0)
+                if file.read() != b"blobd":
                     raise BackendUnavailable("a probe file did not read back as written")
-            finally:
-                path.unlink(missing_ok=True)
 
         with _failures():
             await self._threads.run(write_and_read)
