@@ -28,6 +28,8 @@ class Lost(Exception):
         super().__init__("the connection ended before an answer was whole")
         self.received = received
         """What came of the answer's body."""
+        self.excused = False
+        """Whether the daemon is known to have been killed."""
 
 
 @dataclass(frozen=True, slots=True)
