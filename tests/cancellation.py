@@ -107,5 +107,7 @@ def _open_files() -> set[str]:
 def _running_threads() -> set[str]:
     """Return the threads of this process, but for those of the loop's own executor."""
     return {
-        thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.name.startswith(("asyncio_", "uvloop_"))
     }

@@ -337,10 +337,12 @@ def _unrecorded(folder: Path) -> Record:
 def remove_folder(folder: Path) -> None:
     """Remove an upload's folder; the record first, so that no half of it looks like a receipt.
 
-    What blobd did not put there stays, and the folder with it. Raises OSError.
+    What blobd did not put there stays, and the folder with it. May run twice at once. Raises
+    OSError.
     """
-    for path in _ours(folder):
-        path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        for path in _ours(folder):
+            path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
 

@@ -42,6 +42,7 @@ class Connection(RequestHandler):
         "_head_timer",
         "_passing_bytes",
         "_spill",
+        "_was_busy",
         "_withholding",
     )
 
@@ -52,6 +53,7 @@ class Connection(RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._passing_bytes = 0
         self._spill = b""
+        self._was_busy = False
         self._withholding = False
         """Whether the last head's body is kept from aiohttp, until it is taken over."""
 
@@ -150,7 +152,9 @@ class Connection(RequestHandler):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        if self._request_in_progress:
+        was_busy, self._was_busy = self._was_busy, self._request_in_progress
+        if was_busy or self._request_in_progress:
+            # The time for this head counts from when the request before it was answered.
             self._expect_head()
             return
         if self._head and self.transport is not None:

@@ -174,7 +174,7 @@ def test_a_tls_hello_is_hung_up_on_at_once(room: Room) -> None:
         assert talk.is_closed(), "the first byte tells"
 
 
-SLOW = replace(LIMITS, head_timeout_s=0.3)
+SLOW = replace(LIMITS, head_timeout_s=0.8)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
