@@ -147,7 +147,7 @@ class PassedBy:
 
     @classmethod
     def store(cls, served: Served) -> PassedBy:
-        data = some_bytes(24 * 1024 * 1024)
+        data = some_bytes(8 * 1024 * 1024)
         return cls(served.store(data), data)
 
 

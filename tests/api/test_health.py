@@ -12,6 +12,8 @@ from tests.api.served import EMPTY, Served, answer_json, digest_of, some_bytes, 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
+    from tests.daemon import Daemon
+
 SETTINGS = {
     "limits.max_blob_bytes": "10000000",
     "server.workers": "2",
@@ -33,8 +35,9 @@ def test_the_process_says_that_it_is_there(served: Served) -> None:
         assert served.ask(method, "/healthz").status == 200
 
 
-def test_readiness_is_tried_and_not_assumed(served: Served) -> None:
+def test_readiness_is_tried_and_not_assumed(daemon: Daemon) -> None:
     """Issue item 8: /readyz really checks that the backend can be written."""
+    served = Served(daemon)
     uploads = served.daemon.data / "uploads"
     aside = uploads.with_name("aside")
     uploads.rename(aside)
