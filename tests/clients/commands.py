@@ -39,9 +39,8 @@ class Home:
 
     def run(self, program: str, *arguments: str | Path) -> str:
         """Return what a command prints. Raises CommandFailed."""
-        command = [*self._apart(), which(program) or program, *map(str, arguments)]
         done = subprocess.run(
-            command,
+            self.command(program, *arguments),
             env=self.environment,
             capture_output=True,
             text=True,
@@ -53,12 +52,13 @@ class Home:
             raise CommandFailed(f"{words}\n{done.stdout}{done.stderr}")
         return done.stdout.strip()
 
-    def _apart(self) -> list[str]:
-        """Return the words before a command that put the system's store out of its sight."""
+    def command(self, program: str, *arguments: str | Path) -> list[str]:
+        """Return the words that run a program with mounts of its own, which end with it."""
+        words = [which(program) or program, *map(str, arguments)]
         if not _may_mount():
-            return []
-        bind = f'mount --bind "$0" {_SYSTEM_STORE} && exec "$@"'
-        return ["unshare", "--mount", "sh", "-c", bind, str(self.system_store)]
+            return words
+        hide = f'mount --bind "$0" {_SYSTEM_STORE} && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", hide, str(self.system_store), *words]
 
 
 @cache

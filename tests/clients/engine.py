@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.clients.commands import CommandFailed
-from tests.daemon import which
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ def running(
     with (
         (home.folder / "engine.log").open("w+") as log,
         subprocess.Popen(
-            [which(program) or program, *arguments],
+            home.command(program, *arguments),
             env=home.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
