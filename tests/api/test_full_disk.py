@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +71,11 @@ def test_a_full_disk_is_507_and_others_go_on(served: Served, method: str) -> Non
         assert reader.answer_head().status == 200
         writer.invited("PATCH", other, {"Transfer-Encoding": "chunked"})
         writer.chunk(small[:5_000])
+        staged = served.daemon.data / other.lstrip("/") / "bytes"
+        give_up_at = time.monotonic() + 20
+        while not (staged.exists() and staged.stat().st_size == 5_000):
+            assert time.monotonic() < give_up_at, "the other upload was not written"
+            time.sleep(0.02)
         with served.talk() as talk:
             # In chunks: an announced length would be refused before a byte is written.
             talk.head(method, target, {"Transfer-Encoding": "chunked"})
