@@ -136,14 +136,17 @@ class Checks:
 
     async def _quiet(self) -> None:
         """No buffer, no admission, no file is held for requests that are over (9)."""
-        await until(self._is_idle)
+        try:
+            await until(lambda: not any(self._in_use()))
+        except TimeoutError:
+            raise AssertionError(f"still in use: {self._in_use()}") from None
         assert self.site.metric("blobd_reread_bytes_total") == 0
 
-    def _is_idle(self) -> bool:
+    def _in_use(self) -> tuple[float, float, list[str]]:
         return (
-            self.site.metric("blobd_in_flight_bytes") == 0
-            and self.site.metric("blobd_uploads_in_flight") == 0
-            and not self.site.open_files()
+            self.site.metric("blobd_in_flight_bytes"),
+            self.site.metric("blobd_uploads_in_flight"),
+            self.site.open_files(),
         )
 
     async def _folders(self) -> None:

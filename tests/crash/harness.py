@@ -1,8 +1,8 @@
 """Lives: some rounds of load and sudden death on one data folder, and an orderly end.
 
     round   clients act at random → a blow falls → what died is started again → all is checked
-    end     SIGTERM → everything is let go of → nothing is left, but what a crash pinned, and that
-            neither once its pins have lapsed
+    end     a round without a blow → SIGTERM → everything is let go of → nothing is left, but
+            what a crash pinned, and that neither once its pins have lapsed
 
 Everything random comes from the life's seed; what the kernel does in between does not.
 """
@@ -42,7 +42,8 @@ _SHAPES = ((1, 1), (2, 1), (1, 2), (2, 1))
 """Daemons, and workers of each, of the lives in turn."""
 _API_CLIENTS = 3
 _REPOSITORIES = 4
-_ROUND_WITHIN_S = 240
+_ROUND_WITHIN_S = 120
+_NOBODY = Blow("nobody", kind="", count=0, delay_s=0, at_latest_s=1)
 _LONG_AFTER_S = 30 * 86_400
 _KINDS = ("post", "put", "put", "patch", "delete", "mount", "manifest", "get")
 _SETTINGS = {"upkeep.gc_interval_s": "0.2", "upkeep.expire_interval_s": "0.3"}
@@ -109,29 +110,30 @@ class Life:
         """Live that many rounds and end. Raises AssertionError where a promise is broken."""
         try:
             for number in range(rounds):
-                async with asyncio.timeout(_ROUND_WITHIN_S):
-                    await self._round(number)
+                blow = self._some_blow()
+                await self._round(number, blow)
+                self._figures.rounds += 1
+                self._figures.kills[blow.victims] += 1
+            await self._round(rounds, _NOBODY)
             await off_loop(self._site.stop)
             self._note()
             await self._end()
         finally:
             self._site.kill()
 
-    async def _round(self, number: int) -> None:
+    async def _round(self, number: int, blow: Blow) -> None:
         await off_loop(self._site.start)
-        blow = self._some_blow()
         self._site.condemn(blow)
         clients = [self._client(number, book) for book in self._ledger.books]
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(_ROUND_WITHIN_S), asyncio.TaskGroup() as group:
             for client in clients:
                 group.create_task(client.live())
-        self._figures.rounds += 1
-        self._figures.kills[blow.victims] += 1
         self._figures.acts += sum(client.acts for client in clients)
         self._figures.lost += sum(client.lost for client in clients)
         await off_loop(self._site.start)
         checks = Checks(self._site, self._ledger, random.Random(f"{self._seed} {number} checks"))
-        self._figures.resumed_bytes += await checks.after_restart(finish=0.7)
+        async with asyncio.timeout(_ROUND_WITHIN_S):
+            self._figures.resumed_bytes += await checks.after_restart(finish=0.7)
 
     def _client(self, number: int, book: Book) -> Client:
         shared = self._shared if book.place.repository or book.name == "api0" else []

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tests.crash.ledger import Session
     from tests.crash.uploading import Uploader
 
+_TOO_MUCH_BYTES = 300_000
+
 
 @dataclass(frozen=True, slots=True)
 class Mishaps:
@@ -34,8 +36,8 @@ class Mishaps:
         await self.hand.settle(session)
 
     async def break_off_finish(self, session: Session) -> None:
-        """Vanish in the middle of a PUT: as if it had never been."""
-        body = session.left
+        """Vanish in the middle of a PUT of too much of the wrong: as if it had never been."""
+        body = self._rubbish(session)
         chunked = self.hand.choice.random() < 0.5
         async with self.hand.site.visit(self.hand.book.place) as exchange:
             await self.hand.write(exchange, "PUT", session, framing(body, chunked=chunked))
@@ -78,7 +80,7 @@ class Mishaps:
 
     async def contradict(self, session: Session) -> None:
         """Send less than the Content-Range said: that request is undone."""
-        piece = session.left[: self.hand.some_bytes(session)]
+        piece = self._rubbish(session)
         async with self.hand.site.visit(self.hand.book.place) as exchange:
             await exchange.head(
                 "PATCH",
@@ -93,7 +95,7 @@ class Mishaps:
 
     async def mistake(self, session: Session) -> None:
         """PUT under a digest of other bytes: nothing becomes visible."""
-        body = session.left
+        body = self._rubbish(session) if session.left else session.left
         other = Content(f"not {session.content.recipe}", 100, session.content.algorithm).digest
         if not body:
             session.doing = Doing.CANCELLING
@@ -107,3 +109,8 @@ class Mishaps:
         else:
             self.hand.book.sessions.remove(session)
             expect(await self.hand.status(session), 404)
+
+    def _rubbish(self, session: Session) -> memoryview:
+        """Return what must not stay: other bytes than are missing, and more of them."""
+        size_bytes = len(session.left) + self.hand.choice.randint(2, _TOO_MUCH_BYTES)
+        return memoryview(b"rubbish!" * (size_bytes // 8 + 1))[:size_bytes]

@@ -40,7 +40,7 @@ class Blow:
     """Who is killed, and when: after some requests of one kind were sent whole, or some time."""
 
     victims: str
-    """`all`, `one` daemon, or one `worker` process."""
+    """`all`, `one` daemon, one `worker` process, or `nobody`: then clients just stop."""
     kind: str
     count: int
     delay_s: float
@@ -109,8 +109,9 @@ class Site:
         if self._blow is not blow:
             return
         self._blow = None
-        if blow.victims == "all":
-            self.kill()
+        if blow.victims in ("all", "nobody"):
+            if blow.victims == "all":
+                self.kill()
             self.over = True
             return
         victim = self.choice.choice(self.nodes)
