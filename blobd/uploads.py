@@ -17,24 +17,20 @@
     OPEN        finish without a body, digest wrong       gone
     OPEN        cancel, or idle for too long              gone
 
-A record's memo is understood here alone. It carries the hash state, so that any process goes on
-without reading again, and the digest so far, so that any process can finish.
+What a record says beyond its offset is the memo of `session.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
 import secrets
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import Committed
-from blobd.digest import Digest, Span
 from blobd.errors import (
     BlobNotFound,
     BlobTooLarge,
@@ -53,20 +49,20 @@ from blobd.errors import (
     UploadUnknown,
 )
 from blobd.limits import check_size
+from blobd.session import Memo, Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from blobd.backends.base import Record, Staging
+    from blobd.backends.base import Record
     from blobd.config import Config
+    from blobd.digest import Digest, Span
     from blobd.hashing import Hasher, Hashing
     from blobd.limits import Admission
     from blobd.metrics import Metrics
     from blobd.receive import Body, Receiver
     from blobd.store import BlobStore, Keeper
 
-CHECKPOINT_BYTES = 256 * 1024 * 1024
-CHECKPOINT_S = 5.0
 _GRACE_S = 5.0
 _SWEEP_MARGIN_S = 60.0
 _KEPT = (BodyBroken, BodyIdle, BodyMalformed, BudgetExhausted, asyncio.CancelledError)
@@ -74,30 +70,6 @@ _KEPT = (BodyBroken, BodyIdle, BodyMalformed, BudgetExhausted, asyncio.Cancelled
 _FREE_SPACE_LIFETIME_S = 1.0
 
 _log = logging.getLogger("blobd.uploads")
-
-
-@dataclass(frozen=True, slots=True)
-class Memo:
-    """What a session's record says beyond its offset."""
-
-    owner: str
-    algorithm: str
-    created_at: float
-    so_far: str
-    """The finished digest of the bytes up to the record's offset."""
-    state: str | None
-    """The hasher's saved state, in base64."""
-
-    @classmethod
-    def load(cls, record: Record) -> Memo:
-        """Read a record's memo. Raises UploadUnknown when it is not one of ours."""
-        try:
-            return cls(**json.loads(record.memo))
-        except (ValueError, TypeError) as error:
-            raise UploadUnknown(record.upload_id) from error
-
-    def dump(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +120,7 @@ class Uploads:
         hasher = self._hashing.new(algorithm)
         check_size(size_bytes or 0, limit_bytes=self._limits.max_blob_bytes)
         await self._check_space(size_bytes or 0)
-        memo = _memo(owner, self._clock(), hasher)
+        memo = Memo.of(owner, self._clock(), hasher)
         record = await self._backend.begin(secrets.token_hex(16), memo.dump())
         return _upload(record, memo)
 
@@ -215,8 +187,25 @@ class Uploads:
         if not digest.supported:
             raise DigestUnsupported(digest.algorithm)
         record, memo = await self._peek(upload_id, owner)
-        if record.committed is not None:
-            return await self._finish_again(record, digest, keeper)
+        if record.committed is None:
+            try:
+                return await self._finish_open(upload_id, memo, digest, keeper, body, span)
+            except UploadUnknown:
+                # The same PUT, sent before, may have finished since the look at the record.
+                record, memo = await self._peek(upload_id, owner)
+                if record.committed is None:
+                    raise
+        return await self._finish_again(record, digest, keeper)
+
+    async def _finish_open(
+        self,
+        upload_id: str,
+        memo: Memo,
+        digest: Digest,
+        keeper: Keeper,
+        body: Body | None,
+        span: Span | None,
+    ) -> Committed:
         if body is None:
             async with self._session(upload_id, memo) as session:
                 await self._expect(session, span, None)
@@ -287,7 +276,7 @@ class Uploads:
         return record, memo
 
     @asynccontextmanager
-    async def _session(self, upload_id: str, memo: Memo) -> AsyncIterator[_Session]:
+    async def _session(self, upload_id: str, memo: Memo) -> AsyncIterator[Session]:
         """Become the writer; an overdue session is ended instead."""
         try:
             self._seconds_left(upload_id, memo)
@@ -296,11 +285,11 @@ class Uploads:
             raise
         staging = await self._backend.stage(upload_id)
         try:
-            yield _Session(staging, Memo.load(staging.record), self._hashing)
+            yield Session(staging, Memo.load(staging.record), self._hashing)
         finally:
             await staging.aclose()
 
-    async def _expect(self, session: _Session, span: Span | None, body: Body | None) -> None:
+    async def _expect(self, session: Session, span: Span | None, body: Body | None) -> None:
         """Check what can be known before a byte of the body is read."""
         staging = session.staging
         if span is not None and span.start != staging.offset:
@@ -316,7 +305,7 @@ class Uploads:
             session.hasher = await self._reread(session, session.memo.algorithm)
 
     async def _receive(
-        self, session: _Session, body: Body, span: Span | None, *, saves: bool
+        self, session: Session, body: Body, span: Span | None, *, saves: bool
     ) -> int:
         """Pump a body within the time that is left to the upload; return its bytes."""
         staging = session.staging
@@ -348,7 +337,7 @@ class Uploads:
         return received_bytes
 
     async def _commit(
-        self, session: _Session, digest: Digest, keeper: Keeper, *, received_bytes: int
+        self, session: Session, digest: Digest, keeper: Keeper, *, received_bytes: int
     ) -> Committed:
         computed = session.computed()
         if computed.algorithm != digest.algorithm:
@@ -375,7 +364,7 @@ class Uploads:
             raise UploadUnknown(record.upload_id) from error
         return Committed(digest, size_bytes, replaced=True)
 
-    async def _verify(self, session: _Session) -> None:
+    async def _verify(self, session: Session) -> None:
         """After a reboot: hash staged bytes again before they are trusted."""
         hasher = await self._reread(session, session.memo.algorithm)
         if str(hasher.digest()) != session.memo.so_far:
@@ -383,7 +372,7 @@ class Uploads:
             raise UploadUnknown(session.staging.record.upload_id)
         session.hasher = hasher
 
-    async def _reread(self, session: _Session, algorithm: str) -> Hasher:
+    async def _reread(self, session: Session, algorithm: str) -> Hasher:
         staging = session.staging
         if staging.offset:
             _log.info(
@@ -397,7 +386,7 @@ class Uploads:
             await self._receiver.rehash(staging, hasher)
         return hasher
 
-    async def _discard(self, session: _Session, outcome: str) -> None:
+    async def _discard(self, session: Session, outcome: str) -> None:
         self._metrics.discarded_bytes.inc(session.staging.offset)
         self._metrics.uploads.labels(outcome).inc()
         await session.staging.abort()
@@ -430,62 +419,6 @@ class Uploads:
         if left_s <= 0:
             raise UploadExpired(upload_id, limit_s)
         return left_s
-
-
-class _Session:
-    """A staging, its memo, and the hasher that follows its offset."""
-
-    def __init__(self, staging: Staging, memo: Memo, hashing: Hashing) -> None:
-        self.staging = staging
-        self.memo = memo
-        state = None if memo.state is None else base64.b64decode(memo.state)
-        if staging.offset == 0:
-            self.hasher: Hasher | None = hashing.new(memo.algorithm)
-        else:
-            self.hasher = hashing.restore(memo.algorithm, state)
-        self._saved_s = time.monotonic()
-
-    @property
-    def live_hasher(self) -> Hasher:
-        if self.hasher is None:
-            raise RuntimeError("a session receives only with a hasher at its offset")
-        return self.hasher
-
-    def computed(self) -> Digest:
-        """Return the digest of the bytes up to the offset."""
-        if self.hasher is not None:
-            return self.hasher.digest()
-        return Digest.parse(self.memo.so_far)
-
-    async def save(self) -> None:
-        """Make what was appended so far the session's offset."""
-        hasher = self.live_hasher
-        self.memo = _memo(self.memo.owner, self.memo.created_at, hasher)
-        await self.staging.checkpoint(self.memo.dump())
-        self._saved_s = time.monotonic()
-
-    async def save_arrived(self) -> None:
-        """Save after a failure. At the record again, an append failed and the hasher is ahead."""
-        if self.staging.offset > self.staging.record.offset:
-            await self.save()
-
-    async def save_sometimes(self) -> None:
-        unsaved_bytes = self.staging.offset - self.staging.record.offset
-        overdue = unsaved_bytes > 0 and time.monotonic() - self._saved_s >= CHECKPOINT_S
-        if unsaved_bytes >= CHECKPOINT_BYTES or overdue:
-            await self.save()
-
-
-def _memo(owner: str, created_at: float, hasher: Hasher) -> Memo:
-    so_far = hasher.digest()
-    state = hasher.save()
-    return Memo(
-        owner=owner,
-        algorithm=so_far.algorithm,
-        created_at=created_at,
-        so_far=str(so_far),
-        state=None if state is None else base64.b64encode(state).decode(),
-    )
 
 
 def _upload(record: Record, memo: Memo) -> Upload:

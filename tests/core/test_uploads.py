@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd import uploads as uploads_module
+from blobd import session as session_module
 from blobd.backends.memory import Memory
 from blobd.backends.wrappers import Fault, Faulty
 from blobd.config import Limits
@@ -263,7 +263,7 @@ class TestAppend:
         self, here: Hall, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Section 5, Resume: a record at least every so many bytes of a PATCH."""
-        monkeypatch.setattr(uploads_module, "CHECKPOINT_BYTES", 100_000)
+        monkeypatch.setattr(session_module, "CHECKPOINT_BYTES", 100_000)
         upload_id = (await here.uploads.start(OWNER)).upload_id
         pause = asyncio.Event()
         body = ScriptedBody(DATA, pause, b"the end")
@@ -280,7 +280,7 @@ class TestAppend:
         self, here: Hall, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Section 5, Resume: or every so many seconds."""
-        monkeypatch.setattr(uploads_module, "CHECKPOINT_S", 0.0)
+        monkeypatch.setattr(session_module, "CHECKPOINT_S", 0.0)
         upload_id = (await here.uploads.start(OWNER)).upload_id
         first, last = asyncio.Event(), asyncio.Event()
         body = ScriptedBody(b"first", first, b"second", last)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd import uploads as uploads_module
+from blobd import session as session_module
 from blobd.backends.durable import boot_id
 from blobd.backends.memory import Memory
 from blobd.backends.wrappers import Fault, Faulty
@@ -357,7 +357,7 @@ class TestCancellation:
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Promise 9: with records saved on the way."""
-        monkeypatch.setattr(uploads_module, "CHECKPOINT_BYTES", 1)
+        monkeypatch.setattr(session_module, "CHECKPOINT_BYTES", 1)
 
         @asynccontextmanager
         async def appending() -> AsyncIterator[Call]:

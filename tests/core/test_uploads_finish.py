@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
@@ -275,6 +276,23 @@ class TestAgain:
         assert body.buffers == []
         assert (await finish(here, upload_id, DIGEST)).digest == DIGEST
         assert here.sample("uploads_total", outcome="committed") == 1
+
+    async def test_also_when_its_first_sending_finishes_meanwhile(self) -> None:
+        """Section 7: open when it was looked at, committed when it was this one's turn."""
+        stall = asyncio.Event()
+        async with (
+            hall(Faulty(Memory(), [Fault("stage", stall=stall)])) as here,
+            asyncio.TaskGroup() as group,
+        ):
+            upload_id = await begun(here)
+            body = ScriptedBody.of(DATA)
+            repeated = group.create_task(finish(here, upload_id, DIGEST, body))
+            await asyncio.sleep(0.05)
+            await finish(here, upload_id, DIGEST, ScriptedBody.of(DATA))
+            stall.set()
+            assert (await repeated).digest == DIGEST
+            assert body.buffers == []
+            assert here.sample("uploads_total", outcome="committed") == 1
 
     async def test_only_the_same_put_is(self, here: Hall) -> None:
         """Section 7: session → digest is remembered, nothing else is."""
