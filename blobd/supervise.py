@@ -49,7 +49,10 @@ _log = logging.getLogger("blobd")
 def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises ConfigInvalid."""
     configure_logs(config.log)
-    listeners = _listeners(config)
+    listeners = {
+        section: bind(f"{section}.listen", address)
+        for section, address in check_addresses(config).items()
+    }
     count = config.server.workers or os.cpu_count() or 1
     if config.store.backend == "memory":
         count = 1  # no other process could see what this one keeps
@@ -194,8 +197,11 @@ def _reads_one_byte(pipe: int) -> bool:
         os.close(pipe)
 
 
-def _listeners(config: Config) -> dict[str, socket.socket]:
-    """Bind what is configured, having checked that nothing is exposed by mistake."""
+def check_addresses(config: Config) -> dict[str, Address]:
+    """Return where each front is to listen, by its section, if nothing is exposed by mistake.
+
+    Raises ConfigInvalid.
+    """
     addresses = {}
     for section, text in (
         ("registry", config.registry.listen),
@@ -216,7 +222,7 @@ def _listeners(config: Config) -> dict[str, socket.socket]:
             f"blob_api.listen = {config.blob_api.listen!r}: must be a loopback address or a unix "
             "socket unless blob_api.tokens names at least one token"
         )
-    return {section: bind(f"{section}.listen", address) for section, address in addresses.items()}
+    return addresses
 
 
 def _announce(config: Config, listeners: Mapping[str, socket.socket]) -> None:

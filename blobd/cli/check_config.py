@@ -26,6 +26,10 @@ def check_config(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click
 
     Takes the options of `serve`. Secrets are not shown. Exit code 2 when a setting is wrong.
     """
+    # Loaded here, so that `blobd --help` does not wait for a server's imports.
+    from blobd.supervise import check_addresses
+
+    check_addresses(config)
     if as_json:
         show.as_json(
             {

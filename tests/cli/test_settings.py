@@ -108,11 +108,12 @@ def test_a_file_that_is_no_toml_is_told_by_name(tmp_path: Path) -> None:
         (("--listen", "", "--blob-api", ""), "registry.listen"),
     ],
 )
-def test_serve_refuses_to_be_exposed_by_mistake(
-    tmp_path: Path, arguments: tuple[str, ...], named: str
+@pytest.mark.parametrize("command", ["serve", "check-config"])
+def test_nothing_is_exposed_by_mistake(
+    tmp_path: Path, command: str, arguments: tuple[str, ...], named: str
 ) -> None:
     """Beyond loopback only with --insecure-open or tokens; said in one line, exit code 2."""
-    run = run_blobd("serve", "--data", tmp_path / "data", *arguments)
+    run = run_blobd(command, "--data", tmp_path / "data", *arguments)
     assert run.returncode == 2
     (line,) = run.stderr.decode().splitlines()
     assert line.startswith(f"blobd: {named}")
