@@ -332,6 +332,28 @@ class Unauthenticated(BlobdError):
     """The request carries no credential that is known here."""
 
 
+class CredentialMalformed(Unauthenticated):
+    """An Authorization header that cannot be read."""
+
+
+class BearerInvalid(Unauthenticated):
+    """A bearer token that this registry did not sign, that has expired, or that is not for it."""
+
+    def __init__(self, why: str, *, expired: bool = False) -> None:
+        super().__init__(why)
+        self.expired = expired
+
+
+class TooManyFailures(BlobdError):
+    """An address has failed to log in too often."""
+
+    retryable = True
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"too many failed logins from this address; wait {wait_s:.0f} s")
+        self.wait_s = wait_s
+
+
 class HeadTooSlow(BlobdError):
     """A request head was not complete in time."""
 

@@ -69,6 +69,9 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.RouteUnknown: Answer(404, "UNSUPPORTED"),
     errors.MethodUnsupported: Answer(405, "UNSUPPORTED"),
     errors.Unauthenticated: Answer(401, "UNAUTHORIZED"),
+    errors.CredentialMalformed: Answer(401, "UNAUTHORIZED"),
+    errors.BearerInvalid: Answer(401, "UNAUTHORIZED"),
+    errors.TooManyFailures: Answer(429, "TOOMANYREQUESTS"),
     errors.HeadTooSlow: Answer(408, "UNSUPPORTED"),
 }
 UNEXPECTED = Answer(500, "UNKNOWN")

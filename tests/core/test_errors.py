@@ -55,6 +55,9 @@ EXAMPLES: list[Exception] = [
     errors.RouteUnknown("nothing there"),
     errors.MethodUnsupported("POST", ["GET", "HEAD"]),
     errors.Unauthenticated("who?"),
+    errors.CredentialMalformed("not base64"),
+    errors.BearerInvalid("expired", expired=True),
+    errors.TooManyFailures(3),
     errors.HeadTooSlow(10),
 ]
 

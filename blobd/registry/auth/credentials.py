@@ -1,0 +1,58 @@
+"""The Authorization header: what a client shows, before anybody asks whether it is true."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from blobd.errors import CredentialMalformed
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A user name and a secret, from Basic (RFC 7617) or a form."""
+
+    user: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A token, from Bearer (RFC 6750)."""
+
+    token: str
+
+
+Credential = Password | Bearer | None
+
+
+def parse_authorization(header: str | None) -> Credential:
+    """Return what an Authorization header shows; None where it shows nobody.
+
+    An empty user with an empty password (`Basic Og==`) is nobody: some clients send it for an
+    anonymous caller. Raises CredentialMalformed.
+    """
+    if header is None or not header.strip():
+        return None
+    scheme, _, value = header.strip().partition(" ")
+    value = value.strip()
+    match scheme.lower():
+        case "basic":
+            return _basic(value)
+        case "bearer" | "token":
+            if not value:
+                raise CredentialMalformed("the Authorization header holds no token")
+            return Bearer(value)
+        case _:
+            raise CredentialMalformed("Authorization must be Basic or Bearer")
+
+
+def _basic(value: str) -> Password | None:
+    try:
+        user, colon, secret = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise CredentialMalformed("Basic credentials are not base64 of user:password") from error
+    if not colon:
+        raise CredentialMalformed("Basic credentials are not base64 of user:password")
+    return Password(user, secret) if user or secret else None
