@@ -18,6 +18,8 @@ from blockbuster import BlockBuster, BlockBusterFunction
 
 from tests import daemon as daemons
 from tests.daemon import which
+from tests.engines.postgres import Postgres
+from tests.engines.postgres import programs as postgres_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +47,9 @@ _MAY_BLOCK = {
 _NO_PROGRAMS = {
     "root": lambda: os.geteuid() == 0,
     "oras": lambda: importlib.util.find_spec("oras") is not None,
+    "postgres": lambda: postgres_programs() is not None,
 }
-"""What a test may need that is not found on the search path."""
+"""What a test may need that is not a program on the search path."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,3 +102,18 @@ def two_daemons(tmp_path: Path) -> Iterator[tuple[daemons.Daemon, daemons.Daemon
     """Two running `blobd serve` on one folder."""
     with daemons.Daemon(tmp_path / "data") as one, daemons.Daemon(tmp_path / "data") as other:
         yield one, other
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL; a test with it is marked `needs("postgres")`."""
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The URL of an empty database, gone after the test."""
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 import blobd
+from tests.engines.leash import below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -153,7 +154,7 @@ class Daemon:
     def pids(self) -> list[int]:
         """Return the process ids of the running daemon, its first process first."""
         assert self._process is not None, "the daemon is down"
-        return list(_family(self._process.pid))
+        return [self._process.pid, *below(self._process.pid)]
 
     def rss_bytes(self) -> int:
         """Return the resident memory of all its processes."""
@@ -212,14 +213,6 @@ def _announced(lines: IO[str]) -> Iterator[tuple[str, str]]:
         if label in missing:
             missing.remove(label)
             yield label, urlsplit(url.strip()).netloc
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from _family(int(child))
 
 
 def _memory_bytes(pid: int, field: str) -> int:
