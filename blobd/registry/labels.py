@@ -1,0 +1,139 @@
+"""What an image says of itself: the labels that describe a package. No I/O.
+
+An image says it in its configuration's labels (image-spec, config.md), an index in its annotations
+(annotations.md). A value that is too long or of the wrong form describes nothing and comes with a
+warning; it never makes a push fail.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PREFIX = "org.opencontainers.image."
+SOURCE, DESCRIPTION, LICENCES = f"{_PREFIX}source", f"{_PREFIX}description", f"{_PREFIX}licenses"
+DESCRIPTION_MAX_CHARACTERS = 512
+LICENCES_MAX_CHARACTERS = 256
+_SOURCE_MAX_CHARACTERS = 2048
+_CONFIG_MAX_BYTES = 4 * 1024 * 1024
+_SPDX = re.compile(r"[A-Za-z0-9.+-]+(?:[ ()]+[A-Za-z0-9.+:-]+)*[)]*|[(][A-Za-z0-9.+:() -]+[)]")
+_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLink:
+    """Where the sources are said to be."""
+
+    url: str
+    host: str
+    owner: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a package's page shows of a version, and what the push is to be warned of."""
+
+    text: str | None = None
+    licences: str | None = None
+    source: SourceLink | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def labels_of_config(content: bytes) -> Mapping[str, str]:
+    """Return the labels of an image's configuration; none where it is not one."""
+    if len(content) > _CONFIG_MAX_BYTES:
+        return {}
+    try:
+        document: Any = json.loads(content)
+        labels = document["config"]["Labels"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return _texts(labels)
+
+
+def describe(labels: Mapping[str, str]) -> Description:
+    """Return what labels or annotations say that fits, and a warning for what does not."""
+    warnings: list[str] = []
+    return Description(
+        text=_described(labels.get(DESCRIPTION), warnings),
+        licences=_licensed(labels.get(LICENCES), warnings),
+        source=_sourced(labels.get(SOURCE), warnings),
+        warnings=tuple(warnings),
+    )
+
+
+def _described(text: str | None, warnings: list[str]) -> str | None:
+    if text is None or not text.strip():
+        return None
+    if len(text) > DESCRIPTION_MAX_CHARACTERS:
+        _warn(warnings, DESCRIPTION, f"has {len(text)} of {DESCRIPTION_MAX_CHARACTERS} characters")
+        return None
+    # one line of plain text: a page must not be laid out by whom it describes
+    plain = "".join(" " if _is_control(character) else character for character in text)
+    return " ".join(plain.split())
+
+
+def _licensed(text: str | None, warnings: list[str]) -> str | None:
+    if text is None or not text.strip():
+        return None
+    if len(text) > LICENCES_MAX_CHARACTERS:
+        _warn(warnings, LICENCES, f"has {len(text)} of {LICENCES_MAX_CHARACTERS} characters")
+        return None
+    if _SPDX.fullmatch(text.strip()) is None:
+        _warn(warnings, LICENCES, "is not an SPDX licence expression")
+        return None
+    return text.strip()
+
+
+def _sourced(text: str | None, warnings: list[str]) -> SourceLink | None:
+    if text is None or not text.strip():
+        return None
+    if len(text) > _SOURCE_MAX_CHARACTERS:
+        _warn(warnings, SOURCE, f"has {len(text)} of {_SOURCE_MAX_CHARACTERS} characters")
+        return None
+    link = _parse_source(text.strip())
+    if link is None:
+        _warn(warnings, SOURCE, "is not of the form https://HOST/OWNER/REPOSITORY")
+    return link
+
+
+def _parse_source(text: str) -> SourceLink | None:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return None
+    if url.scheme not in {"http", "https"} or not url.hostname or url.username is not None:
+        return None
+    parts = unquote(url.path).strip("/").removesuffix(".git").split("/")
+    if len(parts) != 2 or any(_PART.fullmatch(part) is None for part in parts):
+        return None
+    owner, name = parts
+    clean = f"{url.scheme}://{url.netloc.lower()}/{owner}/{name}"
+    return SourceLink(clean, url.hostname, owner.lower(), name.lower())
+
+
+def _warn(warnings: list[str], label: str, why: str) -> None:
+    warnings.append(f"{label} {why}; it was not taken over")
+
+
+def _texts(labels: object) -> Mapping[str, str]:
+    if not isinstance(labels, dict):
+        return {}
+    return {
+        key: value
+        for key, value in labels.items()
+        if isinstance(key, str) and isinstance(value, str)
+    }
+
+
+def _is_control(character: str) -> bool:
+    """Whether a character is no text: controls, and the marks that turn its direction round."""
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"}
