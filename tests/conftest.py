@@ -18,12 +18,14 @@ from blockbuster import BlockBuster, BlockBusterFunction
 
 from tests import daemon as daemons
 from tests.daemon import which
+from tests.engines.every import INSTALLED, Engines
 from tests.engines.postgres import Postgres
-from tests.engines.postgres import programs as postgres_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.engines.s3 import Bucket, S3Engine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
@@ -47,7 +49,7 @@ _MAY_BLOCK = {
 _NO_PROGRAMS = {
     "root": lambda: os.geteuid() == 0,
     "oras": lambda: importlib.util.find_spec("oras") is not None,
-    "postgres": lambda: postgres_programs() is not None,
+    **INSTALLED,
 }
 """What a test may need that is not a program on the search path."""
 
@@ -117,3 +119,24 @@ def database(postgres: Postgres) -> Iterator[str]:
     url = postgres.create_database()
     yield url
     postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Engines]:
+    """The S3 engines that have been asked for so far; each runs to the end of the session."""
+    with Engines() as running:
+        yield running
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, engines: Engines) -> S3Engine:
+    """A running S3 engine: a test says which, by `indirect` parameters from `engines/every.py`."""
+    return engines.get(request.param)
+
+
+@pytest.fixture
+def bucket(engine: S3Engine) -> Iterator[Bucket]:
+    """An empty bucket; what is in it goes with the test."""
+    made = engine.make_bucket()
+    yield made
+    made.clear()

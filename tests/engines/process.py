@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.engines.leash import signal_all_below
+from tests.engines.leash import below, signal_all_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +89,8 @@ class Process:
         """Stop all of its processes where they are, as a machine that hangs; see `thaw`."""
         assert self._leash is not None
         signal_all_below(self._leash.pid, signal.SIGSTOP)
+        while not all(map(_stands_still, below(self._leash.pid))):
+            time.sleep(_POLL_S)
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -98,3 +100,11 @@ class Process:
     def said(self) -> str:
         """Return the end of its log."""
         return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
+
+
+def _stands_still(pid: int) -> bool:
+    states = [
+        (task / "stat").read_text().rpartition(")")[2].split()[0]
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    ]
+    return set(states) == {"T"}

@@ -1,0 +1,61 @@
+"""Every engine by name: parameters of the `engine` fixture, and whether it is installed here."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from tests.daemon import which
+from tests.engines import ceph, postgres, swift
+from tests.engines.ceph import Ceph
+from tests.engines.moto import Moto
+from tests.engines.swift import Swift
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.engines.s3 import S3Engine
+
+needs_postgres = pytest.mark.needs("postgres")
+
+MOTO = pytest.param(Moto, id="moto")
+SWIFT = pytest.param(Swift, marks=pytest.mark.needs("swift"), id="swift")
+CEPH = pytest.param(Ceph, marks=pytest.mark.needs("ceph"), id="ceph")
+
+EVERY = (MOTO, SWIFT, CEPH)
+DURABLE = (SWIFT, CEPH)
+"""Those that outlive kill -9."""
+
+
+def _is_swift_here() -> bool:
+    return all(map(which, swift.PROGRAMS)) and Path("/etc/swift/swift.conf").exists()
+
+
+INSTALLED: dict[str, Callable[[], bool]] = {
+    "swift": _is_swift_here,
+    "ceph": lambda: all(map(which, ceph.PROGRAMS)),
+    "postgres": lambda: postgres.programs() is not None,
+}
+
+
+class Engines:
+    """Starts each engine when it is first asked for, and ends them all."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._running: dict[Callable[[], S3Engine], S3Engine] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def get(self, kind: Callable[[], S3Engine]) -> S3Engine:
+        """Return the running engine of a kind."""
+        if kind not in self._running:
+            self._running[kind] = self._stack.enter_context(kind())
+        return self._running[kind]

@@ -1,0 +1,31 @@
+"""moto's S3: here everywhere, up in half a second.
+
+It checks neither signatures nor checksums, forgets everything when it is killed, and grows with
+every byte: proof of nothing about any of these.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.engines.ports import free_port
+from tests.engines.process import Process
+from tests.engines.s3 import Access, S3Engine
+from tests.engines.scratch import make_folder
+
+
+class Moto(S3Engine):
+    name = "moto"
+    forgets = True
+
+    def __init__(self) -> None:
+        port = free_port()
+        folder = make_folder("blobd-moto-")
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        self._process = Process("moto", command, log=folder / "log")
+        access = Access(f"http://127.0.0.1:{port}", "test", "testing")
+        super().__init__(access, folder, [self._process])
+
+    def start(self) -> None:
+        self._process.start()
+        self._process.wait(self._serves)
