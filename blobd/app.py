@@ -23,7 +23,7 @@ from blobd.hashing import Hashing
 from blobd.limits import Admission, Budget
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
-from blobd.registry.catalog import Catalog, catalog_path, open_catalog
+from blobd.registry.catalog import Catalog, catalog_place, open_catalog
 from blobd.registry.http.front import open_registry
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore, Keeper
@@ -116,7 +116,7 @@ async def _open_catalog(config: Config) -> AsyncIterator[Catalog]:
             async with open_catalog(Path(folder) / "catalog.sqlite", durable=False) as catalog:
                 yield catalog
         return
-    async with open_catalog(catalog_path(config), durable=durable) as catalog:
+    async with open_catalog(catalog_place(config), durable=durable) as catalog:
         yield catalog
 
 

@@ -36,13 +36,14 @@ pytest.register_assert_rewrite("tests.cancellation", "tests.images")
 _MISSED_BY_BLOCKBUSTER = ("fsync", "fdatasync", "pread", "pwrite", "copy_file_range")
 """System calls that wait for a disk, beside those it watches by itself."""
 
+_READER = "blobd/registry/catalog/sqlite/reader.py"
 _MAY_BLOCK = {
     "threading.Lock.acquire": {  # shutting down waits for a thread that is idle by then
         "blobd/backends/takeover.py": "close",
         "blobd/backends/threads.py": "close",
     },
-    "sqlite3.Connection.execute": {"blobd/registry/catalog/hot.py": "_row"},  # microseconds
-    "sqlite3.Cursor.fetchall": {"blobd/registry/catalog/hot.py": "_row"},
+    "sqlite3.Connection.execute": {_READER: "rows"},  # microseconds
+    "sqlite3.Cursor.fetchall": {_READER: "rows"},
 }
 """Where blocking is meant: call, file, function."""
 

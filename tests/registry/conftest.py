@@ -35,10 +35,10 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture(autouse=True, scope="module")
 def no_blocking() -> Iterator[None]:
-    """Fail what blocks the loop, but for the catalog's reads in microseconds (`hot.py`)."""
+    """Fail what blocks the loop, but for the catalog's reads in microseconds."""
     with blockbuster_ctx("blobd") as watch:
         for name in ("Connection.execute", "Cursor.fetchall"):
-            watch.functions[f"sqlite3.{name}"].can_block_in("catalog/hot.py", "_row")
+            watch.functions[f"sqlite3.{name}"].can_block_in("sqlite/reader.py", "rows")
         for name in ("acquire", "acquire_lock"):  # the end of threads that are idle by then
             lock = watch.functions[f"threading.Lock.{name}"]
             lock.can_block_in("backends/threads.py", "close")

@@ -19,8 +19,10 @@ from blobd.config import Catalog as CatalogConfig
 from blobd.config import Config, Store
 from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, ConfigInvalid, StorageFull
-from blobd.registry.catalog import catalog_path, engine, holds, open_catalog
-from blobd.registry.catalog.migrate import HEAD, migrate
+from blobd.registry.catalog import catalog_place, holds, open_catalog
+from blobd.registry.catalog.migrate import HEAD
+from blobd.registry.catalog.sqlite import catalog as sqlite_catalog
+from blobd.registry.catalog.sqlite.migrate import migrate
 from blobd.registry.catalog.tables import metadata
 from blobd.registry.links import RepositoryKeeper
 from tests.backends.acts import off_loop
@@ -105,16 +107,16 @@ def test_a_folder_that_cannot_be_is_told_as_a_setting(tmp_path: Path) -> None:
 
 def test_the_catalog_lies_beside_the_blobs_unless_told_otherwise() -> None:
     """Design section 6."""
-    assert catalog_path(Config(store=Store(path="/data"))) == Path("/data/catalog.sqlite")
+    assert catalog_place(Config(store=Store(path="/data"))) == Path("/data/catalog.sqlite")
     elsewhere = Config(catalog=CatalogConfig(url="sqlite:////fast/names.sqlite"))
-    assert catalog_path(elsewhere) == Path("/fast/names.sqlite")
+    assert catalog_place(elsewhere) == Path("/fast/names.sqlite")
 
 
 @pytest.mark.parametrize("url", ["secret", "sqlite://", "sqlite:///:memory:", "mysql://secret@a"])
 def test_another_database_is_refused_by_name(url: str) -> None:
     """Issue 2, item 2; and the URL, which may hold a password, is not repeated."""
     with pytest.raises(ConfigInvalid, match=r"catalog\.url") as refusal:
-        catalog_path(Config(catalog=CatalogConfig(url=url)))
+        catalog_place(Config(catalog=CatalogConfig(url=url)))
     assert "secret" not in str(refusal.value)
 
 
@@ -169,7 +171,7 @@ async def test_a_catalog_held_by_others_for_too_long_is_trouble_that_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 with Retry-After, not a 500."""
-    monkeypatch.setattr(engine, "_BUSY_WAIT_S", 0.05)
+    monkeypatch.setattr(sqlite_catalog, "_BUSY_WAIT_S", 0.05)
     path = tmp_path / "catalog.sqlite"
     async with open_catalog(path, durable=False) as catalog:
         with closing(await off_loop(sqlite3.connect, path, check_same_thread=False)) as other:

@@ -115,8 +115,9 @@ class Holding(RuleBasedStateMachine):
     def use(self, repository: RepositoryName, digest: Digest) -> None:
         link = self._run(self._touches.use(repository, digest))
         self._run(self._touches.flush())
-        assert (link is not None) == ((repository, digest) in self._links)
-        if link is not None and self._clock() - link.touched_at >= 3600:
+        touched_at = self._links.get((repository, digest))
+        assert (link is not None) == (touched_at is not None)
+        if touched_at is not None and self._clock() - touched_at >= 3600:
             self._links[repository, digest] = self._clock()
 
     @rule(repository=repositories, named=st.sets(digests, min_size=1))

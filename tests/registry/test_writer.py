@@ -14,6 +14,7 @@ from sqlalchemy import text
 from blobd.digest import Digest
 from blobd.errors import StorageFull
 from blobd.registry.catalog import holds, open_catalog
+from blobd.registry.catalog.sqlite.transaction import SqliteTransaction
 from tests.registry.acts import asked
 
 if TYPE_CHECKING:
@@ -55,10 +56,15 @@ async def _all_handed_over() -> None:
         await asyncio.sleep(0)
 
 
+def _trace(transaction: Transaction, sent: list[str]) -> None:
+    assert isinstance(transaction, SqliteTransaction)
+    transaction.driver.set_trace_callback(sent.append)
+
+
 async def _statements(catalog: Catalog) -> list[str]:
     """Return a list that what the writer sends to SQLite is added to."""
     sent: list[str] = []
-    await catalog.write(lambda transaction: transaction.driver.set_trace_callback(sent.append))
+    await catalog.write(lambda transaction: _trace(transaction, sent))
     sent.clear()
     return sent
 

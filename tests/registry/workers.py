@@ -19,7 +19,7 @@ from blobd.backends.filesystem import Filesystem
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
 from blobd.registry.catalog import open_catalog
-from blobd.registry.catalog.migrate import migrate
+from blobd.registry.catalog.sqlite.migrate import migrate
 from blobd.registry.links import RepositoryKeeper, mount
 from blobd.registry.names import RepositoryName
 from blobd.registry.roots import ApiKeeper, CatalogRoots

@@ -1,22 +1,19 @@
 """The reads of every request: a link, a manifest by digest, a manifest by tag.
 
-They run on the event loop, through one read-only connection with prepared statements: an indexed
-read takes microseconds there and a hundred times that through a thread. Every read sees what was
-committed before it, by whatever process; nothing is kept between two of them. The methods are
-coroutines because a database across a network will need them to be.
+The statements stand here once, in what SQLite and PostgreSQL have in common, with `?` for each
+value; how a row is had is the business of the `Reader`. Every read sees what was committed before
+it, by whatever process; nothing is kept between two of them.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from blobd.digest import Digest
-from blobd.errors import BackendUnavailable
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from blobd.registry.names import RepositoryName, Tag
 
@@ -72,51 +69,43 @@ class StoredManifest:
     content: bytes | None
 
 
-class Hot:
-    """One connection for the event loop's own reads. Raises BackendUnavailable throughout."""
+class Reader(Protocol):
+    """Runs prepared statements, each a transaction of its own, on connections kept for it."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the migrated database. Blocks."""
-        self._connection = sqlite3.connect(
-            f"file:{escaped(path)}?mode=rw",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        self._connection.execute("PRAGMA query_only = ON")
+    async def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
+        """Return all rows of a query. Raises BackendUnavailable."""
+        ...
+
+
+class Hot:
+    """The event loop's own reads. Raises BackendUnavailable throughout."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def link(self, repository: RepositoryName, digest: Digest) -> Link | None:
         """Return the repository's link to a blob; None where it has none."""
-        row = self._row(_LINK, repository, str(digest))
+        row = await self._row(_LINK, repository, str(digest))
         return None if row is None else Link(*row)
 
     async def named(self, repository: RepositoryName, digest: Digest) -> bool:
         """Return whether a manifest of the repository names a blob."""
-        return self._row(_NAMED, repository, str(digest)) is not None
+        return await self._row(_NAMED, repository, str(digest)) is not None
 
     async def manifest(self, repository: RepositoryName, digest: Digest) -> StoredManifest | None:
         """Return a manifest by its digest."""
-        return _manifest(self._row(_MANIFEST, repository, str(digest)))
+        return _manifest(await self._row(_MANIFEST, repository, str(digest)))
 
     async def tagged(self, repository: RepositoryName, tag: Tag) -> StoredManifest | None:
         """Return the manifest that a tag names."""
-        return _manifest(self._row(_TAGGED, repository, tag))
+        return _manifest(await self._row(_TAGGED, repository, tag))
 
     async def knows(self, repository: RepositoryName) -> bool:
         """Return whether there is such a repository."""
-        return self._row(_REPOSITORY, repository) is not None
+        return await self._row(_REPOSITORY, repository) is not None
 
-    def close(self) -> None:
-        """Close the connection; blocks."""
-        self._connection.close()
-
-    def _row(self, statement: str, *values: str) -> Any:
-        try:
-            # All rows are fetched, though there is one: an unfinished statement would keep its
-            # view of the database, and the write-ahead log from being folded in.
-            rows = self._connection.execute(statement, values).fetchall()
-        except sqlite3.OperationalError as error:
-            raise BackendUnavailable(f"the catalog cannot be read right now: {error}") from error
+    async def _row(self, statement: str, *values: str) -> Any:
+        rows = await self._reader.rows(statement, *values)
         return rows[0] if rows else None
 
 
@@ -125,8 +114,3 @@ def _manifest(row: tuple[str, str, int, bytes | None] | None) -> StoredManifest 
         return None
     digest, media_type, size_bytes, content = row
     return StoredManifest(Digest.parse(digest), media_type, size_bytes, content)
-
-
-def escaped(path: Path) -> str:
-    """Return a path as SQLite reads it in a URI."""
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -1,117 +1,36 @@
-"""Bringing the tables up to date, by any number of processes at once.
-
-A lock file beside the database lets one process at a time look and migrate; it also covers the
-switch to WAL, which SQLite does not queue for. All steps run in one transaction: a kill leaves
-the tables of before.
-"""
+"""The history of the tables, applied: what is the same on every database."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import NullPool, create_engine, event
-from sqlalchemy.exc import DatabaseError
-
-from blobd.backends.durable import sync_folder
 from blobd.errors import ConfigInvalid
-from blobd.registry.catalog.hot import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sqlalchemy.engine import Connection
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
-
 
 HEAD = "0001"
 """The last of the migrations; a test holds it to them."""
 
-
-def lock_path(path: Path) -> Path:
-    """Return the file at which processes queue to migrate or write a catalog."""
-    return path.with_name(path.name + ".lock")
+VERSIONS = "SELECT version_num FROM alembic_version"
+"""Finds `HEAD`, and nothing else, in a database that is up to date."""
 
 
-def migrate(path: Path, *, durable: bool) -> None:
-    """Make the database file where there is none, and its tables what this blobd expects.
+def upgrade(connection: Connection, *, name: str) -> None:
+    """Run all steps that are missing, in the transaction that the connection is in.
 
-    Blocks, and waits for other processes that do the same. Raises ConfigInvalid when the file
-    cannot be used: not writable, not a catalog, or written by a newer blobd.
+    `name` is how people know the database. Raises ConfigInvalid when a newer blobd wrote it.
     """
-    if _is_current(path):
-        return
     # alembic takes 10 MB of memory, which no worker needs that finds the tables in order
-    from alembic.util import CommandError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(lock_path(path)):
-            _upgrade(path)
-        if durable:
-            sync_folder(path.parent)
-    except OSError as error:
-        raise ConfigInvalid(f"catalog at {path}: cannot be written ({error.strerror})") from error
-    except DatabaseError as error:
-        raise ConfigInvalid(f"catalog at {path}: cannot be used ({error.orig})") from error
-    except CommandError as error:
-        raise ConfigInvalid(
-            f"catalog at {path}: written by a newer blobd than this one ({error})"
-        ) from error
-
-
-def _is_current(path: Path) -> bool:
-    """Return whether there is nothing to do; whatever is odd is left to alembic to tell."""
-    try:
-        with closing(sqlite3.connect(f"file:{escaped(path)}?mode=rw", uri=True)) as connection:
-            versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-            [(journal,)] = connection.execute("PRAGMA journal_mode").fetchall()
-    except sqlite3.Error:
-        return False
-    return versions == [(HEAD,)] and journal == "wal"
-
-
-def _upgrade(path: Path) -> None:
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
     config = Config()
     config.set_main_option("script_location", "blobd.registry.catalog:migrations")
     config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
     try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    finally:
-        engine.dispose()
-
-
-def _prepare(dbapi_connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    dbapi_connection.isolation_level = None
-    cursor = dbapi_connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 30000")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN EXCLUSIVE")
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigInvalid(f"{name}: written by a newer blobd than this one ({error})") from error

@@ -1,21 +1,22 @@
 """One transaction, as the plain functions see it that make up its work.
 
-They run on a thread of the catalog's, one statement after the other, and never on the event loop.
+They run one statement after the other and are the same on every database; who implements a
+transaction says where they run, and never on a way that blocks the event loop.
 """
 
 from __future__ import annotations
 
-import asyncio
+from abc import ABC, abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import asyncpg
 
 from blobd.digest import Digest
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from sqlalchemy import Connection, CursorResult, Executable
     from sqlalchemy.engine.interfaces import _CoreAnyExecuteParams
@@ -27,19 +28,20 @@ T = TypeVar("T")
 Columns = TypeVarTuple("Columns")
 
 
-class Transaction:
+class Transaction(ABC):
     """A transaction in progress. Use it from the function that was given it.
+
+    Others write at the same time, but on SQLite: what a work relies on it has to lock, or to
+    write in one statement. It may be run again where it met others, so what it does besides its
+    statements must bear that; and it has to raise what a statement raises.
 
     `execute` composes any statement. `change` and `fetch` are for the statements of every push:
     SQLAlchemy's own execution takes ten times as long as SQLite does, so these are compiled once
     and then handed to the driver.
     """
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-        """For who begins and ends the transaction."""
-        self._loop = loop
         self.dialect = connection.dialect.name
         """`sqlite` or `postgresql`."""
 
@@ -61,31 +63,36 @@ class Transaction:
         """Run one statement."""
         return self._connection.execute(statement, parameters)
 
+    @abstractmethod
     def change(self, statement: Executable, parameters: Parameters) -> int:
         """Run a statement that is kept in a constant; return how many rows it changed."""
-        return self._run(statement, parameters).rowcount
 
-    def fetch(self, statement: Executable, parameters: Parameters) -> list[tuple[Any, ...]]:
+    @abstractmethod
+    def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[Sequence[Any]]:
         """Return all rows of a query that is kept in a constant, digests as they are written."""
-        return self._run(statement, parameters).fetchall()
 
+    @abstractmethod
     def wait(self, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what a coroutine returns that runs on the event loop meanwhile.
 
-        For work that was handed over with `alone`: other writers wait for the coroutine too.
+        For work that was handed over with `alone`: other writers may have to wait for the
+        coroutine too.
         """
-        return asyncio.run_coroutine_threadsafe(step(), self._loop).result()
 
-    def _run(self, statement: Executable, parameters: Parameters) -> sqlite3.Cursor:
-        text, order = _compiled(statement, tuple(parameters))
-        values = [parameters[name] for name in order]
-        return self.driver.execute(
-            text, [str(value) if isinstance(value, Digest) else value for value in values]
-        )
+    def _compiled(self, statement: Executable, parameters: Parameters) -> tuple[str, list[Any]]:
+        """Return a statement's text and its values, as the driver takes them."""
+        text, order = _compiled(self.dialect, statement, tuple(parameters))
+        values = (parameters[name] for name in order)
+        return text, [str(value) if isinstance(value, Digest) else value for value in values]
+
+
+_DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": asyncpg.dialect()}  # type: ignore[no-untyped-call]
 
 
 @cache
-def _compiled(statement: Executable, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+def _compiled(
+    dialect: str, statement: Executable, names: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
     """Return a statement's text and in which order it takes the parameters of these names."""
-    compiled = statement.compile(dialect=sqlite.dialect(), column_keys=list(names))  # type: ignore[attr-defined]
+    compiled = statement.compile(dialect=_DIALECTS[dialect], column_keys=list(names))  # type: ignore[attr-defined]
     return str(compiled), tuple(compiled.positiontup)

@@ -1,8 +1,6 @@
-"""Opening the catalog, and its transactions.
+"""The catalog in an SQLite file: opening it, and its transactions.
 
-What is to be read or written is a plain function of a `Transaction`, run on a thread. On
-PostgreSQL the same functions will run beside each other, and the row locks that their statements
-ask for will do what SQLite's one writer does here.
+What is to be read or written is a plain function of a `Transaction`, run on a thread.
 """
 
 from __future__ import annotations
@@ -10,41 +8,39 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import create_engine, event, exc
-from sqlalchemy.engine import make_url
 
 from blobd.backends.threads import Threads, outlast
-from blobd.errors import BackendUnavailable, BlobdError, ConfigInvalid, StorageFull
+from blobd.errors import BackendUnavailable, BlobdError, StorageFull
 from blobd.registry.catalog.hot import Hot
-from blobd.registry.catalog.migrate import lock_path, migrate
-from blobd.registry.catalog.transaction import Transaction
-from blobd.registry.catalog.writer import Work, Writer
+from blobd.registry.catalog.sqlite.migrate import lock_path, migrate
+from blobd.registry.catalog.sqlite.reader import SqliteReader
+from blobd.registry.catalog.sqlite.transaction import SqliteTransaction
+from blobd.registry.catalog.sqlite.writer import Work, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-    from blobd.config import Config
+    from blobd.registry.catalog.catalog import Clock
+    from blobd.registry.catalog.transaction import Transaction
 
 T = TypeVar("T")
-Clock = Callable[[], float]
 
 _READERS = 4
 _BUSY_WAIT_S = 30.0
 _BUSY, _LOCKED, _READONLY, _IO, _FULL, _CANNOT_OPEN = 5, 6, 8, 10, 13, 14
 
 
-class Catalog:
-    """The registry's tables: `write` and `read` transactions, and `hot` for every request."""
+class SqliteCatalog:
+    """One file; a `blobd.registry.catalog.Catalog`."""
 
     def __init__(
         self, *, writer: Writer, reader: Engine, threads: Threads, hot: Hot, clock: Clock
@@ -54,17 +50,13 @@ class Catalog:
         self._threads = threads
         self.hot = hot
         self.now = clock
-        """Seconds since the epoch."""
 
     async def write(
         self, work: Callable[[Transaction], T], *, alone: bool = False, synced: bool = True
     ) -> T:
         """Return what the work returns, once it is durable; it is undone when it raises.
 
-        It may share its commit with others, but for work that wants to be `alone`. What is not
-        `synced` survives a kill at once, and power loss with the next commit that is.
         Raises BackendUnavailable when other processes hold the catalog for too long, StorageFull.
-        If cancelled: all of it is done, or nothing.
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.hand_over(Work(work, answer, alone=alone, synced=synced))
@@ -81,13 +73,11 @@ class Catalog:
 
     def _read(self, work: Callable[[Transaction], T], loop: asyncio.AbstractEventLoop) -> T:
         with self._reader.begin() as connection:
-            return work(Transaction(connection, loop))
+            return work(SqliteTransaction(connection, loop))
 
 
 @asynccontextmanager
-async def open_catalog(
-    path: Path, *, durable: bool, clock: Clock = time.time
-) -> AsyncIterator[Catalog]:
+async def open_sqlite(path: Path, *, durable: bool, clock: Clock) -> AsyncIterator[SqliteCatalog]:
     """Migrate where needed and open the catalog; any number of processes may have it open.
 
     `durable`: what was committed survives power loss, and not only a crash of blobd.
@@ -98,35 +88,24 @@ async def open_catalog(
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
         await threads.run(migrate, path, durable=durable)
-        reader = await threads.run(_open, path)
-        event.listen(reader, "begin", _begin)
-        stack.push_async_callback(threads.run, reader.dispose)
-        hot = await threads.run(Hot, path)
-        stack.push_async_callback(threads.run, hot.close)
         engine = await threads.run(_open, path)
+        event.listen(engine, "begin", _begin)
         stack.push_async_callback(threads.run, engine.dispose)
-        connection = await threads.run(engine.connect)
+        reader = await threads.run(SqliteReader, path)
+        stack.push_async_callback(threads.run, reader.close)
+        writing_engine = await threads.run(_open, path)
+        stack.push_async_callback(threads.run, writing_engine.dispose)
+        connection = await threads.run(writing_engine.connect)
         stack.push_async_callback(threads.run, connection.close)
         turn_fd = await threads.run(os.open, lock_path(path), os.O_RDWR | os.O_CLOEXEC)
         stack.callback(os.close, turn_fd)
-        writer = Writer(Transaction(connection, loop), turn_fd=turn_fd, durable=durable)
+        writer = Writer(SqliteTransaction(connection, loop), turn_fd=turn_fd, durable=durable)
         writing = threads.start(writer.run)
         stack.push_async_callback(outlast, writing)
         stack.callback(writer.end)
-        yield Catalog(writer=writer, reader=reader, threads=threads, hot=hot, clock=clock)
-
-
-def catalog_path(config: Config) -> Path:
-    """Return the file of the configured catalog. Raises ConfigInvalid."""
-    if not config.catalog.url:
-        return Path(config.store.path) / "catalog.sqlite"
-    try:
-        url = make_url(config.catalog.url)
-    except exc.ArgumentError as error:
-        raise ConfigInvalid("catalog.url: must be a URL such as sqlite:////folder/file") from error
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        raise ConfigInvalid("catalog.url: must name an SQLite file, as sqlite:////folder/file does")
-    return Path(url.database)
+        yield SqliteCatalog(
+            writer=writer, reader=engine, threads=threads, hot=Hot(reader), clock=clock
+        )
 
 
 def _open(path: Path) -> Engine:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
+    from blobd.registry.catalog.sqlite.transaction import SqliteTransaction
     from blobd.registry.catalog.transaction import Transaction
 
 _BATCH_MAX = 64
@@ -49,7 +50,7 @@ class _Outcome:
 class Writer:
     """Takes works from the event loop, and does them on the thread that calls `run`."""
 
-    def __init__(self, transaction: Transaction, *, turn_fd: int, durable: bool) -> None:
+    def __init__(self, transaction: SqliteTransaction, *, turn_fd: int, durable: bool) -> None:
         """`turn_fd`: the lock file, open; the caller closes it when `run` has returned."""
         self._transaction = transaction
         self._driver = transaction.driver
