@@ -1,0 +1,1 @@
+"""Pages for people: what a package is and how to pull it, rendered here, without a build step."""
