@@ -11,6 +11,7 @@ catalog shows them; the push that is sent again replaces them.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from blobd.digest import Digest
     from blobd.registry.catalog import Catalog, Transaction
+
+_CONDEMNED_WAIT_S = 30.0
+_CONDEMNED_POLL_S = 0.02
 
 
 class CatalogPin:
@@ -41,12 +45,21 @@ class CatalogPin:
         self._kept = False
 
     async def take(self) -> None:
-        """Write the pin."""
-        now = self._catalog.now()
-        await self._catalog.write(
-            lambda transaction: holds.insert_pin(transaction, self._digest, self._nonce, now=now),
-            synced=False,
-        )
+        """Write the pin; wait while a collector is removing the digest's bytes.
+
+        Raises BackendUnavailable when it does not come to an end.
+        """
+
+        def insert(transaction: Transaction) -> bool:
+            now = self._catalog.now()
+            return holds.insert_pin(transaction, self._digest, self._nonce, now=now)
+
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _CONDEMNED_WAIT_S
+        while not await self._catalog.write(insert, synced=False):
+            if loop.time() > give_up_at:
+                raise BackendUnavailable(f"{self._digest} is being removed; send it again")
+            await asyncio.sleep(_CONDEMNED_POLL_S)
 
     async def keep(self, size_bytes: int) -> None:
         """Make the hold and drop the pin, in one transaction.

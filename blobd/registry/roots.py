@@ -2,6 +2,11 @@
 
 Collecting takes the digest's row, as do pushes, mounts and deletes in any process; what is seen
 of the digest's holds then stays true until the bytes and the row are gone.
+
+A database across a network may let go of the row while the removal of the bytes is under way: it
+was restarted, or takes the collector for dead. So there the digest is condemned in a transaction
+before. A push waits until the collector is done with it; if that dies, until `REMOVAL_S` is over,
+which no removal outlives.
 """
 
 from __future__ import annotations
@@ -165,14 +170,35 @@ async def _forget(
     the commit, there is a row without bytes, which is a candidate still, but no link.
     """
 
+    condemned_at = None
+    if catalog.may_lose_locks:
+        condemned_at = catalog.now()
+        if not await catalog.write(partial(_condemn, digest=digest, now=condemned_at)):
+            return False
+
     def forget(transaction: Transaction) -> bool:
         if not holds.lock(transaction, digest) or holds.is_held(transaction, digest):
+            return False
+        if condemned_at is not None and not _still_condemned(
+            transaction, digest, at=condemned_at, now=catalog.now()
+        ):
             return False
         transaction.wait(remove)
         holds.forget(transaction, digest)
         return True
 
     return await catalog.write(forget, alone=True)
+
+
+def _condemn(transaction: Transaction, *, digest: Digest, now: float) -> bool:
+    if not holds.lock(transaction, digest) or holds.is_held(transaction, digest):
+        return False
+    return holds.condemn(transaction, digest, now=now)
+
+
+def _still_condemned(transaction: Transaction, digest: Digest, *, at: float, now: float) -> bool:
+    """Return whether nobody but this collector may touch the bytes, for long enough from now."""
+    return now - at < holds.REMOVAL_S / 2 and holds.is_condemned(transaction, digest, at=at)
 
 
 def _standing(found: Holders) -> Standing:

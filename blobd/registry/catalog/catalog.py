@@ -22,6 +22,8 @@ class Catalog(Protocol):
     hot: Hot
     now: Clock
     """Seconds since the epoch."""
+    may_lose_locks: bool
+    """Whether a transaction's locks may go while its work goes on, as across a network."""
 
     async def write(
         self, work: Callable[[Transaction], T], *, alone: bool = False, synced: bool = True

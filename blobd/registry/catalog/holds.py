@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, exists, func, insert, select, union, update
+from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, union, update
 
 from blobd.registry.catalog.rows import find_repository, make_repository, upsert
 from blobd.registry.catalog.tables import (
@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from blobd.registry.names import RepositoryName
 
 
+REMOVAL_S = 120.0
+"""How long a digest stays condemned: longer than any removal of its bytes may be under way."""
+
 _BLOB = blobs.c.digest == bindparam("blob")
 _LOCK = select(blobs.c.digest).where(_BLOB).with_for_update()
+_NOT_CONDEMNED = or_(
+    blobs.c.condemned_at.is_(None), blobs.c.condemned_at < bindparam("condemned_before")
+)
+_CONDEMN = update(blobs).where(_BLOB, _NOT_CONDEMNED).values(condemned_at=bindparam("condemned_at"))
 _INSERT_PIN = insert(pins)
 _DROP_PIN = delete(pins).where(pins.c.nonce == bindparam("pin"))
 _SET_SIZE = update(blobs).where(_BLOB).values(size_bytes=bindparam("size_bytes"))
@@ -73,10 +80,13 @@ def lock_links(transaction: Transaction, digest: Digest, deadlines: Deadlines) -
     transaction.execute(query.with_for_update())
 
 
-def insert_pin(transaction: Transaction, digest: Digest, nonce: str, *, now: float) -> None:
-    """Pin a digest, making its row where there is none."""
-    upsert(transaction, blobs, {"digest": digest}, replace=["digest"])
+def insert_pin(transaction: Transaction, digest: Digest, nonce: str, *, now: float) -> bool:
+    """Pin a digest, making its row where there is none; return False if its bytes are condemned."""
+    row = {"digest": digest, "condemned_at": None, "condemned_before": now - REMOVAL_S}
+    if not upsert(transaction, blobs, row, replace=["condemned_at"], where=_NOT_CONDEMNED):
+        return False
     transaction.change(_INSERT_PIN, {"nonce": nonce, "digest": digest, "created_at": now})
+    return True
 
 
 def drop_pin(transaction: Transaction, nonce: str) -> bool:
@@ -92,6 +102,18 @@ def set_size(transaction: Transaction, digest: Digest, size_bytes: int) -> None:
 def set_hold_ended(transaction: Transaction, digest: Digest, ended_at: float | None) -> None:
     """Put a digest before garbage collection, or with None away from it."""
     transaction.change(_SET_HOLD_ENDED, {"blob": digest, "hold_ended_at": ended_at})
+
+
+def condemn(transaction: Transaction, digest: Digest, *, now: float) -> bool:
+    """Keep pins off a digest from now on; return False where a collector has done so before."""
+    values = {"blob": digest, "condemned_at": now, "condemned_before": now - REMOVAL_S}
+    return transaction.change(_CONDEMN, values) > 0
+
+
+def is_condemned(transaction: Transaction, digest: Digest, *, at: float) -> bool:
+    """Return whether a digest was condemned at that moment, and by nobody since."""
+    query = select(blobs.c.digest).where(blobs.c.digest == digest, blobs.c.condemned_at == at)
+    return transaction.execute(query).first() is not None
 
 
 def forget(transaction: Transaction, digest: Digest) -> None:

@@ -14,7 +14,7 @@ from blobd.registry.catalog.tables import repositories
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Executable, Table
+    from sqlalchemy import ColumnElement, Executable, Table
 
     from blobd.registry.catalog.transaction import Parameters, Transaction
     from blobd.registry.names import RepositoryName
@@ -28,15 +28,17 @@ def upsert(
     rows: Parameters | Sequence[Parameters],
     *,
     replace: Sequence[str],
-) -> None:
+    where: ColumnElement[bool] | None = None,
+) -> int:
     """Insert rows; where a primary key is taken, replace these columns, or nothing if none.
 
-    The row is locked either way when columns are replaced: who deletes it has to wait.
+    The row is locked either way when columns are replaced: who deletes it has to wait. `where` is
+    a condition for replacing, kept in a constant. Returns how many rows were written.
     """
     keys = tuple(column.name for column in table.primary_key.columns)
-    statement = _upsert(transaction.dialect, table, keys, tuple(replace))
-    for row in [rows] if isinstance(rows, Mapping) else rows:
-        transaction.change(statement, row)
+    statement = _upsert(transaction.dialect, table, keys, tuple(replace), where)
+    some = [rows] if isinstance(rows, Mapping) else rows
+    return sum(transaction.change(statement, row) for row in some)
 
 
 def find_repository(transaction: Transaction, name: RepositoryName) -> int | None:
@@ -50,7 +52,7 @@ def make_repository(transaction: Transaction, name: RepositoryName, *, now: floa
     found = find_repository(transaction, name)
     if found is not None:
         return found
-    statement = _upsert(transaction.dialect, repositories, ("name",), ())
+    statement = _upsert(transaction.dialect, repositories, ("name",), (), None)
     transaction.change(statement, {"name": name, "created_at": now})
     made = find_repository(transaction, name)
     if made is None:
@@ -60,7 +62,11 @@ def make_repository(transaction: Transaction, name: RepositoryName, *, now: floa
 
 @cache
 def _upsert(
-    dialect: str, table: Table, keys: tuple[str, ...], replace: tuple[str, ...]
+    dialect: str,
+    table: Table,
+    keys: tuple[str, ...],
+    replace: tuple[str, ...],
+    where: ColumnElement[bool] | None,
 ) -> Executable:
     """Return the same statement for the same arguments, so that it is compiled once."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -68,4 +74,4 @@ def _upsert(
     if not replace:
         return statement.on_conflict_do_nothing(index_elements=keys)
     values = {name: statement.excluded[name] for name in replace}
-    return statement.on_conflict_do_update(index_elements=keys, set_=values)
+    return statement.on_conflict_do_update(index_elements=keys, set_=values, where=where)

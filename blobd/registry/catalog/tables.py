@@ -2,6 +2,7 @@
 
 blobs       one row per digest that anybody holds, or held until lately. Whoever makes or ends a
             hold writes this row first, and so waits for garbage collection, which locks it.
+            `condemned_at`: since when its bytes are being removed; see `roots.py`.
 pins        digests that are being published at this moment; see `pins.py`.
 links       a repository's right to see a blob, and the registry's hold on it.
 api_holds   the blob API's holds.
@@ -79,6 +80,7 @@ blobs = Table(
     Column("digest", DigestText, primary_key=True),
     Column("size_bytes", BigInteger),
     Column("hold_ended_at", Float),
+    Column("condemned_at", Float),
     sqlite_with_rowid=False,
 )
 Index(

@@ -42,6 +42,8 @@ _BUSY, _LOCKED, _READONLY, _IO, _FULL, _CANNOT_OPEN = 5, 6, 8, 10, 13, 14
 class SqliteCatalog:
     """One file; a `blobd.registry.catalog.Catalog`."""
 
+    may_lose_locks = False
+
     def __init__(
         self, *, writer: Writer, reader: Engine, threads: Threads, hot: Hot, clock: Clock
     ) -> None:
