@@ -146,15 +146,8 @@ class Uploads:
         said so; UploadUnknown, UploadBusy, UploadOvertaken, the body's, the budget's and the
         backend's errors. If cancelled, what arrived stays.
         """
-        record, memo = await self._peek(upload_id, owner)
-        if record.committed is not None:
-            raise UploadUnknown(upload_id)
-        if span is not None and body.length_bytes not in (None, span.size_bytes):
-            raise SizeMismatch(
-                announced_bytes=span.size_bytes, received_bytes=body.length_bytes or 0
-            )
         with self._admission.admit():
-            async with self._session(upload_id, memo) as session:
+            async with self._session(upload_id, owner, span, body) as session:
                 await self._expect(session, span, body)
                 # A body that may still contradict its span must not be saved half-way.
                 saves = span is None or body.length_bytes is not None
@@ -186,34 +179,31 @@ class Uploads:
         """
         if not digest.supported:
             raise DigestUnsupported(digest.algorithm)
-        record, memo = await self._peek(upload_id, owner)
-        if record.committed is None:
-            try:
-                return await self._finish_open(upload_id, memo, digest, keeper, body, span)
-            except UploadUnknown:
-                # The same PUT, sent before, may have finished since the look at the record.
-                record, memo = await self._peek(upload_id, owner)
-                if record.committed is None:
-                    raise
+        try:
+            return await self._finish_open(upload_id, owner, digest, keeper, body, span)
+        except UploadUnknown:
+            record, _ = await self._peek(upload_id, owner)
+            if record.committed is None:
+                raise
         return await self._finish_again(record, digest, keeper)
 
     async def _finish_open(
         self,
         upload_id: str,
-        memo: Memo,
+        owner: str,
         digest: Digest,
         keeper: Keeper,
         body: Body | None,
         span: Span | None,
     ) -> Committed:
         if body is None:
-            async with self._session(upload_id, memo) as session:
+            async with self._session(upload_id, owner, span, None) as session:
                 await self._expect(session, span, None)
                 return await self._commit(session, digest, keeper, received_bytes=0)
         with self._admission.admit():
-            async with self._session(upload_id, memo) as session:
+            async with self._session(upload_id, owner, span, body) as session:
                 await self._expect(session, span, body)
-                if session.staging.offset == 0 and digest.algorithm != memo.algorithm:
+                if session.staging.offset == 0 and digest.algorithm != session.memo.algorithm:
                     session.hasher = self._hashing.new(digest.algorithm)
                 received_bytes = await self._receive(session, body, span, saves=False)
                 return await self._commit(session, digest, keeper, received_bytes=received_bytes)
@@ -276,14 +266,30 @@ class Uploads:
         return record, memo
 
     @asynccontextmanager
-    async def _session(self, upload_id: str, memo: Memo) -> AsyncIterator[Session]:
-        """Become the writer; an overdue session is ended instead."""
-        try:
+    async def _session(
+        self, upload_id: str, owner: str, span: Span | None, body: Body | None
+    ) -> AsyncIterator[Session]:
+        """Become the writer; an overdue session is ended instead.
+
+        What can be told without being the writer is told before a present one is disturbed.
+        """
+
+        def admits(record: Record) -> None:
+            memo = Memo.load(record)
+            if memo.owner != owner:
+                raise UploadUnknown(upload_id)
+            length_bytes = None if body is None else body.length_bytes
+            if span is not None and length_bytes not in (None, span.size_bytes):
+                raise SizeMismatch(
+                    announced_bytes=span.size_bytes, received_bytes=length_bytes or 0
+                )
             self._seconds_left(upload_id, memo)
+
+        try:
+            staging = await self._backend.stage(upload_id, admits=admits)
         except UploadExpired:
             await self._end(upload_id, "expired")
             raise
-        staging = await self._backend.stage(upload_id)
         try:
             yield Session(staging, Memo.load(staging.record), self._hashing)
         finally:

@@ -34,16 +34,19 @@ any number of tasks. Buffers belong to the caller and are free again when the ca
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from blobd.digest import Digest, Span
 
 Buffer = bytes | memoryview
+Admits = Callable[["Record"], None]
+"""Looks at a record and raises what speaks against becoming its upload's writer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +194,13 @@ class Backend(Protocol):
         """
         ...
 
-    async def stage(self, upload_id: str) -> Staging:
+    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> Staging:
         """Become the writer of an upload, taking it over from any present writer (B5).
 
-        Raises UploadUnknown when there is no staging (a receipt is none); UploadBusy when the
-        present writer has not let go in time; UploadOvertaken when a still newer call won.
+        `admits` is called with the last record, on any thread; what it raises keeps the caller
+        out before a present writer is asked to let go. Raises UploadUnknown when there is no
+        staging (a receipt is none); UploadBusy when the present writer has not let go in time;
+        UploadOvertaken when a still newer call won.
         """
         ...
 

@@ -8,6 +8,23 @@ from pathlib import Path
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+_READ_BYTES = 64 * 1024
+
+
+def read(path: Path) -> bytes:
+    """Return a small file whole, in a few system calls. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := os.read(fd, _READ_BYTES):
+            pieces.append(piece)
+            if len(piece) < _READ_BYTES:
+                break
+    finally:
+        os.close(fd)
+    return b"".join(pieces)
+
+
 def replace(path: Path, data: bytes) -> None:
     """Replace a small file whole: a reader sees the old bytes or the new, also after kill -9.
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
+    from blobd.backends.base import Admits
     from blobd.errors import BlobdError
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -93,16 +94,21 @@ class Filesystem:
                 remove_folder(folder)
                 raise
 
-    async def stage(self, upload_id: str) -> FileStaging:
+    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> FileStaging:
         folder = self._folder(upload_id)
         ownership = Ownership(folder, self._boot)
         opened: list[FileStaging] = []
 
+        def before_asking() -> None:
+            if admits is not None:
+                admits(read_record(folder)[0])
+
         def attempt() -> bool:
-            if not ownership.try_take():
+            if not ownership.try_take(before_asking):
                 return False
             staging = FileStaging(
                 folder=folder,
+                admits=admits,
                 ownership=ownership,
                 watch=self._watch,
                 threads=self._threads,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import Buffer, Committed, Record
-from blobd.backends.durable import replace, sync_folder
+from blobd.backends.durable import read, replace, sync_folder
 from blobd.backends.takeover import CLAIM, Guard, Ownership, Superseded, Watch
 from blobd.backends.threads import Threads, outlast
 from blobd.digest import Digest
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
+    from blobd.backends.base import Admits
     from blobd.digest import Span
 
 BYTES = "bytes"
@@ -55,6 +56,7 @@ class FileStaging:
         self,
         *,
         folder: Path,
+        admits: Admits | None,
         ownership: Ownership,
         watch: Watch,
         threads: Threads,
@@ -63,29 +65,22 @@ class FileStaging:
         blob_path: Callable[[Digest], Path],
     ) -> None:
         """Call on a thread. Raises FileNotFoundError when the folder holds no open upload,
-        Superseded when somebody who asked later has written to it already.
+        Superseded when somebody who asked later has written to it already, what `admits` raises.
         """
         record, saver = read_record(folder)
         if record.committed is not None:
             raise FileNotFoundError(str(folder))
         if saver.boot == boot and saver.asked_ns > ownership.asked_ns:
             raise Superseded
-        fd = os.open(folder / BYTES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(fd).st_size < record.offset:
-                raise FileNotFoundError(f"{folder} has lost bytes")
-            os.ftruncate(fd, record.offset)
-            os.lseek(fd, record.offset, os.SEEK_SET)
-        except BaseException:
-            os.close(fd)
-            raise
+        if admits is not None:
+            admits(record)
+        self._fd = _open_bytes(folder / BYTES, record.offset)
         self._folder = folder
         self._ownership = ownership
         self._watch = watch
         self._threads = threads
         self._durable = durable
         self._blob_path = blob_path
-        self._fd = fd
         self._saver = Saver(boot, ownership.asked_ns)
         self._unsynced_bytes = record.offset
         self._syncing: asyncio.Future[None] | None = None
@@ -258,6 +253,22 @@ class FileStaging:
         return UploadOvertaken(self.record.upload_id, self.record.offset)
 
 
+def _open_bytes(path: Path, offset: int) -> int:
+    """Open an upload's bytes, cut to the offset, to go on from there. Raises OSError."""
+    if offset == 0:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(fd).st_size < offset:
+            raise FileNotFoundError(f"{path} has lost bytes")
+        os.ftruncate(fd, offset)
+        os.lseek(fd, offset, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 @dataclass(frozen=True, slots=True)
 class Commits:
     """A commit that the rename of the bytes will complete."""
@@ -297,7 +308,7 @@ def read_record(folder: Path) -> tuple[Record, Saver]:
     Raises FileNotFoundError when there is no such folder, or what it holds is not understood.
     """
     try:
-        text = (folder / RECORD).read_bytes()
+        text = read(folder / RECORD)
     except FileNotFoundError:
         return _unrecorded(folder), Saver("", 0)
     except OSError as error:

@@ -18,7 +18,7 @@ from blobd.errors import BlobNotFound, UploadBusy, UploadOvertaken, UploadUnknow
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from blobd.backends.base import Buffer
+    from blobd.backends.base import Admits, Buffer
     from blobd.digest import Digest, Span
 
 _READ_BYTES = 1024 * 1024
@@ -55,9 +55,11 @@ class Memory:
         self._uploads[upload_id] = _Upload(record)
         return record
 
-    async def stage(self, upload_id: str) -> MemoryStaging:
+    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> MemoryStaging:
         await _others()
         upload = self._open_upload(upload_id)
+        if admits is not None:
+            admits(upload.record)
         if upload.writer is not None:
             await self._take_over(upload, upload.writer)
             self._open_upload(upload_id)

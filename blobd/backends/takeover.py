@@ -45,10 +45,11 @@ class Ownership:
         self.asked_ns = time.monotonic_ns()
         self._fd = -1
 
-    def try_take(self) -> bool:
+    def try_take(self, before_asking: Callable[[], None]) -> bool:
         """Take the lock if it is free; else leave a claim and return False.
 
-        Raises FileNotFoundError when the folder is gone, Superseded.
+        Raises FileNotFoundError when the folder is gone, Superseded, and what `before_asking`
+        raises, which is called before there is a claim.
         """
         if self._fd < 0:
             self._fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -56,6 +57,7 @@ class Ownership:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            before_asking()
             self._assert_claim()
             return False
         if self._folder.stat().st_ino != os.fstat(self._fd).st_ino:
@@ -148,7 +150,8 @@ class Guard:
         self._cancelling = task.cancelling()
         self._loop = asyncio.get_running_loop()
         self._inside = True
-        self._watch.add(self)
+        # most uploads are over before the watch would look for the first time
+        self._timer = self._loop.call_later(_WATCH_INTERVAL_S, self._watch.add, self)
 
     async def __aexit__(
         self,
@@ -157,6 +160,7 @@ class Guard:
         trace: TracebackType | None,
     ) -> None:
         self._inside = False
+        self._timer.cancel()
         self._watch.remove(self)
         if not self._fired:
             return

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from blobd.backends.base import Backend, BlobInfo, Buffer, Committed, Record, Source, Staging
+    from blobd.backends.base import (
+        Admits,
+        Backend,
+        BlobInfo,
+        Buffer,
+        Committed,
+        Record,
+        Source,
+        Staging,
+    )
     from blobd.digest import Digest, Span
     from blobd.metrics import Metrics
 
@@ -36,8 +45,8 @@ class Metered:
         with _timed(self._metrics):
             return await self._backend.begin(upload_id, memo)
 
-    async def stage(self, upload_id: str) -> MeteredStaging:
-        return MeteredStaging(await self._backend.stage(upload_id), self._metrics)
+    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> MeteredStaging:
+        return MeteredStaging(await self._backend.stage(upload_id, admits=admits), self._metrics)
 
     async def peek(self, upload_id: str) -> Record:
         return await self._backend.peek(upload_id)
@@ -132,7 +141,7 @@ class ReadOnly:
     async def begin(self, upload_id: str, memo: bytes) -> Record:  # noqa: ARG002
         raise _read_only("no upload can begin")
 
-    async def stage(self, upload_id: str) -> Staging:
+    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> Staging:  # noqa: ARG002
         raise _read_only(f"upload {upload_id} cannot be written")
 
     async def peek(self, upload_id: str) -> Record:
@@ -214,9 +223,10 @@ class Faulty:
         await self.due("begin")
         return await self._backend.begin(upload_id, memo)
 
-    async def stage(self, upload_id: str) -> FaultyStaging:
+    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> FaultyStaging:
         await self.due("stage")
-        return FaultyStaging(self, self._backend, await self._backend.stage(upload_id))
+        staging = await self._backend.stage(upload_id, admits=admits)
+        return FaultyStaging(self, self._backend, staging)
 
     async def peek(self, upload_id: str) -> Record:
         await self.due("peek")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from blobd.hashing import Hasher, Hashing
 from blobd.limits import SIZES_BYTES, Budget
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
-from tests.backends.acts import SOON_S, begin, digest_of, joined, off_loop, staged, until
+from tests.backends.acts import SOON_S, begin, digest_of, joined, staged, until
 from tests.cancellation import cancel_at_each_checkpoint
 from tests.core.scripted import ScriptedBody
 
@@ -342,19 +341,14 @@ class TestEndings:
                 if staging.offset > staging.record.offset:
                     await pump.assert_agrees(staging, DATA[: staging.offset])
 
-        await off_loop(_all_threads, threads)
+        await _all_threads(threads)
         assert await cancel_at_each_checkpoint(receiving) > 0
 
 
-def _all_threads(threads: Threads) -> None:
+async def _all_threads(threads: Threads) -> None:
     """Start every thread of a pool, so that none counts as leaked later."""
-    pool = threads._pool
-    for future in [pool.submit(_pause) for _ in range(pool._max_workers)]:
-        future.result()
-
-
-def _pause() -> None:
-    time.sleep(0.02)
+    for _ in range(threads._count):
+        await threads.run(int)
 
 
 class TestRehash:
