@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import BlobInfo, Committed, Record, StreamSource
-from blobd.errors import BlobNotFound, UploadBusy, UploadOvertaken, UploadUnknown
+from blobd.backends.turns import Turns
+from blobd.errors import BlobNotFound, UploadUnknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import Admits, Buffer
+    from blobd.backends.turns import Turn
     from blobd.digest import Digest, Span
 
 _READ_BYTES = 1024 * 1024
@@ -32,20 +34,17 @@ class _Blob:
 
 @dataclass(slots=True)
 class _Upload:
-    """One upload: its last record, its bytes, who writes and who waits to."""
+    """One upload: its last record and its bytes."""
 
     record: Record
     data: bytearray = field(default_factory=bytearray)
-    writer: MemoryStaging | None = None
-    successor: asyncio.Future[bool] | None = None
-    """Done with True when the writer has let go, with False when a newer call wants to write."""
 
 
 class Memory:
     """A Backend (see `base.py`) on two dictionaries."""
 
     def __init__(self, *, takeover_wait_s: float = 5.0) -> None:
-        self._takeover_wait_s = takeover_wait_s
+        self._turns = Turns(wait_s=takeover_wait_s)
         self._blobs: dict[Digest, _Blob] = {}
         self._uploads: dict[str, _Upload] = {}
 
@@ -60,27 +59,14 @@ class Memory:
         upload = self._open_upload(upload_id)
         if admits is not None:
             admits(upload.record)
-        if upload.writer is not None:
-            await self._take_over(upload, upload.writer)
-            self._open_upload(upload_id)
-        del upload.data[upload.record.offset :]
-        upload.writer = MemoryStaging(self, upload)
-        return upload.writer
-
-    async def _take_over(self, upload: _Upload, writer: MemoryStaging) -> None:
-        """Ask the writer to let go and wait until it has."""
-        if upload.successor is not None and not upload.successor.done():
-            upload.successor.set_result(False)
-        upload.successor = turn = asyncio.get_running_loop().create_future()
-        writer.ask()
-        upload_id = upload.record.upload_id
+        turn = await self._turns.take(upload_id, offset=lambda: upload.record.offset)
         try:
-            async with asyncio.timeout(self._takeover_wait_s):
-                let_go = await turn
-        except TimeoutError:
-            raise UploadBusy(upload_id, self._takeover_wait_s) from None
-        if not let_go or upload.writer is not None:
-            raise UploadOvertaken(upload_id, upload.record.offset)
+            self._open_upload(upload_id)
+        except UploadUnknown:
+            turn.release()
+            raise
+        del upload.data[upload.record.offset :]
+        return MemoryStaging(self, upload, turn)
 
     async def peek(self, upload_id: str) -> Record:
         await _others()
@@ -164,13 +150,13 @@ class MemoryStaging:
 
     trusted = True
 
-    def __init__(self, backend: Memory, upload: _Upload) -> None:
+    def __init__(self, backend: Memory, upload: _Upload, turn: Turn) -> None:
         self._backend = backend
         self._upload = upload
-        self._asked = False
+        self._turn = turn
+        self._over = False
         self._aborted = False
         self._committed: Committed | None = None
-        self._guarded: asyncio.Task[object] | None = None
 
     @property
     def record(self) -> Record:
@@ -184,7 +170,7 @@ class MemoryStaging:
         try:
             await _others()
         except asyncio.CancelledError:
-            if self._upload.writer is self:
+            if not self._over:
                 del self._upload.data[self.record.offset :]
             raise
         self._check_writer()
@@ -213,47 +199,17 @@ class MemoryStaging:
             self._aborted = True
             self._backend.remove(self._upload)
 
-    @asynccontextmanager
-    async def guard(self) -> AsyncIterator[None]:
-        self._check_writer()
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a guard needs a task to interrupt")
-        cancellations = task.cancelling()
-        self._guarded = task
-        try:
-            yield
-        except asyncio.CancelledError as error:
-            if self._asked and task.cancelling() == cancellations + 1:
-                raise self._overtaken() from error
-            raise
-        finally:
-            self._guarded = None
-            if self._asked:
-                task.uncancel()
+    def guard(self) -> AbstractAsyncContextManager[None]:
+        return self._turn.guard()
 
     async def aclose(self) -> None:
-        upload = self._upload
-        if upload.writer is self:
-            upload.writer = None
-            if upload.successor is not None and not upload.successor.done():
-                upload.successor.set_result(True)
-
-    def ask(self) -> None:
-        """Tell this writer that another one wants the upload."""
-        if not self._asked:
-            self._asked = True
-            if self._guarded is not None:
-                self._guarded.cancel()
+        self._over = True
+        self._turn.release()
 
     def _check_writer(self) -> None:
         if self._committed is not None or self._aborted:
             raise UploadUnknown(self.record.upload_id)
-        if self._asked or self._upload.writer is not self:
-            raise self._overtaken()
-
-    def _overtaken(self) -> UploadOvertaken:
-        return UploadOvertaken(self.record.upload_id, self.record.offset)
+        self._turn.check()
 
 
 async def _others() -> None:

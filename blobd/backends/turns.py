@@ -1,0 +1,125 @@
+"""One writer per upload within a process, and the newest asker wins (B5).
+
+Whoever wants an upload that somebody writes asks him to let go and waits in line until he has. The
+line has one place: a newer asker takes it, and the one before him is turned away. What processes
+do to each other is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blobd.errors import UploadBusy, UploadOvertaken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    Offset = Callable[[], int]
+
+
+@dataclass(slots=True)
+class _Seat:
+    """Who writes an upload now, and who waits to."""
+
+    writer: Turn | None = None
+    successor: asyncio.Future[bool] | None = None
+    """Done with True when the writer has let go, with False when a newer asker has come."""
+
+
+class Turns:
+    """Who writes which upload. For one event loop."""
+
+    def __init__(self, *, wait_s: float) -> None:
+        self.wait_s = wait_s
+        """How long an asker waits for a writer to let go."""
+        self._seats: dict[str, _Seat] = {}
+
+    async def take(self, upload_id: str, *, offset: Offset) -> Turn:
+        """Become an upload's writer; `offset` is what is told of it to who is turned away.
+
+        Raises UploadBusy, UploadOvertaken. If cancelled, nothing is held.
+        """
+        seat = self._seats.setdefault(upload_id, _Seat())
+        if seat.writer is not None:
+            await self._wait(upload_id, seat, seat.writer, offset)
+        seat.writer = Turn(self, upload_id, offset)
+        return seat.writer
+
+    async def _wait(self, upload_id: str, seat: _Seat, writer: Turn, offset: Offset) -> None:
+        if seat.successor is not None and not seat.successor.done():
+            seat.successor.set_result(False)
+        seat.successor = waiting = asyncio.get_running_loop().create_future()
+        writer.lose()
+        try:
+            async with asyncio.timeout(self.wait_s):
+                let_go = await waiting
+        except TimeoutError:
+            raise UploadBusy(upload_id, self.wait_s) from None
+        if not let_go or seat.writer is not None:
+            raise UploadOvertaken(upload_id, offset())
+
+    def _let_go(self, turn: Turn) -> None:
+        seat = self._seats.get(turn.upload_id)
+        if seat is None or seat.writer is not turn:
+            return
+        seat.writer = None
+        if seat.successor is not None and not seat.successor.done():
+            seat.successor.set_result(True)
+        else:
+            del self._seats[turn.upload_id]
+
+
+class Turn:
+    """The right to write one upload, until somebody newer asks for it."""
+
+    def __init__(self, turns: Turns, upload_id: str, offset: Offset) -> None:
+        self.upload_id = upload_id
+        self._turns = turns
+        self._offset = offset
+        self._lost = False
+        self._over = False
+        self._guarded: asyncio.Task[object] | None = None
+
+    def check(self) -> None:
+        """Raise UploadOvertaken unless this is the writer, unasked to let go."""
+        if self._lost or self._over:
+            raise self.overtaken()
+
+    def overtaken(self) -> UploadOvertaken:
+        """Return what to raise when the upload is another's."""
+        return UploadOvertaken(self.upload_id, self._offset())
+
+    def lose(self) -> None:
+        """Tell the writer that another one wants the upload, or has it."""
+        if not self._lost:
+            self._lost = True
+            if self._guarded is not None:
+                self._guarded.cancel()
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Within: if the turn is lost, the waiting task is interrupted with UploadOvertaken."""
+        self.check()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a guard needs a task to interrupt")
+        cancellations = task.cancelling()
+        self._guarded = task
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            if self._lost and task.cancelling() == cancellations + 1:
+                raise self.overtaken() from error
+            raise
+        finally:
+            self._guarded = None
+            if self._lost:
+                task.uncancel()
+
+    def release(self) -> None:
+        """Let go. Idempotent."""
+        self._over = True
+        self._turns._let_go(self)
