@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.served import Served, digest_of, some_bytes
+from tests.api.served import Served, digest_of, some_bytes, until
 from tests.daemon import Daemon
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_a_full_disk_is_507_and_others_go_on(served: Served, method: str) -> Non
     assert served.holds(small)
     assert served.holds(kept)
     assert not served.holds(data)
-    assert served.is_at_rest()
+    until(served.is_at_rest, "the daemon is at rest")
     fits = some_bytes(1_000_000)
     served.store(fits)
     assert served.holds(fits)
@@ -138,7 +138,7 @@ def test_a_disk_without_any_room_is_507_for_whatever_writes(served: Served, disk
     if full.status != 201:
         assert served.ask("PUT", f"{upload}?digest={digest_of(data[:1000])}").status == 201
     assert served.holds(data[:1000])
-    assert served.is_at_rest()
+    until(served.is_at_rest, "the daemon is at rest")
 
 
 def test_a_file_system_that_fails_is_503(served: Served) -> None:

@@ -138,7 +138,12 @@ def test_a_dead_worker_is_replaced_and_takes_nothing_with_it(pair: Daemon) -> No
     os.kill(doomed, signal.SIGKILL)
     status = _ask(pair, "GET", where)
     assert (status.status, status.headers["Range"]) == (204, "0-99999")
-    _until(lambda: len(pair.pids()) == 3 and doomed not in pair.pids())
+
+    def replaced() -> bool:
+        pids = pair.pids()
+        return len(pids) == 3 and doomed not in pids
+
+    _until(replaced)
     assert survivor in _workers(pair)
     digest = "sha256:" + hashlib.sha256(b"a" * 100_000).hexdigest()
     assert _ask(pair, "PUT", f"{where}?digest={digest}").status == 201
