@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _HASH_THREADS = 4
 _SEND_THREADS = 8
+_HEADERS = (("Server", f"blobd/{__version__}"),)
+"""What every answer has."""
 
 _log = logging.getLogger("blobd")
 
@@ -96,7 +98,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             metrics=metrics,
             store=store,
             uploads=uploads,
-            responder=Responder(send_threads, metrics),
+            responder=Responder(send_threads, metrics, _HEADERS),
             catalog=catalog,
             keeper=ApiKeeper(catalog, store),
             roots=CatalogRoots(
@@ -131,15 +133,13 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
         HealthRoutes(daemon.store.backend, daemon.metrics),
     )
 
-    headers = (("Server", f"blobd/{__version__}"),)
-
     def check_token(request: web.BaseRequest) -> None:
         if request.path not in OPEN_PATHS:
             require_token(request, config.blob_api.tokens)
 
     def front(routes: Routes, admit: Callable[[web.BaseRequest], None]) -> Front:
         return Front(
-            routes, limits=config.limits, metrics=daemon.metrics, admit=admit, headers=headers
+            routes, limits=config.limits, metrics=daemon.metrics, admit=admit, headers=_HEADERS
         )
 
     async with open_registry(

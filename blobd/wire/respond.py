@@ -34,6 +34,8 @@ class Responder:
 
     threads: Threads
     metrics: Metrics
+    headers: tuple[tuple[str, str], ...] = ()
+    """What the head of every answer has: it is sent before the front sees the answer."""
     stall_s: float = _STALL_S
 
     async def send_blob(
@@ -51,7 +53,7 @@ class Responder:
         away ends the work with the call that notices. If cancelled, the connection is cut.
         """
         try:
-            headers = _headers(digest, cache_control)
+            headers = {**dict(self.headers), **_headers(digest, cache_control)}
             decision = decide(request.headers, etag=headers["ETag"], size_bytes=source.size_bytes)
             if isinstance(decision, NotModified | Failed | Unsatisfiable):
                 return _without_bytes(decision, headers, source.size_bytes)
