@@ -1,7 +1,7 @@
 """What receiving costs: CPU against the least possible, and memory whatever the size.
 
-Ratios of the cheapest of runs in turn: a machine that does other things too only ever adds to what a
-run costs, by half and more, so that runs are repeated until the cheapest of each is seen.
+Ratios of the cheapest of runs in turn: a machine that does other things too only ever adds to what
+a run costs, by half and more, so that runs are repeated until the cheapest of each is seen.
 """
 
 from __future__ import annotations
