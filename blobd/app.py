@@ -73,7 +73,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        backend = open_backend(config.store, metrics)
+        backend = open_backend(config, metrics)
         stack.push_async_callback(backend.aclose)
         hash_threads = Threads(_HASH_THREADS, "blobd-hash")
         stack.callback(hash_threads.close)
@@ -83,7 +83,9 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         catalog = await stack.enter_async_context(_open_catalog(config))
         limits = config.limits
         budget = Budget(
-            limits.bytes_in_flight_max_bytes, wait_s=limits.budget_wait_s, metrics=metrics
+            limits.bytes_in_flight_max_bytes - config.parts_max_bytes,
+            wait_s=limits.budget_wait_s,
+            metrics=metrics,
         )
         uploads = Uploads(
             store=store,

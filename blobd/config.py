@@ -87,7 +87,7 @@ class Store:
     backend: str = _setting(
         "filesystem",
         "memory forgets everything at exit and is meant for trials",
-        choices=("filesystem", "memory"),
+        choices=("filesystem", "memory", "s3"),
     )
     path: str = _setting("./blobd-data", "blobs, uploads and the catalog live in this folder")
     durability: str = _setting(
@@ -95,6 +95,40 @@ class Store:
         "full: a finished push survives power loss; none: only a crash of blobd itself",
         choices=("full", "none"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class S3:
+    """The bucket, where `store.backend` is s3."""
+
+    endpoint_url: str = _setting("", "the engine's URL; empty: AWS, by region")
+    region: str = _setting("us-east-1", "the region that requests are signed for")
+    bucket: str = _setting("", "the bucket; it must be there")
+    prefix: str = _setting("", "keys begin with this, so that several may share a bucket")
+    path_style: bool = _setting(
+        default=False, reason="put the bucket into the path, as most engines but AWS want it"
+    )
+    access_key_id: str = _setting("", "empty: boto3's own chain finds the credentials")
+    secret_access_key: str = _setting("", "goes with access_key_id", secret=True)
+    part_size_bytes: int = _setting(
+        8 * _MIB, "parts of multipart uploads; grown where 10,000 would not suffice", least=5 * _MIB
+    )
+    parts_in_flight: int = _setting(4, "parts that one upload sends at a time", least=1)
+    checksum: str = _setting(
+        "when_required",
+        "when_supported adds a checksum to every request; some engines break on it",
+        choices=("when_required", "when_supported"),
+    )
+    redirect: bool = _setting(
+        default=True, reason="answer a GET with 307 to the engine; false: stream it through"
+    )
+    presign_lifetime_s: int = _setting(1200, "how long such a redirect is good for", least=1)
+    server_side_encryption: str = _setting("", "as AES256 or aws:kms; sent with every object")
+    sse_kms_key_id: str = _setting("", "the key that aws:kms encrypts with")
+    storage_class: str = _setting("", "as STANDARD_IA; sent with every object")
+    connect_timeout_s: float = _setting(5, "how long reaching the engine may take", least=0.1)
+    read_timeout_s: float = _setting(60, "without a byte of an answer", least=0.1)
+    retries: int = _setting(4, "of a request whose failure may pass", least=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +173,12 @@ class Upkeep:
         "a pushed blob that no manifest names is kept this long after its last use by a pusher",
         least=0,
     )
+    sweep_interval_s: float = _setting(
+        3600, "how often what crashes left in a bucket is removed; 0 never", least=0
+    )
+    orphan_grace_s: float = _setting(
+        86_400, "what nothing names in a bucket stays so long, after redirects have ended", least=0
+    )
     receipt_lifetime_s: float = _setting(
         3600, "a finished upload answers a repeated PUT for this long", least=0
     )
@@ -161,12 +201,18 @@ class Config:
     server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)
     store: Store = field(default_factory=Store)
+    s3: S3 = field(default_factory=S3)
     catalog: Catalog = field(default_factory=Catalog)
     blob_api: BlobApi = field(default_factory=BlobApi)
     registry: Registry = field(default_factory=Registry)
     upkeep: Upkeep = field(default_factory=Upkeep)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parts_max_bytes(self) -> int:
+        """What of `limits.bytes_in_flight_max_bytes` is for parts on their way to S3."""
+        return self.limits.bytes_in_flight_max_bytes * 3 // 4 if self.store.backend == "s3" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +235,7 @@ _SECTIONS: dict[str, type] = {
     "server": Server,
     "limits": Limits,
     "store": Store,
+    "s3": S3,
     "catalog": Catalog,
     "blob_api": BlobApi,
     "registry": Registry,

@@ -66,6 +66,20 @@ class Metrics:
             "How late the event loop ran a timer",
             buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5),
         )
+        self.s3_request_duration = histogram(
+            "s3_request_duration_seconds",
+            "Requests to the S3 engine with their retries, by operation and outcome",
+            "operation",
+            "outcome",
+        )
+        self.s3_retries = counter("s3_retries", "Requests to the S3 engine sent again", "operation")
+        self.s3_parts_in_flight = gauge("s3_parts_in_flight", "Parts being sent right now")
+        self.s3_wasted_bytes = counter(
+            "s3_wasted_bytes", "Bytes sent to the S3 engine that ended in no blob"
+        )
+        self.orphans = counter(
+            "orphans", "What crashes had left behind, found and removed, by kind", "kind"
+        )
         self.expired_uploads = counter("expired_uploads", "Abandoned uploads removed")
         self.collected_blobs = counter("collected_blobs", "Blobs removed by garbage collection")
         self.collected_bytes = counter("collected_bytes", "Bytes removed by garbage collection")

@@ -85,17 +85,17 @@ class Session:
             return self.hasher.digest()
         return Digest.parse(self.memo.so_far)
 
-    async def save(self) -> None:
-        """Make what was appended so far the session's offset."""
+    async def save(self, *, last: bool = False) -> None:
+        """Make what was appended so far the session's offset; `last`: nothing more will be."""
         hasher = self.live_hasher
         self.memo = Memo.of(self.memo.owner, self.memo.created_at, hasher)
-        await self.staging.checkpoint(self.memo.dump())
+        await self.staging.checkpoint(self.memo.dump(), last=last)
         self._saved_s = time.monotonic()
 
     async def save_arrived(self) -> None:
         """Save after a failure. At the record again, an append failed and the hasher is ahead."""
         if self.staging.offset > self.staging.record.offset:
-            await self.save()
+            await self.save(last=True)
 
     async def save_sometimes(self) -> None:
         unsaved_bytes = self.staging.offset - self.staging.record.offset

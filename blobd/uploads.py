@@ -157,7 +157,7 @@ class Uploads:
                     with suppress(UploadOvertaken):
                         await session.save_arrived()
                     raise
-                await session.save()
+                await session.save(last=True)
                 return _upload(session.staging.record, session.memo)
 
     async def finish(
@@ -169,19 +169,23 @@ class Uploads:
         *,
         body: Body | None = None,
         span: Span | None = None,
+        untold: bool = False,
     ) -> Committed:
         """Close a session as the blob `digest` (a PUT), after its last bytes if there are some.
 
         Repeated after success it returns the same again, for an hour. On any failure of a body
-        the session stands where it stood. Raises DigestUnsupported; DigestMismatch, which ends
+        the session stands where it stood. `untold` promises that the session was started here and
+        that nobody else has heard of it. Raises DigestUnsupported; DigestMismatch, which ends
         the session when no body came with the call; else as `append`, and what committing raises.
         If cancelled, the blob is held by the keeper, or not.
         """
         if not digest.supported:
             raise DigestUnsupported(digest.algorithm)
         try:
-            return await self._finish_open(upload_id, owner, digest, keeper, body, span)
-        except UploadUnknown:
+            return await self._finish_open(
+                upload_id, owner, digest, keeper, body, span, untold=untold
+            )
+        except (UploadUnknown, UploadOvertaken):
             record, _ = await self._peek(upload_id, owner)
             if record.committed is None:
                 raise
@@ -195,13 +199,15 @@ class Uploads:
         keeper: Keeper,
         body: Body | None,
         span: Span | None,
+        *,
+        untold: bool,
     ) -> Committed:
         if body is None:
             async with self._session(upload_id, owner, span, None) as session:
                 await self._expect(session, span, None)
                 return await self._commit(session, digest, keeper, received_bytes=0)
         with self._admission.admit():
-            async with self._session(upload_id, owner, span, body) as session:
+            async with self._session(upload_id, owner, span, body, untold=untold) as session:
                 await self._expect(session, span, body)
                 if session.staging.offset == 0 and digest.algorithm != session.memo.algorithm:
                     session.hasher = self._hashing.new(digest.algorithm)
@@ -267,7 +273,13 @@ class Uploads:
 
     @asynccontextmanager
     async def _session(
-        self, upload_id: str, owner: str, span: Span | None, body: Body | None
+        self,
+        upload_id: str,
+        owner: str,
+        span: Span | None,
+        body: Body | None,
+        *,
+        untold: bool = False,
     ) -> AsyncIterator[Session]:
         """Become the writer; an overdue session is ended instead.
 
@@ -286,7 +298,7 @@ class Uploads:
             self._seconds_left(upload_id, memo)
 
         try:
-            staging = await self._backend.stage(upload_id, admits=admits)
+            staging = await self._backend.stage(upload_id, admits=admits, untold=untold)
         except UploadExpired:
             await self._end(upload_id, "expired")
             raise

@@ -29,6 +29,7 @@ from blobd.app import open_daemon, open_fronts
 from blobd.logs import configure_logs
 from blobd.upkeep.gc import collect
 from blobd.upkeep.jobs import Job, run_jobs
+from blobd.upkeep.sweep import sweep
 from blobd.wire.connection import Server
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _jobs(daemon: Daemon) -> tuple[Job, ...]:
     return (
         Job("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire),
         Job("garbage collection", upkeep.gc_interval_s, partial(_collect, daemon)),
+        Job("sweep", upkeep.sweep_interval_s, partial(sweep, daemon.store.backend, daemon.metrics)),
     )
 
 

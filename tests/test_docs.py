@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAP = (ROOT / "blobd" / "README.md").read_text(encoding="utf-8")
-_FILE_NAME = re.compile(r"`([a-z_.][a-z_./]*\.(?:py|yaml|toml|md|service|conf))`")
+_FILE_NAME = re.compile(r"`([a-z_.][a-z0-9_./]*\.(?:py|yaml|toml|md|service|conf))`")
 _LINK = re.compile(r"\]\(([^)#]+)\)")
 
 

@@ -9,18 +9,19 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from blobd.backends.base import Backend
-    from blobd.config import Store
+    from blobd.config import Config
     from blobd.metrics import Metrics
 
 
-def open_backend(store: Store, metrics: Metrics) -> Backend:
+def open_backend(config: Config, metrics: Metrics) -> Backend:
     """Return the configured backend, metered; the caller closes it.
 
     Blocks. Raises ConfigInvalid.
     """
     from blobd.backends.wrappers import Metered
 
-    kind = cast("Literal['filesystem', 'memory']", store.backend)
+    store = config.store
+    kind = cast("Literal['filesystem', 'memory', 's3']", store.backend)
     match kind:
         case "filesystem":
             from blobd.backends.filesystem import Filesystem
@@ -32,5 +33,9 @@ def open_backend(store: Store, metrics: Metrics) -> Backend:
             from blobd.backends.memory import Memory
 
             return Metered(Memory(), metrics)
+        case "s3":
+            from blobd.backends.s3 import S3
+
+            return Metered(S3(config, metrics), metrics)
         case _:
             assert_never(kind)

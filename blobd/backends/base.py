@@ -81,6 +81,16 @@ class Committed:
     replaced: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """Something that a crash has left, and that belongs to nothing any more."""
+
+    kind: str
+    name: str
+    size_bytes: int | None
+    removed: bool = False
+
+
 @dataclass(slots=True)
 class FileSource:
     """A blob as an open file. The holder closes it; the descriptor may be read by several."""
@@ -146,9 +156,11 @@ class Staging(Protocol):
         """
         ...
 
-    async def checkpoint(self, memo: bytes) -> None:
+    async def checkpoint(self, memo: bytes, *, last: bool = False) -> None:
         """Save a record of the present offset and this memo, replacing the last one (B4).
 
+        `last` promises that this writer appends nothing more: a successor need not see to bytes
+        that may still be on their way.
         Raises UploadOvertaken, StorageFull, BackendUnavailable; then the last record holds.
         """
         ...
@@ -194,11 +206,14 @@ class Backend(Protocol):
         """
         ...
 
-    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> Staging:
+    async def stage(
+        self, upload_id: str, *, admits: Admits | None = None, untold: bool = False
+    ) -> Staging:
         """Become the writer of an upload, taking it over from any present writer (B5).
 
         `admits` is called with the last record, on any thread; what it raises keeps the caller
-        out before a present writer is asked to let go. Raises UploadUnknown when there is no
+        out before a present writer is asked to let go. `untold` promises that the upload was begun
+        here and that nobody else has heard of it. Raises UploadUnknown when there is no
         staging (a receipt is none); UploadBusy when the present writer has not let go in time;
         UploadOvertaken when a still newer call won.
         """
@@ -239,6 +254,14 @@ class Backend(Protocol):
 
     def stagings(self) -> AsyncIterator[Record]:
         """Yield the records and receipts of all uploads, in no order."""
+        ...
+
+    def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
+        """Yield what crashes have left that no verb above will ever come by.
+
+        `deep` also compares all that is stored with all that says so. With `remove`, what nobody
+        can need any more is removed; a damaged blob never is.
+        """
         ...
 
     async def free_bytes(self) -> int | None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from blobd.backends.base import Admits
+    from blobd.backends.base import Admits, Orphan
     from blobd.errors import BlobdError
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -94,7 +94,13 @@ class Filesystem:
                 remove_folder(folder)
                 raise
 
-    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> FileStaging:
+    async def stage(
+        self,
+        upload_id: str,
+        *,
+        admits: Admits | None = None,
+        untold: bool = False,  # noqa: ARG002
+    ) -> FileStaging:
         folder = self._folder(upload_id)
         ownership = Ownership(folder, self._boot)
         opened: list[FileStaging] = []
@@ -261,6 +267,12 @@ class Filesystem:
             with suppress(FileNotFoundError):
                 records.append(read_record(self._uploads / name)[0])
         return records
+
+    async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:  # noqa: ARG002
+        """All that a crash leaves is a file or a staging, and listed as what it is."""
+        nothing: tuple[Orphan, ...] = ()
+        for orphan in nothing:
+            yield orphan
 
     async def free_bytes(self) -> int | None:
         with _failures():

@@ -118,7 +118,7 @@ class FileStaging:
             if written:
                 pieces[0] = memoryview(pieces[0])[written:]
 
-    async def checkpoint(self, memo: bytes) -> None:
+    async def checkpoint(self, memo: bytes, *, last: bool = False) -> None:  # noqa: ARG002
         await self._threads.run(self._checkpoint, memo)
 
     def _checkpoint(self, memo: bytes) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from blobd.backends.base import Admits, Buffer
+    from blobd.backends.base import Admits, Buffer, Orphan
     from blobd.backends.turns import Turn
     from blobd.digest import Digest, Span
 
@@ -54,7 +54,13 @@ class Memory:
         self._uploads[upload_id] = _Upload(record)
         return record
 
-    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> MemoryStaging:
+    async def stage(
+        self,
+        upload_id: str,
+        *,
+        admits: Admits | None = None,
+        untold: bool = False,  # noqa: ARG002
+    ) -> MemoryStaging:
         await _others()
         upload = self._open_upload(upload_id)
         if admits is not None:
@@ -109,6 +115,12 @@ class Memory:
     async def stagings(self) -> AsyncIterator[Record]:
         for upload in list(self._uploads.values()):
             yield upload.record
+
+    async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:  # noqa: ARG002
+        """Nothing here outlives a crash."""
+        nothing: tuple[Orphan, ...] = ()
+        for orphan in nothing:
+            yield orphan
 
     async def free_bytes(self) -> int | None:
         return None
@@ -176,7 +188,7 @@ class MemoryStaging:
         self._check_writer()
         self._upload.data += b"".join(pieces)
 
-    async def checkpoint(self, memo: bytes) -> None:
+    async def checkpoint(self, memo: bytes, *, last: bool = False) -> None:  # noqa: ARG002
         await _others()
         self._check_writer()
         self._upload.record = Record(self.record.upload_id, self.offset, memo, time.time())

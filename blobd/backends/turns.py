@@ -37,6 +37,11 @@ class Turns:
         """How long an asker waits for a writer to let go."""
         self._seats: dict[str, _Seat] = {}
 
+    def taken(self, upload_id: str) -> bool:
+        """Whether an upload has a writer."""
+        seat = self._seats.get(upload_id)
+        return seat is not None and seat.writer is not None
+
     async def take(self, upload_id: str, *, offset: Offset) -> Turn:
         """Become an upload's writer; `offset` is what is told of it to who is turned away.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         BlobInfo,
         Buffer,
         Committed,
+        Orphan,
         Record,
         Source,
         Staging,
@@ -45,8 +46,12 @@ class Metered:
         with _timed(self._metrics):
             return await self._backend.begin(upload_id, memo)
 
-    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> MeteredStaging:
-        return MeteredStaging(await self._backend.stage(upload_id, admits=admits), self._metrics)
+    async def stage(
+        self, upload_id: str, *, admits: Admits | None = None, untold: bool = False
+    ) -> MeteredStaging:
+        return MeteredStaging(
+            await self._backend.stage(upload_id, admits=admits, untold=untold), self._metrics
+        )
 
     async def peek(self, upload_id: str) -> Record:
         return await self._backend.peek(upload_id)
@@ -68,6 +73,9 @@ class Metered:
 
     def stagings(self) -> AsyncIterator[Record]:
         return self._backend.stagings()
+
+    def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
+        return self._backend.orphans(deep=deep, remove=remove)
 
     async def free_bytes(self) -> int | None:
         return await self._backend.free_bytes()
@@ -102,9 +110,9 @@ class MeteredStaging:
         with _timed(self._metrics):
             await self._staging.append(pieces)
 
-    async def checkpoint(self, memo: bytes) -> None:
+    async def checkpoint(self, memo: bytes, *, last: bool = False) -> None:
         with _timed(self._metrics):
-            await self._staging.checkpoint(memo)
+            await self._staging.checkpoint(memo, last=last)
 
     def read(self, span: Span) -> AsyncIterator[Buffer]:
         return self._staging.read(span)
@@ -141,7 +149,13 @@ class ReadOnly:
     async def begin(self, upload_id: str, memo: bytes) -> Record:  # noqa: ARG002
         raise _read_only("no upload can begin")
 
-    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> Staging:  # noqa: ARG002
+    async def stage(
+        self,
+        upload_id: str,
+        *,
+        admits: Admits | None = None,  # noqa: ARG002
+        untold: bool = False,  # noqa: ARG002
+    ) -> Staging:
         raise _read_only(f"upload {upload_id} cannot be written")
 
     async def peek(self, upload_id: str) -> Record:
@@ -164,6 +178,11 @@ class ReadOnly:
 
     def stagings(self) -> AsyncIterator[Record]:
         return self._backend.stagings()
+
+    def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
+        if remove:
+            raise _read_only("nothing is removed")
+        return self._backend.orphans(deep=deep, remove=False)
 
     async def free_bytes(self) -> int | None:
         return await self._backend.free_bytes()
@@ -223,9 +242,11 @@ class Faulty:
         await self.due("begin")
         return await self._backend.begin(upload_id, memo)
 
-    async def stage(self, upload_id: str, *, admits: Admits | None = None) -> FaultyStaging:
+    async def stage(
+        self, upload_id: str, *, admits: Admits | None = None, untold: bool = False
+    ) -> FaultyStaging:
         await self.due("stage")
-        staging = await self._backend.stage(upload_id, admits=admits)
+        staging = await self._backend.stage(upload_id, admits=admits, untold=untold)
         return FaultyStaging(self, self._backend, staging)
 
     async def peek(self, upload_id: str) -> Record:
@@ -263,6 +284,11 @@ class Faulty:
         await self.due("stagings")
         async for record in self._backend.stagings():
             yield record
+
+    async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
+        await self.due("orphans")
+        async for orphan in self._backend.orphans(deep=deep, remove=remove):
+            yield orphan
 
     async def free_bytes(self) -> int | None:
         await self.due("free_bytes")
@@ -313,9 +339,9 @@ class FaultyStaging:
         await self._staging.aclose()
         self._staging = await self._backend.stage(self.record.upload_id)
 
-    async def checkpoint(self, memo: bytes) -> None:
+    async def checkpoint(self, memo: bytes, *, last: bool = False) -> None:
         await self._faulty.due("checkpoint")
-        await self._staging.checkpoint(memo)
+        await self._staging.checkpoint(memo, last=last)
 
     async def read(self, span: Span) -> AsyncIterator[Buffer]:
         fault = await self._faulty.due("read")

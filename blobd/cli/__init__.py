@@ -11,6 +11,7 @@ import click
 from blobd import __version__
 from blobd.cli.check_config import check_config
 from blobd.cli.failures import Commands
+from blobd.cli.fsck import fsck
 from blobd.cli.serve import serve
 from blobd.cli.store import du, gc
 from blobd.cli.transfers import pull, push
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check_config, push, pull, uploads, du, gc):
+for command in (serve, check_config, push, pull, uploads, du, gc, fsck):
     main.add_command(command)

@@ -24,6 +24,7 @@ def opened(config: Config) -> AbstractAsyncContextManager[Daemon]:
 
     if config.store.backend == "memory":
         raise ConfigInvalid("store.backend = 'memory': lives in its daemon alone; use the blob API")
-    if not Path(config.store.path).is_dir():
+    is_local = config.store.backend == "filesystem" or not config.catalog.url
+    if is_local and not Path(config.store.path).is_dir():
         raise ConfigInvalid(f"store.path = {config.store.path!r}: there is no such folder")
     return open_daemon(config)

@@ -80,7 +80,7 @@ class UploadProtocol:
             return _session_answer(202, context, upload)
         try:
             committed = await self._uploads.finish(
-                upload.upload_id, context.owner, digest, context.keeper, body=body
+                upload.upload_id, context.owner, digest, context.keeper, body=body, untold=True
             )
         except BaseException:
             with suppress(UploadUnknown, UploadBusy, UploadOvertaken):

@@ -1,4 +1,4 @@
-"""Every test here runs on the loop that ships and on the one that Python brings."""
+"""Tests here run on the loop that ships and on the one that Python brings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ pytest.register_assert_rewrite(
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    loops = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    if item.get_closest_marker("one_loop"):
+        del loops["asyncio"]
+    return loops
 
 
 @pytest.fixture

@@ -9,13 +9,16 @@ import pytest
 from blobd.backends.wrappers import Faulty, Metered
 from blobd.metrics import Metrics
 from tests.backends.contract import BackendContract
+from tests.backends.s3_site import S3Site
 from tests.backends.sites import FilesystemSite, MemorySite, WrappedSite
+from tests.engines.every import EVERY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from blobd.backends.base import Backend
     from tests.backends.sites import Site
+    from tests.engines.every import Engines
 
 
 def metered(backend: Backend) -> Backend:
@@ -50,6 +53,13 @@ class TestMeteredFilesystem(BackendContract):
     @pytest.fixture
     def site(self, memory_path: Path) -> Site:
         return WrappedSite(FilesystemSite(memory_path, durable=True), metered)
+
+
+@pytest.mark.one_loop
+class TestS3(BackendContract):
+    @pytest.fixture(params=EVERY)
+    def site(self, request: pytest.FixtureRequest, engines: Engines) -> Site:
+        return S3Site(engines.get(request.param).make_bucket())
 
 
 class TestFaultyWithoutFaults(BackendContract):

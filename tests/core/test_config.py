@@ -20,6 +20,7 @@ EACH = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.
 OTHER_CHOICES = {
     "store.backend": "memory",
     "store.durability": "none",
+    "s3.checksum": "when_supported",
     "log.level": "debug",
     "log.format": "json",
 }
@@ -101,7 +102,8 @@ class TestEverySetting:
         """House rule: units in names."""
         name = setting.key.partition(".")[2]
         if isinstance(setting.default, int | float) and not isinstance(setting.default, bool):
-            assert name.endswith(("_bytes", "_s")) or name in ("max_uploads", "workers")
+            counts = ("max_uploads", "workers", "parts_in_flight", "retries")
+            assert name.endswith(("_bytes", "_s")) or name in counts
 
     def test_a_file_sets_it(self, setting: Setting, tmp_path: Path) -> None:
         """Section 7: TOML."""

@@ -73,6 +73,7 @@ rgw_gc_obj_min_wait = 10
 rgw_gc_processor_period = 30
 rgw_frontends = beast endpoint=127.0.0.1:{port}
 rgw_thread_pool_size = 64
+rgw_multipart_min_part_size = 1
 """
 _RIGHTS = {
     "mon.": {"mon": "allow *"},

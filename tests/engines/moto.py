@@ -6,6 +6,7 @@ every byte: proof of nothing about any of these.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from tests.engines.ports import free_port
@@ -22,7 +23,8 @@ class Moto(S3Engine):
         port = free_port()
         folder = make_folder("blobd-moto-")
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        self._process = Process("moto", command, log=folder / "log")
+        environment = {**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1"}  # as tests set up the others
+        self._process = Process("moto", command, log=folder / "log", environment=environment)
         access = Access(f"http://127.0.0.1:{port}", "test", "testing")
         super().__init__(access, folder, [self._process])
 

@@ -63,6 +63,7 @@ use = egg:swift#s3api
 location = us-east-1
 max_upload_part_num = 10000
 max_multi_delete_objects = 1000
+min_segment_size = 1
 auth_pipeline_check = true
 [filter:tempauth]
 use = egg:swift#tempauth

@@ -1,0 +1,223 @@
+"""Blobs in an S3 bucket, shared by any number of replicas: nothing is copied, nothing is local.
+
+Bytes go to the engine while they arrive, as parts; a commit names them and moves nothing. What the
+bucket holds and who may write what is told in `s3_bucket.py`, `s3_log.py` and `s3_index.py`.
+
+Two things differ from a backend on one machine. A writer in another process is not interrupted:
+he learns that he has been overtaken from his next record (B5). And a reader may be sent elsewhere
+(RemoteSource); objects outlive their blobs long enough for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from itertools import chain, islice
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from blobd.backends.base import BlobInfo, RemoteSource, StreamSource
+from blobd.backends.part_memory import PartMemory
+from blobd.backends.s3_bucket import Bucket
+from blobd.backends.s3_calls import CONNECTIONS, S3Calls
+from blobd.backends.s3_index import Index
+from blobd.backends.s3_log import SessionLog, State
+from blobd.backends.s3_probe import probe
+from blobd.backends.s3_read import ObjectMissing, read_segments
+from blobd.backends.s3_staging import S3Staging
+from blobd.backends.s3_sweep import Sweep
+from blobd.backends.threads import Threads
+from blobd.backends.turns import Turns
+from blobd.digest import Span
+from blobd.errors import BackendUnavailable, BlobCorrupt, BlobNotFound, UploadUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from blobd.backends.base import Admits, Buffer, Orphan, Record, Source
+    from blobd.backends.s3_index import Entry
+    from blobd.config import Config
+    from blobd.digest import Digest
+    from blobd.metrics import Metrics
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TAKEOVER_WAIT_S = 5.0
+_LISTED_AT_A_TIME = 32
+_MOST_PARTS = 9_000
+"""Of the largest blob allowed: below the engines' 10,000, for what a take-over leaves short."""
+_STEP_BYTES = 64 * 1024
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class S3:
+    """A Backend (see `base.py`) on a bucket."""
+
+    def __init__(self, config: Config, metrics: Metrics) -> None:
+        """Look at the bucket. Blocks. Raises ConfigInvalid, saying what cannot work."""
+        settings, limits = config.s3, config.limits
+        self._redirect = settings.redirect
+        self._orphan_grace_s = config.upkeep.orphan_grace_s + settings.presign_lifetime_s
+        calls = S3Calls(settings, metrics)
+        probe(calls)
+        least_steps = -(-limits.max_blob_bytes // (_MOST_PARTS * _STEP_BYTES))
+        part_size_bytes = max(settings.part_size_bytes, least_steps * _STEP_BYTES)
+        self._turns = Turns(wait_s=_TAKEOVER_WAIT_S)
+        self.bucket = Bucket(
+            calls=calls,
+            log=SessionLog(calls, tails_max_bytes=config.parts_max_bytes // 4),
+            index=Index(calls),
+            threads=Threads(CONNECTIONS, "blobd-s3"),
+            memory=PartMemory(
+                config.parts_max_bytes * 3 // 4,
+                part_size_bytes=part_size_bytes,
+                wait_s=limits.budget_wait_s,
+            ),
+            metrics=metrics,
+            part_size_bytes=part_size_bytes,
+            parts_in_flight=settings.parts_in_flight,
+        )
+
+    async def begin(self, upload_id: str, memo: bytes) -> Record:
+        state = State.first(memo, part_size_bytes=self.bucket.part_size_bytes)
+        begun = await self._run(self.bucket.log.add, upload_id, state)
+        return begun.record(upload_id)
+
+    async def stage(
+        self, upload_id: str, *, admits: Admits | None = None, untold: bool = False
+    ) -> S3Staging:
+        _check_id(upload_id)
+        staging = S3Staging(self.bucket, upload_id)
+        if self._turns.taken(upload_id):
+            await self._run(staging.look, admits)
+            admits = None
+        staging.turn = await self._turns.take(upload_id, offset=staging.saved_offset)
+        try:
+            await self._run(staging.enter, admits, untold=untold)
+        except BaseException:
+            staging.turn.release()
+            raise
+        return staging
+
+    async def peek(self, upload_id: str) -> Record:
+        _check_id(upload_id)
+        return await self._run(self._peek, upload_id)
+
+    def _peek(self, upload_id: str) -> Record:
+        state = self.bucket.log.latest(upload_id)
+        if state is None or state.aborted:
+            raise UploadUnknown(upload_id)
+        if state.committed is not None:
+            self.bucket.settle(upload_id, state.committed, state)
+        return state.record(upload_id)
+
+    async def forget(self, upload_id: str) -> None:
+        if _UPLOAD_ID.fullmatch(upload_id):
+            await self._run(self.bucket.forget, upload_id)
+
+    async def stat(self, digest: Digest) -> int:
+        return (await self._run(self._find, digest, fresh=True)).size_bytes
+
+    async def open(self, digest: Digest) -> Source:
+        entry = await self._run(self._find, digest, fresh=False)
+        if self._redirect and len(entry.segments) == 1 and entry.segments[0].whole:
+            url = await self._run(self.bucket.calls.url, entry.segments[0].key)
+            return RemoteSource(entry.size_bytes, url)
+
+        def read(span: Span) -> AsyncIterator[Buffer]:
+            return self._read(digest, entry, span)
+
+        return StreamSource(entry.size_bytes, read)
+
+    async def _read(self, digest: Digest, entry: Entry, span: Span) -> AsyncIterator[Buffer]:
+        """Read a blob; where an object is missing, once more by a fresh look at its record."""
+        done_bytes = 0
+        bucket = self.bucket
+        for fresh in (False, True):
+            if fresh:
+                entry = await self._run(self._find, digest, fresh=True)
+            rest = Span(span.start + done_bytes, span.stop)
+            pieces = read_segments(bucket.calls, bucket.threads, entry.segments, rest)
+            try:
+                async for piece in pieces:
+                    yield piece
+                    done_bytes += len(piece)
+            except ObjectMissing as missing:
+                if fresh:
+                    raise BlobCorrupt(digest, f"{missing} is not in the bucket") from None
+                continue
+            finally:
+                await pieces.aclose()
+            return
+
+    async def delete(self, digest: Digest) -> int:
+        removed = await self._run(self.bucket.index.remove, digest) if digest.supported else None
+        if removed is None:
+            raise BlobNotFound(digest)
+        return removed.size_bytes
+
+    async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+        index = self.bucket.index
+        async for digests in self._listed(index.digests(after=after)):
+            entries = await asyncio.gather(
+                *(self._run(index.find, digest, fresh=True) for digest in digests)
+            )
+            for digest, entry in zip(digests, entries, strict=True):
+                if entry is not None:
+                    yield BlobInfo(digest, entry.size_bytes, entry.stored_at)
+
+    async def stagings(self) -> AsyncIterator[Record]:
+        async for sessions in self._listed(self.bucket.log.sessions()):
+            for upload_id, state in sessions:
+                if not state.aborted and _UPLOAD_ID.fullmatch(upload_id):
+                    yield state.record(upload_id)
+
+    async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
+        sweep = Sweep(self.bucket, grace_s=self._orphan_grace_s, remove=remove)
+        found = chain(sweep.shallow(), sweep.deep()) if deep else sweep.shallow()
+        async for orphans in self._listed(found):
+            for orphan in orphans:
+                yield orphan
+
+    async def free_bytes(self) -> int | None:
+        return None
+
+    async def probe(self) -> None:
+        await self._run(self._probe)
+
+    def _probe(self) -> None:
+        key, data = f"probe/{secrets.token_hex(8)}", secrets.token_bytes(8)
+        calls = self.bucket.calls
+        calls.put(key, data)
+        found = calls.get(key)
+        calls.delete(key)
+        if found != data:
+            raise BackendUnavailable("the S3 engine did not return what was just written")
+
+    async def aclose(self) -> None:
+        self.bucket.threads.close()
+        self.bucket.calls.close()
+
+    def _find(self, digest: Digest, *, fresh: bool) -> Entry:
+        entry = self.bucket.index.find(digest, fresh=fresh) if digest.supported else None
+        if entry is None:
+            raise BlobNotFound(digest)
+        return entry
+
+    async def _listed(self, items: Iterator[T]) -> AsyncIterator[list[T]]:
+        """Yield what a blocking iterator does, some at a time."""
+
+        def some() -> list[T]:
+            return list(islice(items, _LISTED_AT_A_TIME))
+
+        while found := await self.bucket.threads.run(some):
+            yield found
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.bucket.threads.run(call, *args, **kwargs)
+
+
+def _check_id(upload_id: str) -> None:
+    if not _UPLOAD_ID.fullmatch(upload_id):
+        raise UploadUnknown(upload_id)

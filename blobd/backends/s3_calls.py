@@ -1,0 +1,454 @@
+"""The calls of S3 that blobd makes. All of boto3 is here, and so are all retries.
+
+Every method blocks and runs on a thread (`threads.py`); the client is shared by them. botocore
+tries a request again that may pass (a broken connection, 500, 503 SlowDown, a Complete answered
+200 with an error in its body); the bytes are still at hand then, because a body is a buffer. What
+does not pass ends in BackendUnavailable. Two answers are no failures but facts: what is not there
+is None, and a multipart upload that has ended is MultipartGone.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config as BotoConfig
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from blobd.errors import BackendUnavailable, ConfigInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from blobd.config import S3
+    from blobd.metrics import Metrics
+
+CONNECTIONS = 32
+_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+_GONE = frozenset({"NoSuchUpload", "NoSuchKey", "404"})
+
+
+class MultipartGone(Exception):
+    """A multipart upload that was completed or aborted, by whomever."""
+
+
+class PartsDiffer(Exception):
+    """A multipart upload has other parts than those of which an object was to be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a listing."""
+
+    key: str
+    size_bytes: int
+    modified_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMultipart:
+    """A multipart upload that has neither been completed nor aborted."""
+
+    key: str
+    multipart_id: str
+    begun_at: float
+
+
+class S3Calls:
+    """A bucket, below a prefix. Keys are without it."""
+
+    def __init__(self, settings: S3, metrics: Metrics) -> None:
+        """Make the client; asks nobody yet. Raises ConfigInvalid."""
+        if not settings.bucket:
+            raise ConfigInvalid("s3.bucket = '': must name a bucket where store.backend is s3")
+        self._settings = settings
+        self._metrics = metrics
+        self._bucket = settings.bucket
+        self._prefix = settings.prefix.strip("/") + "/" if settings.prefix.strip("/") else ""
+        self._attributes = {
+            name: value
+            for name, value in (
+                ("ServerSideEncryption", settings.server_side_encryption),
+                ("SSEKMSKeyId", settings.sse_kms_key_id),
+                ("StorageClass", settings.storage_class),
+            )
+            if value
+        }
+        self.tries = settings.retries + 1
+        """How often a request is sent that may pass."""
+        self.conditional = False
+        """Whether the engine honours If-None-Match on PutObject; the probe finds out."""
+        config = BotoConfig(
+            region_name=settings.region,
+            connect_timeout=settings.connect_timeout_s,
+            read_timeout=settings.read_timeout_s,
+            retries={"total_max_attempts": self.tries, "mode": "standard"},
+            max_pool_connections=CONNECTIONS,
+            request_checksum_calculation=settings.checksum,
+            response_checksum_validation=settings.checksum,
+            s3={
+                "addressing_style": "path" if settings.path_style else "auto",
+                # botocore would hash each body once more, over plain http
+                "payload_signing_enabled": False,
+            },
+        )
+        try:
+            self._client: Any = boto3.session.Session().client(
+                "s3",
+                endpoint_url=settings.endpoint_url or None,
+                aws_access_key_id=settings.access_key_id or None,
+                aws_secret_access_key=settings.secret_access_key or None,
+                config=config,
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigInvalid(f"s3.endpoint_url = {settings.endpoint_url!r}: {error}") from error
+        events = self._client.meta.events
+        events.register_last("before-call.s3", _leave_out_expect)
+        events.register("request-created.s3", self._count_retry)
+
+    def put(self, key: str, body: bytes | bytearray) -> None:
+        """Write an object, over any that is there."""
+        with self._call("put"):
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=body, **self._attributes
+            )
+
+    def put_new(self, key: str, body: bytes) -> bool:
+        """Write an object unless there is one; return whether. Only where `conditional`.
+
+        An answer that was lost may have been a success: what is there then is looked at.
+        """
+        with self._call("put_new"):
+            try:
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    Body=body,
+                    IfNoneMatch="*",
+                    **self._attributes,
+                )
+            except ClientError as error:
+                if _status(error) not in {409, 412}:
+                    raise
+                return self._read(key) == body
+        return True
+
+    def get(self, key: str, *, first_bytes: int | None = None) -> bytes | None:
+        """Return an object, or its beginning; None where there is none."""
+        with self._call("get"):
+            return self._read(key, first_bytes=first_bytes)
+
+    def _read(self, key: str, *, first_bytes: int | None = None) -> bytes | None:
+        span = {} if first_bytes is None else {"Range": f"bytes=0-{first_bytes - 1}"}
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **span)
+            with answer["Body"] as body:
+                data: bytes = body.read()
+        except ClientError as error:
+            if _code(error) in _MISSING:
+                return None
+            raise
+        return data
+
+    def open(self, key: str, start: int, stop: int) -> Download | None:
+        """Return a span of an object, to be read; None where there is no object."""
+        body = self._open(key, start, stop)
+        return None if body is None else Download(self, key, start, stop, body)
+
+    def _open(self, key: str, start: int, stop: int) -> Any | None:
+        with self._call("get"):
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    Range=f"bytes={start}-{stop - 1}",
+                )
+            except ClientError as error:
+                if _code(error) in _MISSING:
+                    return None
+                raise
+            return answer["Body"]
+
+    def size(self, key: str) -> int | None:
+        """Return an object's size in bytes; None where there is none."""
+        with self._call("head"):
+            try:
+                answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            except ClientError as error:
+                if _code(error) in _MISSING:
+                    return None
+                raise
+            return int(answer["ContentLength"])
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        with self._call("delete"):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Item]:
+        """Yield the objects below a prefix, in the order of their keys, strictly after one."""
+        more = {"StartAfter": self._prefix + after} if after else {}
+        while True:
+            with self._call("list"):
+                page = self._client.list_objects_v2(
+                    Bucket=self._bucket, Prefix=self._prefix + prefix, **more
+                )
+            for entry in page.get("Contents", ()):
+                yield Item(
+                    entry["Key"].removeprefix(self._prefix),
+                    int(entry["Size"]),
+                    entry["LastModified"].timestamp(),
+                )
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def create_multipart(self, key: str) -> str:
+        """Begin a multipart upload; return its id."""
+        with self._call("create_multipart"):
+            answer = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=self._prefix + key, **self._attributes
+            )
+            return str(answer["UploadId"])
+
+    def put_part(self, key: str, multipart_id: str, number: int, body: bytes | bytearray) -> str:
+        """Send a part; return its ETag. Raises MultipartGone."""
+        with self._call("put_part"), _gone():
+            self._metrics.s3_parts_in_flight.inc()
+            try:
+                answer = self._client.upload_part(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    UploadId=multipart_id,
+                    PartNumber=number,
+                    Body=body,
+                )
+            finally:
+                self._metrics.s3_parts_in_flight.dec()
+            return str(answer["ETag"])
+
+    def complete(self, key: str, multipart_id: str, parts: Sequence[tuple[int, str]]) -> None:
+        """Make an object of parts, given by number and ETag. Raises MultipartGone, PartsDiffer.
+
+        Ceph wants all parts that there are, others some of them.
+        """
+        with self._call("complete"), _gone():
+            self._client.complete_multipart_upload(
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                UploadId=multipart_id,
+                MultipartUpload={
+                    "Parts": [{"PartNumber": number, "ETag": etag} for number, etag in parts]
+                },
+            )
+
+    def parts(self, key: str, multipart_id: str) -> Sequence[tuple[int, str]]:
+        """Return number and ETag of the parts that have arrived, in order. Raises MultipartGone."""
+        found = []
+        more: dict[str, int] = {}
+        while True:
+            with self._call("list_parts"), _gone():
+                page = self._client.list_parts(
+                    Bucket=self._bucket, Key=self._prefix + key, UploadId=multipart_id, **more
+                )
+            found += [(part["PartNumber"], part["ETag"]) for part in page.get("Parts", ())]
+            if not page.get("IsTruncated"):
+                return found
+            more = {"PartNumberMarker": page["NextPartNumberMarker"]}
+
+    def abort(self, key: str, multipart_id: str) -> None:
+        """Remove a multipart upload with its parts; one that has ended stays as it is."""
+        with self._call("abort"):
+            try:
+                self._client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=self._prefix + key, UploadId=multipart_id
+                )
+            except ClientError as error:
+                if _code(error) not in _GONE:
+                    raise
+
+    def multiparts(self, prefix: str) -> Iterator[OpenMultipart]:
+        """Yield open multipart uploads. Some engines forget them: never for a request."""
+        more: dict[str, str] = {}
+        while True:
+            with self._call("list_multiparts"):
+                page = self._client.list_multipart_uploads(
+                    Bucket=self._bucket, Prefix=self._prefix + prefix, **more
+                )
+            for entry in page.get("Uploads", ()):
+                yield OpenMultipart(
+                    entry["Key"].removeprefix(self._prefix),
+                    entry["UploadId"],
+                    entry["Initiated"].timestamp(),
+                )
+            if not page.get("IsTruncated"):
+                return
+            more = {
+                "KeyMarker": page["NextKeyMarker"],
+                "UploadIdMarker": page["NextUploadIdMarker"],
+            }
+
+    def url(self, key: str) -> str:
+        """Return where anybody may GET an object, for `s3.presign_lifetime_s`. Asks nobody."""
+        return str(
+            self._client.generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": self._bucket,
+                    "Key": self._prefix + key,
+                    "ResponseContentType": "application/octet-stream",
+                },
+                ExpiresIn=self._settings.presign_lifetime_s,
+            )
+        )
+
+    def try_conditional(self, key: str) -> bool:
+        """Find out whether a second If-None-Match write of a key is refused."""
+        try:
+            return self._refuses_second(key)
+        finally:
+            self.delete(key)
+
+    def _refuses_second(self, key: str) -> bool:
+        with self._call("probe"):
+            try:
+                for _ in range(2):
+                    self._client.put_object(
+                        Bucket=self._bucket, Key=self._prefix + key, Body=b"", IfNoneMatch="*"
+                    )
+            except ClientError as error:
+                if _status(error) in {409, 412}:
+                    return True
+                if _status(error) == 501:
+                    return False
+                raise
+        return False
+
+    @property
+    def place(self) -> str:
+        """The bucket and where it is, for people."""
+        return f"s3.bucket = {self._bucket!r} at {self._settings.endpoint_url or 'AWS'}"
+
+    def look_at_bucket(self) -> None:
+        """Ask for the bucket. Raises ConfigInvalid, saying what is wrong with which setting."""
+        where = self.place
+        try:
+            self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+        except ClientError as error:
+            code = _code(error)
+            why = {
+                "NoSuchBucket": "there is no such bucket; make it first",
+                "404": "there is no such bucket; make it first",
+                "AccessDenied": "these credentials may not read it",
+                "403": "these credentials may not read it",
+                "InvalidAccessKeyId": "s3.access_key_id is not known there",
+                "SignatureDoesNotMatch": "s3.secret_access_key is wrong",
+                "RequestTimeTooSkewed": "this machine's clock and the engine's are too far apart",
+            }.get(code, str(error))
+            raise ConfigInvalid(f"{where}: {why}") from error
+        except (BotoCoreError, HTTPClientError, ValueError) as error:
+            raise ConfigInvalid(f"{where}: {error}") from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def _count_retry(self, request: Any, operation_name: str, **_: Any) -> None:
+        if request.context.get("retries", {}).get("attempt", 1) > 1:
+            self._metrics.s3_retries.labels(operation_name).inc()
+
+    @contextmanager
+    def _call(self, operation: str) -> Iterator[None]:
+        """Count and time a request, and tell its failure in the domain's words."""
+        started_s = time.perf_counter()
+        outcome = "ok"
+        try:
+            yield
+        except (MultipartGone, PartsDiffer) as error:
+            outcome = "gone" if isinstance(error, MultipartGone) else "differ"
+            raise
+        except ClientError as error:
+            outcome = _code(error)[:40]
+            raise BackendUnavailable(
+                f"the S3 engine answered {operation} with {_code(error)}"
+            ) from error
+        except (BotoCoreError, HTTPClientError, OSError) as error:
+            outcome = type(error).__name__
+            raise BackendUnavailable(
+                f"the S3 engine did not answer {operation}: {error}"
+            ) from error
+        finally:
+            self._metrics.s3_request_duration.labels(operation, outcome).observe(
+                time.perf_counter() - started_s
+            )
+
+
+class Download:
+    """A span of an object on its way. One thread at a time."""
+
+    def __init__(self, calls: S3Calls, key: str, start: int, stop: int, body: Any) -> None:
+        self._calls = calls
+        self._key = key
+        self._at = start
+        self._stop = stop
+        self._body = body
+
+    def read(self, most_bytes: int) -> bytes:
+        """Return the next bytes; none at the end. Where the engine broke off, go on from there."""
+        tries = self._calls.tries
+        while self._at < self._stop:
+            tries -= 1
+            try:
+                with self._calls._call("read"):
+                    data: bytes = self._body.read(min(most_bytes, self._stop - self._at))
+            except BackendUnavailable:
+                if not tries:
+                    raise
+                data = b""
+            if data:
+                self._at += len(data)
+                return data
+            if not tries:
+                raise BackendUnavailable(f"the S3 engine ended {self._key} at byte {self._at}")
+            self._reopen()
+        return b""
+
+    def close(self) -> None:
+        """Stop, whatever is still on its way."""
+        self._body.close()
+
+    def _reopen(self) -> None:
+        self._body.close()
+        self._calls._metrics.s3_retries.labels("GetObject").inc()
+        body = self._calls._open(self._key, self._at, self._stop)
+        if body is None:
+            raise BackendUnavailable(f"{self._key} has gone while it was being read")
+        self._body = body
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) in _GONE:
+            raise MultipartGone(str(error)) from error
+        if _code(error) == "InvalidPart":
+            raise PartsDiffer(str(error)) from error
+        raise
+
+
+def _leave_out_expect(params: dict[str, Any], **_: Any) -> None:
+    """Send bodies at once: an engine that refuses early would cost a second of waiting."""
+    params["headers"].pop("Expect", None)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
