@@ -135,7 +135,11 @@ class S3:
 class Catalog:
     """The registry's tables."""
 
-    url: str = _setting("", "an SQLAlchemy URL; empty: catalog.sqlite in store.path", secret=True)
+    url: str = _setting(
+        "",
+        "postgresql://user:password@host/database; empty: catalog.sqlite in store.path",
+        secret=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,11 @@ _MAY_BLOCK = {
 }
 """Where blocking is meant: call, file, function."""
 
+_MAY_BLOCK_AT_ALL = {
+    "postgresql/connections.py": "dial",  # looks for ~/.pgpass and certificates
+    "postgresql/migrate.py": "_upgrade",  # has a thread and a loop of its own
+}
+
 _NO_PROGRAMS = {
     "root": lambda: os.geteuid() == 0,
     "oras": lambda: importlib.util.find_spec("oras") is not None,
@@ -88,6 +93,9 @@ def no_blocking() -> Iterator[None]:
     for name, places in _MAY_BLOCK.items():
         for file, function in places.items():
             guard.functions[name].can_block_in(file, function)
+    for watched in guard.functions.values():
+        for file, place in _MAY_BLOCK_AT_ALL.items():
+            watched.can_block_in(file, place)
     guard.activate()
     yield
     guard.deactivate()

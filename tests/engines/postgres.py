@@ -90,20 +90,19 @@ class Postgres:
 
     # Databases
 
-    def create_database(self) -> str:
-        """Make an empty database; return its URL, as `catalog.url` takes it."""
+    def create_database(self, template: str | None = None) -> str:
+        """Make a database, empty or as another is; return its URL, as `catalog.url` takes it."""
         name = f"blobd_{secrets.token_hex(6)}"
-        asyncio.run(self._run(f"CREATE DATABASE {name}"))
+        source = "template1" if template is None else _name_in(template)
+        asyncio.run(self._run(f"CREATE DATABASE {name} TEMPLATE {source}"))
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
         """Remove a database, whoever still uses it."""
-        name = url.rpartition("/")[2]
-        assert re.fullmatch(r"blobd_[0-9a-f]+", name)
-        asyncio.run(self._run(f"DROP DATABASE {name} WITH (FORCE)"))
+        asyncio.run(self._run(f"DROP DATABASE {_name_in(url)} WITH (FORCE)"))
 
     def url(self, database: str) -> str:
-        return f"postgresql+asyncpg://{_USER}@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://{_USER}@127.0.0.1:{self._port}/{database}"
 
     async def _run(self, statement: str) -> None:
         connection = await asyncpg.connect(
@@ -158,3 +157,9 @@ class Postgres:
         somebody = pwd.getpwnam(self._account)
         ids = (f"--reuid={somebody.pw_uid}", f"--regid={somebody.pw_gid}")
         return ["setpriv", *ids, "--clear-groups", "--"]
+
+
+def _name_in(url: str) -> str:
+    name = url.rpartition("/")[2]
+    assert re.fullmatch(r"blobd_[0-9a-f]+", name)
+    return name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.needs("postgres")
 
 
 async def _connect(url: str) -> asyncpg.Connection:
-    return await asyncpg.connect(urlsplit(url)._replace(scheme="postgresql").geturl())
+    return await asyncpg.connect(url)
 
 
 async def test_what_is_committed_outlives_kill_9(postgres: Postgres, database: str) -> None:

@@ -7,18 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from blobd.config import Catalog as CatalogConfig
+from blobd.config import Config
+from blobd.digest import Digest
+from blobd.registry.catalog import catalog_place
+from blobd.registry.catalog.opening import Server
 from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.links import RepositoryKeeper
 from blobd.registry.names import RepositoryName
 from tests.backends.acts import digest_of, staged
 
 if TYPE_CHECKING:
-    from blobd.digest import Digest
+    from pathlib import Path
+
     from blobd.registry.catalog import Catalog
     from blobd.store import BlobStore, Keeper
 
 APP = RepositoryName("team/app")
 OTHER = RepositoryName("team/other")
+BLOB = Digest("sha256", "ab" * 32)
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
@@ -36,9 +43,25 @@ class Clock:
         self.now_s += seconds
 
 
+def url_of(place: Path | Server) -> str:
+    """Return what `catalog.url` says for a place."""
+    return place.url if isinstance(place, Server) else f"sqlite:///{place}"
+
+
+def place_of(url: str) -> Path | Server:
+    """Return the place that `catalog.url` names."""
+    return catalog_place(Config(catalog=CatalogConfig(url=url)))
+
+
 async def asked(catalog: Catalog, query: str) -> list[Any]:
     """Return the first column of what a query finds in the catalog."""
     return await catalog.read(lambda transaction: list(transaction.execute(text(query)).scalars()))
+
+
+async def link(catalog: Catalog, digest: Digest) -> None:
+    """Link a digest that need not be stored."""
+    async with RepositoryKeeper(catalog, APP).pin(digest) as pin:
+        await pin.keep(7)
 
 
 async def push_as(keeper: Keeper, store: BlobStore, data: bytes) -> Digest:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +15,12 @@ from blobd.backends.memory import Memory
 from blobd.backends.threads import Threads
 from blobd.metrics import Metrics
 from blobd.registry.catalog import open_catalog
+from blobd.registry.catalog.opening import Server
+from blobd.registry.catalog.postgresql.migrate import migrate
 from blobd.registry.manifests import Manifests
 from blobd.store import BlobStore
 from tests.daemon import Daemon
+from tests.engines.every import needs_postgres
 from tests.registry.acts import Clock
 from tests.registry.protocol import Registry
 
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blobd.registry.catalog import Catalog
+    from tests.engines.postgres import Postgres
 
 
 def pytest_asyncio_loop_factories(
@@ -39,6 +45,9 @@ def no_blocking() -> Iterator[None]:
     with blockbuster_ctx("blobd") as watch:
         for name in ("Connection.execute", "Cursor.fetchall"):
             watch.functions[f"sqlite3.{name}"].can_block_in("sqlite/reader.py", "rows")
+        for function in watch.functions.values():
+            function.can_block_in("postgresql/connections.py", "dial")  # looks for ~/.pgpass
+            function.can_block_in("postgresql/migrate.py", "_upgrade")  # on a loop of its own
         for name in ("acquire", "acquire_lock"):  # the end of threads that are idle by then
             lock = watch.functions[f"threading.Lock.{name}"]
             lock.can_block_in("backends/threads.py", "close")
@@ -50,9 +59,54 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(
+    scope="package",
+    params=["sqlite", pytest.param("postgresql", marks=needs_postgres)],
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The database that the catalog is in; a module of tests for one of them says which."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """The URL of a migrated database, for others to be made of."""
+    url = postgres.create_database()
+    migrate(url)
+    return url
+
+
 @pytest.fixture
-async def catalog(tmp_path: Path, clock: Clock) -> AsyncIterator[Catalog]:
-    async with open_catalog(tmp_path / "catalog.sqlite", durable=False, clock=clock) as opened:
+def fresh_place(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[], Path | Server]]:
+    """Makes places without anything in them. Blocks."""
+    if kind == "sqlite":
+        numbers = itertools.count()
+        yield lambda: tmp_path / f"catalog{next(numbers)}" / "catalog.sqlite"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    template: str = request.getfixturevalue("template")
+    with ExitStack() as stack:
+
+        def make() -> Server:
+            url = postgres.create_database(template)
+            stack.callback(postgres.drop_database, url)
+            return Server(url)
+
+        yield make
+
+
+@pytest.fixture
+def place(fresh_place: Callable[[], Path | Server]) -> Path | Server:
+    """Where the test's catalog is."""
+    return fresh_place()
+
+
+@pytest.fixture
+async def catalog(place: Path | Server, clock: Clock) -> AsyncIterator[Catalog]:
+    async with open_catalog(place, durable=False, clock=clock) as opened:
         yield opened
 
 
@@ -74,10 +128,14 @@ def manifests(catalog: Catalog) -> Iterator[Manifests]:
 
 
 @pytest.fixture(scope="package")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def running(
+    kind: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
     """One `blobd serve` for all tests of the protocol; it must stop well."""
-    folder = tmp_path_factory.mktemp("registry")
-    with Daemon(folder / "data", settings={"store.durability": "none"}) as daemon:
+    settings = {"store.durability": "none"}
+    if kind == "postgresql":
+        settings["catalog.url"] = request.getfixturevalue("postgres").create_database()
+    with Daemon(tmp_path_factory.mktemp("registry") / "data", settings=settings) as daemon:
         yield daemon
 
 

@@ -8,9 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.registry.acts import url_of
+
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
+
+    from blobd.registry.catalog.opening import Server
 
 ROOT = Path(__file__).parents[2]
 SOON_S = 60.0
@@ -57,7 +61,9 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(verb: str, folder: Path, *numbers: int) -> AsyncIterator[Worker]:
+async def worker(
+    verb: str, folder: Path, place: Path | Server, *numbers: int
+) -> AsyncIterator[Worker]:
     """Run a worker; it is killed at the end of the block if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -65,6 +71,7 @@ async def worker(verb: str, folder: Path, *numbers: int) -> AsyncIterator[Worker
         "tests.registry.workers",
         verb,
         str(folder),
+        url_of(place),
         *map(str, numbers),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,

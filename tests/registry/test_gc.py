@@ -16,7 +16,7 @@ from blobd.registry.names import Tag
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore
 from blobd.upkeep.gc import Roots, Verdict, collect
-from tests.backends.acts import digest_of, fetch
+from tests.backends.acts import digest_of, fetch, off_loop
 from tests.cancellation import cancel_at_each_checkpoint
 from tests.registry.acts import APP, OTHER, Clock, image, push, push_as
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from blobd.digest import Digest
     from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog.opening import Server
     from blobd.registry.manifests import Manifests
 
 DAY_S = 86_400
@@ -258,13 +259,14 @@ class _Stuck(BlobStore):
 
 
 async def test_a_blob_that_could_not_be_removed_is_tried_again(
-    catalog: Catalog, store: BlobStore, roots: Roots
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
 ) -> None:
     """Promise 9: the row is there as long as the bytes may be."""
     digest = await push(catalog, store, b"layer")
     await RepositoryKeeper(catalog, APP).release(digest)
     with pytest.raises(BackendUnavailable):
         await _collect(roots, _Stuck(store.backend, Metrics()))
+    clock.advance(holds.REMOVAL_S + 1)
     assert [verdict.digest for verdict in await _collect(roots, store)] == [digest]
 
 
@@ -286,11 +288,12 @@ async def test_a_collection_that_breaks_off_leaves_no_link_without_bytes(
         await _collect(roots, _Torn(store.backend, Metrics()))
     assert not await _is_stored(store, digest)
     assert await catalog.hot.link(APP, digest) is None
+    clock.advance(holds.REMOVAL_S + 1)
     assert [verdict.size_bytes for verdict in await _collect(roots, store)] == [0]
 
 
 async def test_a_delete_that_breaks_off_leaves_no_hold_without_bytes(
-    catalog: Catalog, store: BlobStore, roots: Roots
+    catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
 ) -> None:
     """Promise 11: the blob API's hold has ended, and collection does the rest."""
     torn = _Torn(store.backend, Metrics())
@@ -299,6 +302,7 @@ async def test_a_delete_that_breaks_off_leaves_no_hold_without_bytes(
         await ApiKeeper(catalog, torn).release(digest)
     with pytest.raises(BlobNotFound):
         await ApiKeeper(catalog, store).release(digest)
+    clock.advance(holds.REMOVAL_S + 1)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
 
 
@@ -343,16 +347,15 @@ async def test_a_blob_unknown_to_the_catalog_is_never_touched(
     assert await _is_stored(store, digest_of(b"somebody else's"))
 
 
-async def test_a_collection_cancelled_anywhere_can_be_done_again(tmp_path: Path) -> None:
+async def test_a_collection_cancelled_anywhere_can_be_done_again(
+    fresh_place: Callable[[], Path | Server], clock: Clock
+) -> None:
     """Promise 9: what was held is there, and what was not goes with the next run."""
-    count = 0
 
     @asynccontextmanager
     async def collecting() -> AsyncIterator[Callable[[], Awaitable[object]]]:
-        nonlocal count
-        count += 1
-        path = tmp_path / str(count) / "catalog.sqlite"
-        async with open_catalog(path, durable=False) as catalog:
+        place = await off_loop(fresh_place)
+        async with open_catalog(place, durable=False, clock=clock) as catalog:
             store = BlobStore(Memory(), Metrics())
             roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=DAY_S)
             gone = await push(catalog, store, b"gone")
@@ -365,6 +368,7 @@ async def test_a_collection_cancelled_anywhere_can_be_done_again(tmp_path: Path)
                 await _collect(roots, store)
 
             yield call
+            clock.advance(holds.REMOVAL_S + 1)
             await call()
             assert not await _is_stored(store, gone)
             assert await fetch(store.backend, kept) == b"kept"

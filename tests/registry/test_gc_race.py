@@ -24,21 +24,25 @@ from tests.registry.workers import SHARED
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from blobd.registry.catalog.opening import Server
+
 PUSHERS = 3
 ROUNDS = 60
 KILLS = 5
 ENDLESS = 1_000_000
 
 
-async def test_nothing_held_is_lost_and_nothing_unheld_is_left(tmp_path: Path) -> None:
+async def test_nothing_held_is_lost_and_nothing_unheld_is_left(
+    tmp_path: Path, place: Path | Server
+) -> None:
     """Promise 11 on real processes: each pusher reads back all it holds after every step."""
     async with AsyncExitStack() as stack:
         pushers = [
-            await stack.enter_async_context(worker("race", tmp_path, seed, ROUNDS))
+            await stack.enter_async_context(worker("race", tmp_path, place, seed, ROUNDS))
             for seed in range(PUSHERS)
         ]
         collectors = [
-            await stack.enter_async_context(worker("collect", tmp_path)) for _ in range(2)
+            await stack.enter_async_context(worker("collect", tmp_path, place)) for _ in range(2)
         ]
         for each in (*collectors, *pushers):
             await each.start()
@@ -48,7 +52,7 @@ async def test_nothing_held_is_lost_and_nothing_unheld_is_left(tmp_path: Path) -
 
     backend = await off_loop(Filesystem, tmp_path, durable=False)
     store = BlobStore(backend, Metrics())
-    async with open_catalog(tmp_path / "catalog.sqlite", durable=False) as catalog:
+    async with open_catalog(place, durable=False) as catalog:
         roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
         verdicts = [verdict async for verdict in collect(roots, store, Metrics(), dry_run=False)]
         for number, digests in enumerate(held):
@@ -64,7 +68,7 @@ async def test_nothing_held_is_lost_and_nothing_unheld_is_left(tmp_path: Path) -
 
 
 async def test_processes_killed_in_the_middle_lose_nothing_and_leave_nothing(
-    tmp_path: Path,
+    tmp_path: Path, place: Path | Server
 ) -> None:
     """Promises 2, 9 and 11: pushers and collectors die together, again and again."""
     chance = random.Random(7)
@@ -72,7 +76,7 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_leave_nothing(
         async with AsyncExitStack() as stack:
             verbs = [("race", seed, ENDLESS) for seed in range(PUSHERS)] + [("collect",)]
             workers = [
-                await stack.enter_async_context(worker(verb, tmp_path, *numbers))
+                await stack.enter_async_context(worker(verb, tmp_path, place, *numbers))
                 for verb, *numbers in verbs
             ]
             for each in workers:
@@ -85,7 +89,7 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_leave_nothing(
     clock.advance(time.time() - clock())
     backend = await off_loop(Filesystem, tmp_path, durable=False)
     store = BlobStore(backend, Metrics())
-    async with open_catalog(tmp_path / "catalog.sqlite", durable=False, clock=clock) as catalog:
+    async with open_catalog(place, durable=False, clock=clock) as catalog:
         linked = set(map(Digest.parse, await asked(catalog, "SELECT digest FROM links")))
         for digest in linked:
             assert await fetch(backend, digest) in SHARED

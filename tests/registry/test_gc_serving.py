@@ -10,11 +10,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from tests.daemon import Daemon
-from tests.registry.acts import image
+from tests.registry.acts import image, url_of
 from tests.registry.protocol import Registry, digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from blobd.registry.catalog.opening import Server
 
 CLIENTS = 3
 STEPS = 50
@@ -69,25 +71,29 @@ class Client:
                 assert answer.status == 404
 
 
-def test_nothing_held_is_lost_and_nothing_unheld_is_left(tmp_path: Path) -> None:
+def test_nothing_held_is_lost_and_nothing_unheld_is_left(
+    tmp_path: Path, place: Path | Server
+) -> None:
     """Promise 11, over HTTP: collections run all the time in both daemons and by command."""
     data = tmp_path / "data"
+    settings = SETTINGS | {"catalog.url": url_of(place)}
     with ExitStack() as stack:
-        daemons = [stack.enter_context(Daemon(data, settings=SETTINGS)) for _ in range(2)]
+        daemons = [stack.enter_context(Daemon(data, settings=settings)) for _ in range(2)]
         clients = [Client(number, daemons) for number in range(CLIENTS)]
         threads = stack.enter_context(ThreadPoolExecutor(CLIENTS))
         running = [threads.submit(client.run) for client in clients]
         while not all(client.done() for client in running):
-            _collect(data)
+            _collect(data, place)
         for client_run in running:
             client_run.result()
         assert sum(daemon.metric("blobd_collected_blobs_total") for daemon in daemons) > 0
-        _collect(data)
+        _collect(data, place)
         held = {digest for client in clients for digest in client.held}
         files = {f"sha256:{path.name}" for path in (data / "blobs" / "sha256").glob("*/*")}
         assert files == held
 
 
-def _collect(data: Path) -> None:
-    command = [sys.executable, "-m", "blobd", "gc", f"--data={data}"]
+def _collect(data: Path, place: Path | Server) -> None:
+    url = f"--set=catalog.url={url_of(place)}"
+    command = [sys.executable, "-m", "blobd", "gc", f"--data={data}", url]
     subprocess.run(command, check=True, capture_output=True)

@@ -29,7 +29,7 @@ from blobd.registry.manifests import Manifests
 from blobd.registry.names import Tag
 from blobd.registry.tags import delete_tag, list_tags
 from blobd.store import BlobStore
-from tests.backends.acts import digest_of
+from tests.backends.acts import digest_of, off_loop
 from tests.cancellation import cancel_at_each_checkpoint
 from tests.registry.acts import APP, OTHER, descriptor, image, index, push
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog.opening import Server
 
 LATEST = Tag("latest")
 MISSING = Digest("sha256", "ef" * 32)
@@ -263,16 +264,15 @@ async def test_the_same_manifest_may_lie_in_many_repositories(
     assert (await manifests.get(OTHER, LATEST)).content == content
 
 
-async def test_a_push_cancelled_anywhere_is_done_or_undone(tmp_path: Path) -> None:
+async def test_a_push_cancelled_anywhere_is_done_or_undone(
+    fresh_place: Callable[[], Path | Server],
+) -> None:
     """Promise 9: manifest, references and tags together, or none of them."""
-    count = 0
 
     @asynccontextmanager
     async def pushing() -> AsyncIterator[Callable[[], Awaitable[object]]]:
-        nonlocal count
-        count += 1
-        path = tmp_path / str(count) / "catalog.sqlite"
-        async with open_catalog(path, durable=False) as catalog:
+        place = await off_loop(fresh_place)
+        async with open_catalog(place, durable=False) as catalog:
             config = await push(catalog, BlobStore(Memory(), Metrics()), b"{}")
             threads = Threads(1, "manifests")
             manifests = Manifests(catalog, threads)

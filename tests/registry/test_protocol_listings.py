@@ -154,6 +154,15 @@ def test_referrers_are_filtered(registry: Registry, name: str, written: str) -> 
     assert headers["OCI-Filters-Applied"] == "artifactType"
 
 
+@pytest.mark.parametrize("written", ["x%2Fsbom%00", "%00", "x%2Fs%25bom", "%27"])
+def test_no_referrer_has_a_type_that_none_can_have(
+    registry: Registry, name: str, written: str
+) -> None:
+    """R65: an answer like any other, whatever a database thinks of such a text."""
+    _refer(registry, name, "x/sbom")
+    assert _referrers(registry, name, f"?artifactType={written}")[0] == []
+
+
 def test_a_deleted_referrer_is_gone(registry: Registry, name: str) -> None:
     """R68."""
     digest = _refer(registry, name, "x/y")

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 PINNED = "SELECT digest FROM pins ORDER BY digest"
 
 
+@pytest.fixture
+def kind() -> str:
+    """SQLite alone."""
+    return "sqlite"
+
+
 def _digest(number: int) -> Digest:
     return Digest("sha256", f"{number:064x}")
 
@@ -125,22 +131,6 @@ async def test_a_write_that_wants_to_be_alone_is(catalog: Catalog) -> None:
         await _all_handed_over()
     assert await asked(catalog, PINNED) == [str(_digest(number)) for number in range(3)]
     assert sent.count("COMMIT") == 4
-
-
-async def test_a_write_may_wait_for_the_event_loop(catalog: Catalog) -> None:
-    """Promise 11: bytes go while the row is taken; and an error there undoes the write."""
-
-    async def fail() -> None:
-        await asyncio.sleep(0)
-        raise ZeroDivisionError
-
-    def write(transaction: Transaction) -> None:
-        _pin(transaction, 0)
-        transaction.wait(fail)
-
-    with pytest.raises(ZeroDivisionError):
-        await catalog.write(write, alone=True)
-    assert await asked(catalog, PINNED) == []
 
 
 async def test_a_caller_that_gave_up_waits_for_its_write(catalog: Catalog) -> None:

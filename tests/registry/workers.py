@@ -1,4 +1,4 @@
-"""What tests run in processes of their own: `python -m tests.registry.workers VERB FOLDER …`.
+"""What tests run in processes of their own: `python -m tests.registry.workers VERB FOLDER URL …`.
 
 A worker writes a line when it is ready, waits for one, and then works.
 """
@@ -19,18 +19,18 @@ from blobd.backends.filesystem import Filesystem
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
 from blobd.registry.catalog import open_catalog
-from blobd.registry.catalog.sqlite.migrate import migrate
 from blobd.registry.links import RepositoryKeeper, mount
 from blobd.registry.names import RepositoryName
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore
 from blobd.upkeep.gc import collect
 from tests.backends.acts import digest_of, fetch
-from tests.registry.acts import push, push_as
+from tests.registry.acts import place_of, push, push_as
 
 if TYPE_CHECKING:
     from blobd.digest import Digest
     from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog.opening import Server
 
 SHARED = [bytes([number]) * 5000 for number in range(6)]
 
@@ -46,18 +46,18 @@ def wait_for_the_start() -> None:
     sys.stdin.readline()
 
 
-def migrate_at_once(folder: Path) -> None:
-    """Migrate when told to."""
+async def open_at_once(place: Path | Server) -> None:
+    """Open the catalog when told to."""
     wait_for_the_start()
-    migrate(folder / "catalog.sqlite", durable=False)
-    say("migrated")
+    async with open_catalog(place, durable=False):
+        say("opened")
 
 
-async def push_for_ever(folder: Path) -> None:
+async def push_for_ever(folder: Path, place: Path | Server) -> None:
     """Push blobs, saying which ones are linked for good; to be killed."""
     backend = Filesystem(folder, durable=False)
     store = BlobStore(backend, Metrics())
-    async with open_catalog(folder / "catalog.sqlite", durable=True) as catalog:
+    async with open_catalog(place, durable=True) as catalog:
         wait_for_the_start()
         number = 0
         while True:
@@ -105,11 +105,11 @@ class Pusher:
                 raise AssertionError(f"{digest} reads back as something else")
 
 
-async def race(folder: Path, seed: int, rounds: int) -> None:
+async def race(folder: Path, place: Path | Server, seed: int, rounds: int) -> None:
     """Push, mount and delete beside others; then say what is held."""
     backend = Filesystem(folder, durable=False)
     store = BlobStore(backend, Metrics())
-    async with open_catalog(folder / "catalog.sqlite", durable=False) as catalog:
+    async with open_catalog(place, durable=False) as catalog:
         pusher = Pusher(catalog, store, seed)
         wait_for_the_start()
         for _ in range(rounds):
@@ -119,12 +119,12 @@ async def race(folder: Path, seed: int, rounds: int) -> None:
     await backend.aclose()
 
 
-async def collect_for_ever(folder: Path) -> None:
+async def collect_for_ever(folder: Path, place: Path | Server) -> None:
     """Collect garbage again and again, until standard input ends; then say how much went."""
     backend = Filesystem(folder, durable=False)
     store = BlobStore(backend, Metrics())
     went = 0
-    async with open_catalog(folder / "catalog.sqlite", durable=False) as catalog:
+    async with open_catalog(place, durable=False) as catalog:
         roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
         wait_for_the_start()
         ended = asyncio.Event()
@@ -139,17 +139,17 @@ async def collect_for_ever(folder: Path) -> None:
 
 
 def main() -> None:
-    verb, folder = sys.argv[1], Path(sys.argv[2])
-    numbers = [int(argument) for argument in sys.argv[3:]]
+    verb, folder, place = sys.argv[1], Path(sys.argv[2]), place_of(sys.argv[3])
+    numbers = [int(argument) for argument in sys.argv[4:]]
     match verb:
-        case "migrate":
-            migrate_at_once(folder)
+        case "open":
+            uvloop.run(open_at_once(place))
         case "push":
-            uvloop.run(push_for_ever(folder))
+            uvloop.run(push_for_ever(folder, place))
         case "race":
-            uvloop.run(race(folder, *numbers))
+            uvloop.run(race(folder, place, *numbers))
         case "collect":
-            uvloop.run(collect_for_ever(folder))
+            uvloop.run(collect_for_ever(folder, place))
         case _:
             raise SystemExit(f"no such verb: {verb}")
 

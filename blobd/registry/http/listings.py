@@ -27,15 +27,14 @@ class ListingRoutes:
 
     async def tags(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
         """R54 to R58."""
-        repository, limit = parse_name(name), _limit(request)
-        after = request.query.get("last", "")
+        repository, limit, after = parse_name(name), _limit(request), _after(request)
         page = await list_tags(self._catalog, repository, after=after, limit=limit)
         response = _json({"name": repository, "tags": page.names})
         return _linked(response, f"/v2/{repository}/tags/list", page, limit)
 
     async def repositories(self, request: web.BaseRequest) -> web.StreamResponse:
         """All repositories, as far as the caller may read them."""
-        limit, after = _limit(request), request.query.get("last", "")
+        limit, after = _limit(request), _after(request)
         page = await list_repositories(self._catalog, after=after, limit=limit)
         return _linked(_json({"repositories": page.names}), "/v2/_catalog", page, limit)
 
@@ -47,7 +46,8 @@ class ListingRoutes:
         artifact_type = request.query.get("artifactType")
         if artifact_type is not None:
             # an unencoded + of a media type arrives as a space, which no media type holds
-            artifact_type = artifact_type.replace(" ", "+")
+            # and a NUL is in none either, nor in any text that a database takes
+            artifact_type = artifact_type.replace(" ", "+").replace("\0", "\ufffd")
         last = request.query.get("last")
         page = await list_referrers(
             self._catalog,
@@ -75,6 +75,11 @@ def _limit(request: web.BaseRequest) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise PageInvalid(text)
     return min(int(text), PAGE_MAX)
+
+
+def _after(request: web.BaseRequest) -> str:
+    """Return the name after which names are asked for: none has a NUL, nor what comes after it."""
+    return request.query.get("last", "").partition("\0")[0]
 
 
 def _linked(response: web.Response, path: str, page: Page, limit: int) -> web.Response:

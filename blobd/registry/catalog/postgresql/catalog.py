@@ -1,0 +1,198 @@
+"""The catalog on PostgreSQL: opening it, and its transactions.
+
+Transactions run beside each other, at READ COMMITTED, and the row locks that their statements ask
+for do what SQLite's one writer does there. Where two get in each other's way all the same, one of
+them is run again, here and nowhere else.
+
+A work runs in a task of its own, and who gave it up still waits for it: it is not broken off
+between two statements, nor at the commit. All its waits are bounded (`connections.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from asyncio import TaskGroup
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import exc
+
+from blobd.backends.threads import Threads, outlast
+from blobd.errors import BackendUnavailable
+from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.postgresql.connections import (
+    Conflict,
+    close_engine,
+    close_pool,
+    open_engine,
+    open_pool,
+)
+from blobd.registry.catalog.postgresql.migrate import look, migrate
+from blobd.registry.catalog.postgresql.reader import PostgresqlReader
+from blobd.registry.catalog.postgresql.transaction import PostgresqlTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from blobd.registry.catalog.catalog import Clock
+    from blobd.registry.catalog.transaction import Transaction
+
+T = TypeVar("T")
+
+_HOT_CONNECTIONS = 4
+_WRITERS = 4
+_LONE_WRITERS = 2
+_READERS = 2
+_PAUSES_S = (0.01, 0.05, 0.2, 1.0)
+"""Before a work is run again, at most."""
+
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SYNCED = "; SET LOCAL synchronous_commit = on"
+_UNSYNCED = "; SET LOCAL synchronous_commit = off"
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """How transactions begin that have to survive power loss before they are answered, or not."""
+
+    synced: str
+    unsynced: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Connections, apart by who waits for whom: reads go on while writes wait for locks."""
+
+    writes: AsyncEngine
+    lone_writes: AsyncEngine
+    """For work that may be slow, so that not all connections for writes are taken by it."""
+    reads: AsyncEngine
+
+
+class PostgresqlCatalog:
+    """One database; a `blobd.registry.catalog.Catalog`."""
+
+    may_lose_locks = True
+
+    def __init__(
+        self, *, engines: Engines, begins: Begins, hot: Hot, clock: Clock, tasks: TaskGroup
+    ) -> None:
+        self._engines = engines
+        self._begins = begins
+        self._tasks = tasks
+        self.hot = hot
+        self.now = clock
+
+    async def write(
+        self, work: Callable[[Transaction], T], *, alone: bool = False, synced: bool = True
+    ) -> T:
+        """Return what the work returns, once it is durable; it is undone when it raises.
+
+        Raises BackendUnavailable, and then it may have been done all the same, as a whole, if
+        the connection was lost at the very end. StorageFull.
+        """
+        engine = self._engines.lone_writes if alone else self._engines.writes
+        begin = self._begins.synced if synced else self._begins.unsynced
+        return await self._in_a_task(engine, begin, work)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Return what the work returns: a single moment's view, whoever writes meanwhile.
+
+        Raises BackendUnavailable.
+        """
+        return await self._in_a_task(self._engines.reads, _READ, work)
+
+    async def _in_a_task(
+        self, engine: AsyncEngine, begin: str, work: Callable[[Transaction], T]
+    ) -> T:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tasks.create_task(_answer(answer, engine, begin, work))
+        return await outlast(answer)
+
+
+async def _answer(
+    answer: asyncio.Future[Any], engine: AsyncEngine, begin: str, work: Callable[[Transaction], Any]
+) -> None:
+    try:
+        result = await _run(engine, begin, work)
+    except Exception as error:  # noqa: BLE001 whoever waits for the work raises it
+        answer.set_exception(error)
+    except BaseException:
+        answer.cancel()
+        raise
+    else:
+        answer.set_result(result)
+
+
+async def _run(engine: AsyncEngine, begin: str, work: Callable[[Transaction], T]) -> T:
+    """Run a work until it meets nobody; the last time, whoever it meets is told."""
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(_transact, begin, work)
+        except exc.TimeoutError as error:
+            raise BackendUnavailable("the catalog's connections are all in use") from error
+        except Conflict as error:
+            if pause_s is None:
+                raise BackendUnavailable("others write the same again and again") from error
+            await asyncio.sleep(pause_s * random.random())  # noqa: S311
+    raise AssertionError("the last time either returns or raises")
+
+
+def _transact(connection: Connection, begin: str, work: Callable[[Transaction], T]) -> T:
+    transaction = PostgresqlTransaction(connection)
+    try:
+        transaction.begin(begin)
+        result = work(transaction)
+        transaction.commit()
+    except Exception:
+        transaction.abandon()
+        raise
+    except BaseException:
+        transaction.hang_up()
+        raise
+    return result
+
+
+@asynccontextmanager
+async def open_postgresql(
+    url: str, *, durable: bool, clock: Clock
+) -> AsyncIterator[PostgresqlCatalog]:
+    """Migrate where needed and open the catalog; any number of replicas may have it open.
+
+    `durable`: what was committed survives a crash of the server. Raises ConfigInvalid.
+    """
+    found = await look(url, durable=durable)
+    async with AsyncExitStack() as stack:
+        if not found.current:
+            threads = Threads(1, "blobd-migrate")
+            stack.callback(threads.close)
+            await threads.run(migrate, url)
+        engines = []
+        for size in (_WRITERS, _LONE_WRITERS, _READERS):
+            engines.append(open_engine(url, size=size))
+            stack.push_async_callback(close_engine, engines[-1])
+        pool = open_pool(url, size=_HOT_CONNECTIONS)
+        stack.push_async_callback(close_pool, pool)
+        await pool
+        yield PostgresqlCatalog(
+            engines=Engines(*engines),
+            begins=_begins(durable=durable, waits_for_disk=found.waits_for_disk),
+            hot=Hot(PostgresqlReader(pool)),
+            clock=clock,
+            tasks=await stack.enter_async_context(TaskGroup()),
+        )
+
+
+def _begins(*, durable: bool, waits_for_disk: bool) -> Begins:
+    """Return how to begin; what an operator asks for beyond the disk, such as a standby, stays."""
+    unsynced = _WRITE + _UNSYNCED
+    if not durable:
+        return Begins(unsynced, unsynced)
+    return Begins(_WRITE if waits_for_disk else _WRITE + _SYNCED, unsynced)
