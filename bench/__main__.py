@@ -90,7 +90,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--large-mib", type=int, help="size of large bodies")
     parser.add_argument("--resume-mib", type=int, help="size of the upload that is killed")
-    parser.add_argument("--tell", type=Path, help="measure nothing: report on a results.jsonl")
+    parser.add_argument(
+        "--tell",
+        type=Path,
+        nargs="+",
+        metavar="RESULTS",
+        help="measure nothing: report on results.jsonl; of several, for each part the last with it",
+    )
     parser.add_argument("--results", type=Path, default=Path("bench-results"), help="output folder")
     return parser.parse_args()
 

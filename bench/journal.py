@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 CPU = "server CPU, s/GiB"
@@ -51,15 +51,26 @@ class Journal:
         path.write_text(json.dumps({"machine": machine}) + "\n")
 
     @classmethod
-    def read(cls, path: Path) -> tuple[Journal, dict[str, object]]:
-        """Return the journal that an earlier run wrote, to be told again, and its machine."""
-        first, *rest = map(json.loads, path.read_text().splitlines())
+    def read(cls, paths: Sequence[Path]) -> tuple[Journal, dict[str, object]]:
+        """Return what earlier runs wrote, and the machine of the last; of each part, the last run.
+
+        So a part can be measured again, and ratios stay those of one run.
+        """
         journal = cls.__new__(cls)
-        journal._path, journal._values, journal._start_s = path, {}, time.monotonic()
-        for line in rest:
-            value = line.pop("value")
-            journal._values.setdefault(Key(**line), []).append(value)
-        return journal, first["machine"]
+        journal._path, journal._start_s = paths[-1], time.monotonic()
+        journal._values = {}
+        machine: dict[str, object] = {}
+        for path in paths:
+            first, *rest = map(json.loads, path.read_text().splitlines())
+            machine = first["machine"]
+            values: dict[Key, list[float]] = {}
+            for line in rest:
+                value = line.pop("value")
+                values.setdefault(Key(**line), []).append(value)
+            again = {key.part for key in values}
+            kept = {key: old for key, old in journal._values.items() if key.part not in again}
+            journal._values = kept | values
+        return journal, machine
 
     def note(self, key: Key, value: float) -> None:
         """Keep one sample."""

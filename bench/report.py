@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.journal import Key
+from bench.verdict import TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bench.journal import Journal
-    from bench.targets import Verdict
-
-TIMES = "\N{MULTIPLICATION SIGN}"
-"""The unit of a ratio."""
+    from bench.verdict import Verdict
 
 _REFERENCES = ("floor", "nginx", "docker-registry")
 

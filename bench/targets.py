@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import journal as metric
 from bench.journal import Key
 from bench.plan import GIB, MIB
-from bench.report import TIMES
+from bench.verdict import TIMES, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,23 +22,6 @@ _PUSH = "push 4 KiB, keep-alive"
 _TWO = "blobd, 2 workers"
 _SYNC_ALLOWANCE_MS = 100
 _BUDGET_BYTES = 256 * MIB
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A target beside what was measured."""
-
-    text: str
-    measured: float
-    limit: float
-    at_most: bool
-    unit: str
-    """TIMES for a ratio."""
-
-    @property
-    def reached(self) -> bool:
-        """Whether the target was reached."""
-        return self.measured <= self.limit if self.at_most else self.measured >= self.limit
 
 
 def verdicts(plan: Plan, journal: Journal) -> Iterator[Verdict]:

@@ -13,7 +13,7 @@ from bench.material import bodies, write_source
 from bench.metrics import lag_p99_ms
 from bench.report import figure, report
 from bench.servers import running_floor
-from bench.targets import Verdict
+from bench.verdict import Verdict
 from bench.workforce import employ
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def test_a_run_can_be_told_again(tmp_path: Path) -> None:
     key = Key("upload", "PUT with length, 1 client", "blobd", CPU)
     for value in (1.0, 9.0, 2.0):
         journal.note(key, value)
-    told, machine = Journal.read(tmp_path / "results.jsonl")
+    told, machine = Journal.read([tmp_path / "results.jsonl"])
     assert (told.median(key), machine) == (2.0, {"cores": 2})
     missed = Verdict("a target", 2.0, 1.5, at_most=True, unit="s")
     lines = "\n".join(report(told, machine, [missed]))
