@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from bench import commit, download, growth, idle, memory, resume, small, upload
+from bench import commit, download, growth, idle, memory, resume, s3, small, upload
 from bench.charts import draw
 from bench.journal import LOAD, Journal, Key
 from bench.machine import facts, warm_memory
@@ -29,6 +29,7 @@ _RUNS = {
     "resume": resume.run,
     "idle": idle.run,
     "growth": growth.run,
+    "s3": s3.run,
 }
 _WARM_BODIES = 5
 _WARM_MAX_BYTES = 4 * GIB
@@ -87,6 +88,9 @@ def _options() -> argparse.Namespace:
         metavar="NAME=COMMAND",
         help="another registry; {port}, {data} and {config} are filled in",
     )
+    parser.add_argument(
+        "--engine", choices=("ceph", "swift"), default="", help="the S3 engine of the part s3"
+    )
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--large-mib", type=int, help="size of large bodies")
     parser.add_argument("--resume-mib", type=int, help="size of the upload that is killed")
@@ -109,7 +113,7 @@ def _plan(options: argparse.Namespace, stack: ExitStack) -> Plan:
     folder = _folder(options.memory, stack)
     disk = None if options.disk is None else _folder(options.disk, stack)
     peers = tuple(tuple(peer.split("=", 1)) for peer in options.peer)
-    plan = replace(Plan(folder, disk), peers=peers, parts=parts)
+    plan = replace(Plan(folder, disk), peers=peers, parts=parts, engine=options.engine)
     if options.quick:
         plan = quick_plan(plan)
     if options.rounds:

@@ -23,6 +23,8 @@ _COLOURS = {
     "nginx": "#44aa77",
     "docker-registry": "#dd8844",
     "the disk itself": "#888888",
+    "boto3": "#44aa77",
+    "boto3, bodies unsigned": "#88ccaa",
 }
 _SPARE_COLOURS = ("#aa4499", "#999933", "#882255", "#117733")
 _WIDTH, _LEFT, _RIGHT = 860, 250, 90
@@ -51,6 +53,10 @@ CHARTS = (
     Chart("commit", "Last byte to 201 on disk, ms (less is better)", "commit", metric.COMMIT),
     Chart("memory", "Resident memory at its peak, MiB (less is better)", "memory", metric.MEMORY),
     Chart("idle", "One fast client alone and beside a crowd: MiB/s", "idle", metric.SPEED),
+    Chart("s3-speed", "On S3: MiB/s (more is better)", "s3", metric.SPEED),
+    Chart("s3-cpu", "On S3: CPU but the engine's, s/GiB (less is better)", "s3", metric.CPU),
+    Chart("s3-commit", "On S3: last body byte to 201, ms (less is better)", "s3", metric.COMMIT),
+    Chart("s3-memory", "On S3: resident memory at its peak, MiB", "s3", metric.MEMORY),
     Chart("growth", "HEAD in a growing store: requests/s", "growth", metric.RATE),
 )
 

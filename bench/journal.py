@@ -28,6 +28,12 @@ START = "start-up, ms"
 LISTING = "listing of 1,000, ms"
 WAIT = "ready to first new byte, ms"
 REREAD = "re-read, MiB"
+ENGINE = "engine CPU, s/GiB"
+COMPLETE = "of it the engine's Complete, ms"
+REQUESTS = "engine requests"
+FINISHED = "uploads that finished"
+FAILED = "requests that failed"
+TAIL = "largest tail fetched, MiB"
 
 
 @dataclass(frozen=True, slots=True)

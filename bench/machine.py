@@ -30,8 +30,9 @@ def facts(disk: Path | None) -> dict[str, object]:
         "openssl": ssl.OPENSSL_VERSION,
         "blobd": blobd.__version__,
         "commit": _said("git", "-C", str(Path(blobd.__file__).parent), "rev-parse", "HEAD"),
-        **{name: metadata.version(name) for name in ("aiohttp", "uvloop", "SQLAlchemy")},
+        **{name: metadata.version(name) for name in ("aiohttp", "uvloop", "boto3", "SQLAlchemy")},
         "docker_registry": _said("docker-registry", "--version"),
+        "ceph": _said("ceph", "--version"),
         "nginx": _said(which("nginx") or "nginx", "-v"),
     }
 

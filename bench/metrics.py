@@ -16,9 +16,15 @@ Buckets = dict[float, float]
 """Cumulated counts by upper bound in seconds."""
 
 
-def read_metric(server: Server, name: str) -> float:
-    """Return a metric added up over its labels."""
-    return sum(value for series, value in _series(server) if series.partition("{")[0] == name)
+def read_metric(server: Server, name: str, **labels: str) -> float:
+    """Return a metric added up over the labels not given."""
+    wanted = {f'{label}="{value}"' for label, value in labels.items()}
+    total = 0.0
+    for series, value in _series(server):
+        series_name, _, series_labels = series.rstrip("}").partition("{")
+        if series_name == name and wanted <= set(series_labels.split(",")):
+            total += value
+    return total
 
 
 def loop_lag(server: Server) -> Buckets | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.journal import Journal
     from bench.verdict import Verdict
 
-_REFERENCES = ("floor", "nginx", "docker-registry")
+_REFERENCES = ("floor", "nginx", "boto3", "docker-registry")
 
 
 def report(

@@ -119,15 +119,15 @@ def running_floor(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def running_docker_registry(folder: Path) -> Iterator[Server]:
-    """Run Debian's docker-registry on a folder."""
+def running_docker_registry(folder: Path, *, storage: str = "") -> Iterator[Server]:
+    """Run Debian's docker-registry on a folder, or on the storage that a line of YAML names."""
     peer = ("docker-registry", "docker-registry serve {config}")
-    with running_peer(peer, folder) as server:
+    with running_peer(peer, folder, storage=storage) as server:
         yield server
 
 
 @contextmanager
-def running_peer(peer: tuple[str, str], folder: Path) -> Iterator[Server]:
+def running_peer(peer: tuple[str, str], folder: Path, *, storage: str = "") -> Iterator[Server]:
     """Run another registry: {port}, {data} and {config} (distribution's YAML) are filled in."""
     name, command = peer
     data = folder / "data"
@@ -136,11 +136,14 @@ def running_peer(peer: tuple[str, str], folder: Path) -> Iterator[Server]:
     config = folder / "config.yml"
     config.write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {data}}}, delete: {{enabled: true}}}}\n"
+        f"storage: {{{storage or f'filesystem: {{rootdirectory: {data}}}'}, "
+        "delete: {enabled: true}}\n"
         f"http: {{addr: '{HOST}:{port}'}}\n"
     )
     words = [word.format(port=port, data=data, config=config) for word in shlex.split(command)]
-    with _running(words, folder, port=port) as process:
+    # Some Go programs end at once where AWS_CA_BUNDLE is set.
+    env = {key: value for key, value in os.environ.items() if key != "AWS_CA_BUNDLE"}
+    with _running(words, folder, port=port, env=env) as process:
         yield Server(name, port, process.pid, data, is_registry=True)
 
 

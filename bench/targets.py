@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from bench import journal as metric
 from bench.journal import Key
 from bench.plan import GIB, MIB
-from bench.verdict import TIMES, Verdict
+from bench.s3 import targets as s3
+from bench.verdict import Verdict, plain, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ def verdicts(plan: Plan, journal: Journal) -> Iterator[Verdict]:
     yield from _resume(journal)
     yield from _memory(plan, journal)
     yield from _growth(plan, journal)
+    yield from s3.verdicts(plan, journal)
 
 
 def _ratios(journal: Journal) -> Iterator[Verdict]:
@@ -42,34 +44,34 @@ def _ratios(journal: Journal) -> Iterator[Verdict]:
         ("PATCH, 32 KiB chunks", 1.20),
     ):
         key = Key("upload", f"{way}, 1 client", "blobd", metric.CPU)
-        yield from _ratio(journal, f"upload CPU, {way}, 1 client, of floor", key, floor, limit)
+        yield from ratio(journal, f"upload CPU, {way}, 1 client, of floor", key, floor, limit)
     for way in ("PUT with length", "PATCH with length", "PATCH, 32 KiB chunks"):
         for subject in ("blobd", _TWO):
             key = Key("upload", f"{way}, 4 clients", subject, metric.CPU)
             text = f"upload CPU, {way}, 4 clients, {subject}, of floor"
-            yield from _ratio(journal, text, key, floor, 1.30)
+            yield from ratio(journal, text, key, floor, 1.30)
     floor = Key("upload", _PUT_1, "floor", metric.SPEED)
     one = Key("upload", _PUT_1, "blobd", metric.SPEED)
     four = Key("upload", _PUT_4, _TWO, metric.SPEED)
     registry = Key("upload", _PUT_4, "docker-registry", metric.SPEED)
-    yield from _ratio(
+    yield from ratio(
         journal, "upload throughput, 1 client, of floor", one, floor, 1.05, at_most=False
     )
-    yield from _ratio(
+    yield from ratio(
         journal, "upload throughput, 4 clients, of floor", four, floor, 1.25, at_most=False
     )
     text = "upload throughput, 4 clients, of docker-registry"
-    yield from _ratio(journal, text, four, registry, 2.0, at_most=False)
+    yield from ratio(journal, text, four, registry, 2.0, at_most=False)
     for clients, subject in (("1 client", "blobd"), ("4 clients", _TWO)):
         for name, limit, at_most in ((metric.CPU, 1.10, True), (metric.SPEED, 0.95, False)):
             key = Key("download", f"whole, {clients}", subject, name)
             nginx = Key("download", f"whole, {clients}", "nginx", name)
             what = "CPU" if at_most else "throughput"
             text = f"download {what}, {clients}, of nginx"
-            yield from _ratio(journal, text, key, nginx, limit, at_most=at_most)
+            yield from ratio(journal, text, key, nginx, limit, at_most=at_most)
     for subject in ("blobd", _TWO):
         key = Key("upload", "4 clients stream", subject, metric.LAG)
-        yield from _plain(journal, f"loop lag p99, 4 clients stream, {subject}", key, 5.0, "ms")
+        yield from plain(journal, f"loop lag p99, 4 clients stream, {subject}", key, 5.0, "ms")
 
 
 def _small(journal: Journal) -> Iterator[Verdict]:
@@ -79,11 +81,11 @@ def _small(journal: Journal) -> Iterator[Verdict]:
     ):
         key = Key("small", case, _TWO, metric.RATE)
         registry = Key("small", case, "docker-registry", metric.RATE)
-        yield from _ratio(journal, text, key, registry, limit, at_most=False)
+        yield from ratio(journal, text, key, registry, limit, at_most=False)
     for clients in (1, 16):
         case = f"push 4 KiB, full durability, {clients} clients"
         key = Key("small", case, "blobd", metric.SYNCS)
-        yield from _plain(journal, f"fsyncs per 4 KiB blob, {clients} at once", key, 3.0, "")
+        yield from plain(journal, f"fsyncs per 4 KiB blob, {clients} at once", key, 3.0, "")
 
 
 def _commit(plan: Plan, journal: Journal) -> Iterator[Verdict]:
@@ -99,16 +101,14 @@ def _commit(plan: Plan, journal: Journal) -> Iterator[Verdict]:
 def _resume(journal: Journal) -> Iterator[Verdict]:
     for key in journal.keys:
         if key.part == "resume" and key.metric == metric.WAIT:
-            yield from _plain(
-                journal, f"{key.case}: first new byte after readiness", key, 100, "ms"
-            )
+            yield from plain(journal, f"{key.case}: first new byte after readiness", key, 100, "ms")
         if key.part == "resume" and key.metric == metric.REREAD:
-            yield from _plain(journal, f"{key.case}: staged bytes re-read", key, 0, "MiB")
+            yield from plain(journal, f"{key.case}: staged bytes re-read", key, 0, "MiB")
 
 
 def _memory(plan: Plan, journal: Journal) -> Iterator[Verdict]:
     key = Key("memory", "idle", "blobd", metric.MEMORY)
-    yield from _plain(journal, "RSS idle, one worker", key, 80, "MiB")
+    yield from plain(journal, "RSS idle, one worker", key, 80, "MiB")
     idle = journal.median(key)
     for count in plan.upload_counts:
         case = f"{count} uploads at once"
@@ -133,18 +133,4 @@ def _growth(plan: Plan, journal: Journal) -> Iterator[Verdict]:
         key, first = Key("growth", many, "blobd", name), Key("growth", few, "blobd", name)
         what = "start-up" if at_most else "HEAD rate"
         text = f"{what} at {many}, of that at {few}"
-        yield from _ratio(journal, text, key, first, limit, at_most=at_most)
-
-
-def _ratio(
-    journal: Journal, text: str, key: Key, reference: Key, limit: float, *, at_most: bool = True
-) -> Iterator[Verdict]:
-    value, base = journal.median(key), journal.median(reference)
-    if value is not None and base:
-        yield Verdict(text, value / base, limit, at_most, TIMES)
-
-
-def _plain(journal: Journal, text: str, key: Key, limit: float, unit: str) -> Iterator[Verdict]:
-    value = journal.median(key)
-    if value is not None:
-        yield Verdict(text, value, limit, at_most=True, unit=unit)
+        yield from ratio(journal, text, key, first, limit, at_most=at_most)

@@ -86,12 +86,18 @@ _RIGHTS = {
 class Ceph(S3Engine):
     name = "ceph"
 
-    def __init__(self, *, store: Literal["bluestore", "memstore"] = "bluestore") -> None:
+    def __init__(
+        self,
+        *,
+        store: Literal["bluestore", "memstore"] = "bluestore",
+        store_bytes: int = _STORE_BYTES,
+    ) -> None:
         """Prepare a cluster that keeps its objects in a file, or in memory and forgets them."""
         self.forgets = store == "memstore"
         prefix = "blobd-ceph-"
         folder = make_folder(prefix) if self.forgets else Path(tempfile.mkdtemp(prefix=prefix))
         self._store = store
+        self._store_bytes = store_bytes
         self._port = free_port()
         self._monitors = f"[v2:127.0.0.1:{free_port()},v1:127.0.0.1:{free_port()}]"
         self._environment = os.environ | {"CEPH_CONF": str(folder / "ceph.conf")}
@@ -143,7 +149,7 @@ class Ceph(S3Engine):
                 monitors=self._monitors,
                 folder=self.folder,
                 store=self._store,
-                store_bytes=_STORE_BYTES,
+                store_bytes=self._store_bytes,
                 port=self._port,
             )
         )

@@ -41,6 +41,12 @@ class Process:
         self._environment = environment
         self._leash: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process above all of its own."""
+        assert self._leash is not None, f"{self._name} is down"
+        return self._leash.pid
+
     def start(self) -> None:
         """Start it; whether it is any good yet is for `wait` to find out."""
         assert self._leash is None, f"{self._name} runs already"

@@ -36,6 +36,8 @@ class Passage:
     """Of its body, as far as it was passed on."""
     status: int | None = None
     """What the client was answered, if it was."""
+    answer_bytes: int = 0
+    """Of the answer, its head included, as far as it was passed on."""
 
 
 class Cut(Exception):
@@ -137,6 +139,7 @@ class Connection:
             self._writer.write(passing)
             await self._writer.drain()
             passed_bytes += len(passing)
+            passage.answer_bytes = passed_bytes
         ends = answer.ends_connection or (not bodiless and _ends_with_connection(answer))
         return not ends
 
