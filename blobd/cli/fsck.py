@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blobd.cli import orphans, show
+from blobd.cli import show
 from blobd.cli.opened import opened
 from blobd.cli.settings import with_config
 
@@ -31,7 +31,18 @@ def fsck(config: Config, remove: bool, as_json: bool) -> None:  # noqa: FBT001 -
     if as_json:
         show.as_json([asdict(orphan) for orphan in found])
     else:
-        orphans.table(found)
+        show.table(
+            ("kind", "what", "bytes", ""),
+            (
+                (
+                    orphan.kind,
+                    orphan.name,
+                    "" if orphan.size_bytes is None else show.size(orphan.size_bytes),
+                    "removed" if orphan.removed else "",
+                )
+                for orphan in found
+            ),
+        )
     if any(orphan.kind == "blob" for orphan in found):
         raise SystemExit(1)
 

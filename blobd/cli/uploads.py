@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blobd.cli import orphans, show
+from blobd.cli import show
 from blobd.cli.opened import opened
 from blobd.cli.settings import with_config
 from blobd.errors import UploadUnknown
 
 if TYPE_CHECKING:
-    from blobd.backends.base import Orphan
     from blobd.config import Config
     from blobd.uploads import Upload
 
@@ -30,20 +29,13 @@ def uploads() -> None:
 @with_config()
 @_JSON
 def list_uploads(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """List open uploads, oldest first, and what crashes left of others.
+    """List open uploads, oldest first.
 
-    The bytes are those an interrupted upload would go on from. What crashes left is what shows
-    without reading every record of a blob, as the daemon looks for it every sweep_interval_s;
-    `blobd fsck` finds the rest.
+    The bytes are those an interrupted upload would go on from.
     """
-    found, left = asyncio.run(_open_uploads(config))
+    found = asyncio.run(_open_uploads(config))
     if as_json:
-        show.as_json(
-            {
-                "uploads": [asdict(each) for each in found],
-                "orphans": [asdict(each) for each in left],
-            }
-        )
+        show.as_json([asdict(upload) for upload in found])
         return
     show.table(
         ("upload", "bytes", "algorithm", "owner", "begun", "last byte"),
@@ -59,9 +51,6 @@ def list_uploads(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click
             for upload in found
         ),
     )
-    if left:
-        click.echo("\nleft by crashes:\n")
-        orphans.table(left)
 
 
 @uploads.command("rm", short_help="Cancel uploads and remove their bytes.")
@@ -87,12 +76,10 @@ def expire(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
         click.echo("\n".join([*ended, f"{len(ended)} uploads removed"]))
 
 
-async def _open_uploads(config: Config) -> tuple[list[Upload], list[Orphan]]:
+async def _open_uploads(config: Config) -> list[Upload]:
     async with opened(config) as daemon:
         found = [upload async for upload in daemon.uploads.open_uploads()]
-        backend = daemon.store.backend
-        left = [orphan async for orphan in backend.orphans(deep=False, remove=False)]
-    return sorted(found, key=lambda upload: upload.created_at), left
+    return sorted(found, key=lambda upload: upload.created_at)
 
 
 async def _cancel(config: Config, upload_ids: tuple[str, ...]) -> None:

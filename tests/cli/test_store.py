@@ -65,17 +65,17 @@ def test_uploads_are_listed_and_removed_beside_the_daemon(tmp_path: Path) -> Non
     with Daemon(tmp_path / "data") as daemon:
         first, second = asyncio.run(begin_uploads(daemon.blob_api_url, [1000, 2000]))
         listed = told("uploads", "ls", "--data", daemon.data)
-        assert [(upload["upload_id"], upload["offset"]) for upload in listed["uploads"]] == [
+        assert [(upload["upload_id"], upload["offset"]) for upload in listed] == [
             (first, 1000),
             (second, 2000),
         ]
-        assert listed["orphans"] == []  # a filesystem has none: its sessions are its folders
         shown = run_blobd("uploads", "ls", "--data", daemon.data).stdout.decode()
         assert first in shown
         assert "blob-api" in shown
         assert run_blobd("uploads", "rm", first, "--data", daemon.data).returncode == 0
-        (left,) = told("uploads", "ls", "--data", daemon.data)["uploads"]
-        assert left["upload_id"] == second
+        assert [upload["upload_id"] for upload in told("uploads", "ls", "--data", daemon.data)] == [
+            second
+        ]
         again = run_blobd("uploads", "rm", first, "--data", daemon.data)
         assert again.returncode == 1
         assert first in again.stderr.decode()
@@ -89,7 +89,7 @@ def test_expire_removes_what_is_abandoned_and_nothing_else(tmp_path: Path) -> No
     record = next(path for path in (daemon.data / "uploads").rglob("*") if path.is_file())
     assert record.exists()
     assert _expire_until_gone(daemon) == [upload_id]
-    assert told("uploads", "ls", "--data", daemon.data)["uploads"] == []
+    assert told("uploads", "ls", "--data", daemon.data) == []
 
 
 def _expire_until_gone(daemon: Daemon) -> list[str]:

@@ -1,4 +1,4 @@
-"""The registry's tables. `migrations/` makes them; a test holds the two together.
+"""Repositories and what they hold.
 
 blobs       one row per digest that anybody holds, or held until lately. Whoever makes or ends a
             hold writes this row first, and so waits for garbage collection, which locks it.
@@ -9,13 +9,9 @@ api_holds   the blob API's holds.
 manifests   kept byte for byte, in every repository, under every digest they were pushed with.
 manifest_references   what a manifest names; a link that none names is not kept for long.
 tags        names of manifests.
-
-Names and digests compare by their bytes (R55), on every database.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -26,45 +22,14 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     String,
     Table,
     Text,
     text,
 )
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import TypeDecorator
 
-from blobd.digest import Digest
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
-    from sqlalchemy.types import TypeEngine
-
-
-def by_bytes(length: int) -> String:
-    """Return the type of a text that sorts by its bytes."""
-    return String(length).with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
-
-
-class DigestText(TypeDecorator[Digest]):
-    """A digest, stored as it is written."""
-
-    impl: TypeEngine[Any] | type[TypeEngine[Any]] = String
-    cache_ok: bool | None = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeDecorator[Digest]:
-        return dialect.type_descriptor(by_bytes(255))  # type: ignore[return-value]
-
-    def process_bind_param(self, value: Digest | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else str(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Digest | None:  # noqa: ARG002
-        return None if value is None else Digest.parse(value)
-
-
-metadata = MetaData()
+from blobd.registry.catalog.tables.kinds import DigestText, by_bytes, metadata
 
 repositories = Table(
     "repositories",

@@ -1,0 +1,61 @@
+"""The registry's tables. `migrations/` makes them; a test holds the two together."""
+
+from __future__ import annotations
+
+from blobd.registry.catalog.tables.accounts import (
+    accounts,
+    memberships,
+    signing_keys,
+    source_roles,
+    sources,
+    team_members,
+    teams,
+    tokens,
+)
+from blobd.registry.catalog.tables.contents import (
+    api_holds,
+    blobs,
+    links,
+    manifest_references,
+    manifests,
+    pins,
+    repositories,
+    tags,
+)
+from blobd.registry.catalog.tables.kinds import metadata
+from blobd.registry.catalog.tables.packages import (
+    audit,
+    index_pulls,
+    package_grants,
+    package_roles,
+    packages,
+    trashed_tags,
+    versions,
+)
+
+__all__ = [
+    "accounts",
+    "api_holds",
+    "audit",
+    "blobs",
+    "index_pulls",
+    "links",
+    "manifest_references",
+    "manifests",
+    "memberships",
+    "metadata",
+    "package_grants",
+    "package_roles",
+    "packages",
+    "pins",
+    "repositories",
+    "signing_keys",
+    "source_roles",
+    "sources",
+    "tags",
+    "team_members",
+    "teams",
+    "tokens",
+    "trashed_tags",
+    "versions",
+]
