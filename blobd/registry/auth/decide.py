@@ -1,0 +1,110 @@
+"""May they? One pure function from facts to a verdict.
+
+It decides on what the subject may do now, not on what a bearer token was granted when it was made.
+The token's list matters for one thing only: who has a right but did not ask for it is told to ask.
+
+    anonymous, may not                          LOGIN      401
+    signed in, may not read                     UNKNOWN    404, as if there were nothing
+    may read but not do it                      FORBIDDEN  403, naming role and scope
+    may do it, and did not ask for it           ASK        401 insufficient_scope
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from blobd.registry.auth.roles import Action, Role, Visibility
+
+if TYPE_CHECKING:
+    from blobd.registry.auth.subjects import Subject
+
+
+class Verdict(Enum):
+    """What becomes of a request."""
+
+    ALLOWED = auto()
+    LOGIN = auto()
+    UNKNOWN = auto()
+    ASK = auto()
+    FORBIDDEN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a subject stands to a package, or to a name that is none yet."""
+
+    exists: bool
+    visibility: Visibility
+    """The source's where the package inherits it."""
+    owns: bool
+    """Whether the namespace is the subject's own, or an organisation's that it is an owner of."""
+    belongs: bool
+    """Whether it is a member of the organisation; of a workflow: whether its source is there."""
+    granted: Role
+    """The best of what it was given: itself, its teams, or the source repository it inherits from;
+    of a workflow: what its source repository was granted."""
+
+
+def role_of(subject: Subject, standing: Standing) -> Role:
+    """Return what a subject may do at most, whatever its token is for."""
+    if subject.is_administrator or (standing.owns and subject.workflow is None):
+        return Role.ADMIN
+    if not standing.exists:
+        return Role.NONE
+    open_to_all = standing.visibility is Visibility.PUBLIC
+    open_to_accounts = standing.visibility is Visibility.INTERNAL and subject.signed_in
+    floor = Role.READ if open_to_all or open_to_accounts else Role.NONE
+    return max(standing.granted, floor)
+
+
+def may_create(subject: Subject, standing: Standing) -> bool:
+    """Return whether a subject may make a package of a name that is none yet."""
+    owns = standing.owns and subject.workflow is None
+    return not standing.exists and (subject.is_administrator or owns or standing.belongs)
+
+
+def decide(
+    subject: Subject, standing: Standing, action: Action, asked: frozenset[str] | None = None
+) -> Verdict:
+    """Return what becomes of a request.
+
+    `asked` are the actions that the bearer token was asked for on this repository; None where the
+    credential itself was shown.
+    """
+    if not standing.exists:
+        return _on_nothing(subject, standing, action, asked)
+    role = role_of(subject, standing)
+    is_public = standing.visibility is Visibility.PUBLIC
+    if action is Action.READ and is_public:
+        return Verdict.ALLOWED
+    if not subject.signed_in:
+        return Verdict.LOGIN
+    reads = role >= Role.READ and (is_public or subject.has_scope(Action.READ.scope))
+    if not reads:
+        return Verdict.UNKNOWN
+    if role < action.role or not subject.has_scope(action.scope):
+        return Verdict.FORBIDDEN
+    return _asked(action, asked)
+
+
+def _on_nothing(
+    subject: Subject, standing: Standing, action: Action, asked: frozenset[str] | None
+) -> Verdict:
+    """Whatever is no package looks like one that may not be read, but to who may make it."""
+    if not subject.signed_in:
+        return Verdict.LOGIN
+    if action is not Action.WRITE or not may_create(subject, standing):
+        return Verdict.UNKNOWN
+    if not subject.has_scope(action.scope):
+        # to an owner nothing in the namespace is hidden; to others, that it is free would tell
+        sees_all = subject.is_administrator or standing.owns
+        return Verdict.FORBIDDEN if sees_all else Verdict.UNKNOWN
+    return _asked(action, asked)
+
+
+def _asked(action: Action, asked: frozenset[str] | None) -> Verdict:
+    if asked is None or action.value in asked or "*" in asked:
+        return Verdict.ALLOWED
+    return Verdict.ASK
