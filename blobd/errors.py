@@ -329,7 +329,14 @@ class MethodUnsupported(BlobdError):
 
 
 class Unauthenticated(BlobdError):
-    """The request carries no credential that is known here."""
+    """The request carries no credential that is known here, or not the one it needs."""
+
+    scope = ""
+    """What a bearer token has to be asked for, where that is known."""
+    problem = "invalid_token"
+    """What is wrong with the credential shown, by the words of RFC 6750; empty: none was shown."""
+    challenge = "Bearer"
+    """What the answer's WWW-Authenticate says; a front that knows more says more."""
 
 
 class CredentialMalformed(Unauthenticated):
@@ -342,6 +349,48 @@ class BearerInvalid(Unauthenticated):
     def __init__(self, why: str, *, expired: bool = False) -> None:
         super().__init__(why)
         self.expired = expired
+
+
+class LoginNeeded(Unauthenticated):
+    """Somebody unknown asks for what not everybody may have."""
+
+    problem = ""
+
+    def __init__(self, what: str, scope: str = "") -> None:
+        super().__init__(f"{what} is not open to everybody; log in to this registry first")
+        self.scope = scope
+
+
+class TokenRefused(Unauthenticated):
+    """A personal access token that is unknown, has ended, or whose owner is shut out."""
+
+    def __init__(self, which: str, why: str, *, expired: bool = False) -> None:
+        super().__init__(f"{which} {why}")
+        self.expired = expired
+
+
+class ScopeMissing(Unauthenticated):
+    """The subject has the right, but the bearer token was not asked for it."""
+
+    problem = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the bearer token does not cover {scope}; ask for a token that does")
+        self.scope = scope
+
+
+class Forbidden(BlobdError):
+    """The subject may see it, but not do this with it."""
+
+    def __init__(self, package: str, *, who: str, role: str, has: str, scope: str) -> None:
+        super().__init__(
+            f"{who} may not do this with {package}: it takes the role {role} and a token with the "
+            f"scope {scope}; the role here is {has}"
+        )
+        self.package = package
+        self.role = role
+        self.has = has
+        self.scope = scope
 
 
 class TooManyFailures(BlobdError):

@@ -71,6 +71,10 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.Unauthenticated: Answer(401, "UNAUTHORIZED"),
     errors.CredentialMalformed: Answer(401, "UNAUTHORIZED"),
     errors.BearerInvalid: Answer(401, "UNAUTHORIZED"),
+    errors.LoginNeeded: Answer(401, "UNAUTHORIZED"),
+    errors.TokenRefused: Answer(401, "UNAUTHORIZED"),
+    errors.ScopeMissing: Answer(401, "UNAUTHORIZED"),
+    errors.Forbidden: Answer(403, "DENIED"),
     errors.TooManyFailures: Answer(429, "TOOMANYREQUESTS"),
     errors.HeadTooSlow: Answer(408, "UNSUPPORTED"),
 }
@@ -97,7 +101,7 @@ def error_response(error: BaseException) -> web.Response:
     if isinstance(error, errors.MethodUnsupported):
         response.headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, errors.Unauthenticated):
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = error.challenge
     return response
 
 
@@ -124,5 +128,5 @@ def _facts(error: BaseException | None) -> dict[str, object]:
     return {
         name: value if isinstance(value, int | float) else str(value)
         for name, value in vars(error).items()
-        if not name.startswith("_")
+        if not name.startswith("_") and name != "challenge"
     }

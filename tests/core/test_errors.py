@@ -57,6 +57,10 @@ EXAMPLES: list[Exception] = [
     errors.Unauthenticated("who?"),
     errors.CredentialMalformed("not base64"),
     errors.BearerInvalid("expired", expired=True),
+    errors.LoginNeeded("pull of a/b", "repository:a/b:pull"),
+    errors.TokenRefused("token blobd_pat_1…", "expired", expired=True),
+    errors.ScopeMissing("repository:a/b:push"),
+    errors.Forbidden("a/b", who="ada", role="write", has="read", scope="write:packages"),
     errors.TooManyFailures(3),
     errors.HeadTooSlow(10),
 ]

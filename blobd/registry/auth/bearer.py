@@ -11,6 +11,7 @@ second, so that a rotation by another process needs no restart.
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _ISSUER = "blobd"
 _LEEWAY_S = 5
 _KNOWN_MAX = 4096
 _RELOAD_S = 1.0
+_FRESH_S = 60.0
 _MAX_CHARACTERS = 16 * 1024
 
 ACCESS, REFRESH = "access", "refresh"
@@ -87,7 +89,7 @@ class Keyring:
 
     async def sign(self, claims: Claims) -> str:
         """Return a token that states the claims, signed with the newest key."""
-        if not self._keys or self._clock() - self._loaded_at > 60:
+        if not self._keys or self._clock() - self._loaded_at > _FRESH_S:
             await self._reload()
         key, private = max(self._keys.values(), key=lambda pair: pair[0].created_at)
         payload = {
@@ -121,6 +123,13 @@ class Keyring:
         if claims.use != use:
             raise BearerInvalid(f"the bearer token is for {claims.use}, not for {use}")
         return claims
+
+    async def derived(self, purpose: bytes) -> tuple[bytes, ...]:
+        """Return a secret for a purpose of each key in use, the newest first."""
+        if not self._keys or self._clock() - self._loaded_at > _FRESH_S:
+            await self._reload()
+        keys = sorted((key for key, _ in self._keys.values()), key=lambda key: -key.created_at)
+        return tuple(hmac.digest(key.private, purpose, "sha256") for key in keys)
 
     async def _read(self, token: str) -> Claims:
         if len(token) > _MAX_CHARACTERS:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from blobd.registry.catalog.callers import Callers
     from blobd.registry.catalog.hot import Hot
     from blobd.registry.catalog.transaction import Transaction
 
@@ -14,12 +15,13 @@ Clock = Callable[[], float]
 
 
 class Catalog(Protocol):
-    """The registry's tables: `write` and `read` transactions, and `hot` for every request.
+    """The registry's tables: `write` and `read`, `hot` and `callers` for every request.
 
     Raises BackendUnavailable wherever the database cannot be used at the moment; StorageFull.
     """
 
     hot: Hot
+    callers: Callers
     now: Clock
     """Seconds since the epoch."""
     may_lose_locks: bool

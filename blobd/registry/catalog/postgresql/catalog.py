@@ -21,6 +21,7 @@ from sqlalchemy import exc
 
 from blobd.backends.threads import Threads, outlast
 from blobd.errors import BackendUnavailable
+from blobd.registry.catalog.callers import Callers
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.postgresql.connections import (
     Conflict,
@@ -81,12 +82,19 @@ class PostgresqlCatalog:
     may_lose_locks = True
 
     def __init__(
-        self, *, engines: Engines, begins: Begins, hot: Hot, clock: Clock, tasks: TaskGroup
+        self,
+        *,
+        engines: Engines,
+        begins: Begins,
+        hot_reader: PostgresqlReader,
+        clock: Clock,
+        tasks: TaskGroup,
     ) -> None:
         self._engines = engines
         self._begins = begins
         self._tasks = tasks
-        self.hot = hot
+        self.hot = Hot(hot_reader)
+        self.callers = Callers(hot_reader)
         self.now = clock
 
     async def write(
@@ -184,7 +192,7 @@ async def open_postgresql(
         yield PostgresqlCatalog(
             engines=Engines(*engines),
             begins=_begins(durable=durable, waits_for_disk=found.waits_for_disk),
-            hot=Hot(PostgresqlReader(pool)),
+            hot_reader=PostgresqlReader(pool),
             clock=clock,
             tasks=await stack.enter_async_context(TaskGroup()),
         )

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, event, exc
 
 from blobd.backends.threads import Threads, outlast
 from blobd.errors import BackendUnavailable, BlobdError, StorageFull
+from blobd.registry.catalog.callers import Callers
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.sqlite.migrate import lock_path, migrate
 from blobd.registry.catalog.sqlite.reader import SqliteReader
@@ -45,12 +46,19 @@ class SqliteCatalog:
     may_lose_locks = False
 
     def __init__(
-        self, *, writer: Writer, reader: Engine, threads: Threads, hot: Hot, clock: Clock
+        self,
+        *,
+        writer: Writer,
+        reader: Engine,
+        threads: Threads,
+        hot_reader: SqliteReader,
+        clock: Clock,
     ) -> None:
         self._writer = writer
         self._reader = reader
         self._threads = threads
-        self.hot = hot
+        self.hot = Hot(hot_reader)
+        self.callers = Callers(hot_reader)
         self.now = clock
 
     async def write(
@@ -106,7 +114,7 @@ async def open_sqlite(path: Path, *, durable: bool, clock: Clock) -> AsyncIterat
         stack.push_async_callback(outlast, writing)
         stack.callback(writer.end)
         yield SqliteCatalog(
-            writer=writer, reader=engine, threads=threads, hot=Hot(reader), clock=clock
+            writer=writer, reader=engine, threads=threads, hot_reader=reader, clock=clock
         )
 
 

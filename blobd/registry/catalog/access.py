@@ -1,0 +1,86 @@
+"""What a subject may read, as a condition on packages: `auth/decide.py` in SQL, for lists.
+
+A property test holds the two to each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, case, false, or_, select, true
+
+from blobd.registry.auth.roles import READ_PACKAGES, Visibility
+from blobd.registry.catalog.tables import (
+    memberships,
+    package_grants,
+    package_roles,
+    packages,
+    source_roles,
+    sources,
+    team_members,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Table
+
+    from blobd.registry.auth.subjects import Subject, WorkflowOf
+
+_SOURCE_VISIBILITY = (
+    select(sources.c.visibility).where(sources.c.id == packages.c.source_id).scalar_subquery()
+)
+VISIBILITY: ColumnElement[str] = case(
+    (packages.c.inherits, _SOURCE_VISIBILITY), else_=packages.c.visibility
+)
+"""Who may read a package without a role, as it is in effect."""
+
+
+def readable(subject: Subject) -> ColumnElement[bool]:
+    """Return a condition for the rows of `packages` that a subject may read."""
+    public = VISIBILITY.in_([str(Visibility.PUBLIC)])
+    if not subject.signed_in or not subject.has_scope(READ_PACKAGES):
+        return public
+    if subject.is_administrator:
+        return true()
+    internal = VISIBILITY.in_([str(Visibility.INTERNAL)])
+    if subject.workflow is not None:
+        own = _of_workflow(subject.workflow)
+    elif subject.person_id is not None:
+        own = _of_person(subject.person_id)
+    else:
+        own = false()
+    return or_(public, internal, own)
+
+
+def _of_person(account_id: int) -> ColumnElement[bool]:
+    owned = select(memberships.c.organisation_id).where(
+        memberships.c.account_id == account_id, memberships.c.role == "owner"
+    )
+    given = select(package_roles.c.repository_id).where(_given(package_roles, account_id))
+    owned_sources = select(sources.c.id).where(
+        or_(sources.c.owner_id == account_id, sources.c.owner_id.in_(owned))
+    )
+    given_sources = select(source_roles.c.source_id).where(_given(source_roles, account_id))
+    return or_(
+        packages.c.owner_id == account_id,
+        packages.c.owner_id.in_(owned),
+        and_(~packages.c.inherits, packages.c.repository_id.in_(given)),
+        and_(
+            packages.c.inherits,
+            or_(packages.c.source_id.in_(owned_sources), packages.c.source_id.in_(given_sources)),
+        ),
+    )
+
+
+def _given(roles: Table, account_id: int) -> ColumnElement[bool]:
+    teams = select(team_members.c.team_id).where(team_members.c.account_id == account_id)
+    return or_(
+        and_(roles.c.grantee_kind == "user", roles.c.grantee_id == account_id),
+        and_(roles.c.grantee_kind == "team", roles.c.grantee_id.in_(teams)),
+    )
+
+
+def _of_workflow(workflow: WorkflowOf) -> ColumnElement[bool]:
+    granted = select(package_grants.c.repository_id).where(
+        package_grants.c.source_id == workflow.source_id, package_grants.c.kind == workflow.kind
+    )
+    return or_(packages.c.source_id == workflow.source_id, packages.c.repository_id.in_(granted))

@@ -1,0 +1,181 @@
+"""The reads that tell who a caller is, and how it stands to a package.
+
+Asked by every request, so written as `hot.py` is: statements in what SQLite and PostgreSQL have in
+common, with `?` for each value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from blobd.registry.auth.decide import Standing
+from blobd.registry.auth.roles import Role, Visibility
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from blobd.registry.auth.subjects import Subject, WorkflowOf
+    from blobd.registry.catalog.hot import Reader
+    from blobd.registry.names import RepositoryName
+
+_FACTS = """
+    SELECT t.id, t.kind, t.source_id, t.scopes, t.hint, t.expires_at, t.revoked_at,
+           a.id, a.name, a.is_administrator, a.disabled_at
+    FROM tokens AS t JOIN accounts AS a ON a.id = t.account_id
+"""
+_TOKEN_BY_HASH = f"{_FACTS} WHERE t.secret_hash = ?"
+_TOKEN_BY_ID = f"{_FACTS} WHERE t.id = ?"
+_PACKAGE = """
+    SELECT r.id, p.visibility, p.inherits, p.source_id, s.visibility, s.owner_id
+    FROM repositories AS r
+    LEFT JOIN packages AS p ON p.repository_id = r.id
+    LEFT JOIN sources AS s ON s.id = p.source_id
+    WHERE r.name = ?
+"""
+_NAMESPACE = """
+    SELECT a.id, m.role
+    FROM accounts AS a
+    LEFT JOIN memberships AS m ON m.organisation_id = a.id AND m.account_id = ?
+    WHERE a.name = ?
+"""
+_OWNS = "SELECT 1 FROM memberships WHERE organisation_id = ? AND account_id = ? AND role = 'owner'"
+_GRANTEE = """
+    (grantee_kind = 'user' AND grantee_id = ?)
+    OR (grantee_kind = 'team'
+        AND grantee_id IN (SELECT team_id FROM team_members WHERE account_id = ?))
+"""
+_PACKAGE_ROLES = f"SELECT role FROM package_roles WHERE repository_id = ? AND ({_GRANTEE})"  # noqa: S608
+_SOURCE_ROLES = f"SELECT role FROM source_roles WHERE source_id = ? AND ({_GRANTEE})"  # noqa: S608
+_GRANTS = "SELECT role FROM package_grants WHERE repository_id = ? AND source_id = ? AND kind = ?"
+_SOURCE_OWNER = "SELECT owner_id FROM sources WHERE id = ?"
+
+_NOBODY = -1
+"""An account id that none has."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """A token and whose it is, whether or not it still counts."""
+
+    token_id: str
+    kind: str
+    source_id: int | None
+    scopes: frozenset[str]
+    hint: str
+    """Its first characters, by which its owner knows it."""
+    expires_at: float | None
+    revoked_at: float | None
+    account_id: int
+    account: str
+    is_administrator: bool
+    disabled_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    """A repository's row, and what it is linked to; `visibility` None where it is no package."""
+
+    repository_id: int
+    visibility: str | None
+    inherits: bool
+    source_id: int | None
+    source_visibility: str | None
+    source_owner_id: int | None
+
+
+class Callers:
+    """The event loop's reads about callers. Raises BackendUnavailable throughout."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def token_by_hash(self, secret_hash: str) -> TokenFacts | None:
+        """Return the token of a secret."""
+        return _token(await self._reader.rows(_TOKEN_BY_HASH, secret_hash))
+
+    async def token_by_id(self, token_id: str) -> TokenFacts | None:
+        """Return a token."""
+        return _token(await self._reader.rows(_TOKEN_BY_ID, token_id))
+
+    async def standing(self, subject: Subject, repository: RepositoryName) -> Standing:
+        """Return how a subject stands to a repository, or to the name of none."""
+        found = await self._reader.rows(_PACKAGE, repository)
+        package = _Package(*found[0]) if found else None
+        owns, belongs = await self._in_namespace(subject, repository.partition("/")[0])
+        visibility, granted = Visibility.PRIVATE, Role.NONE
+        if package is not None:
+            own = package.source_visibility if package.inherits else package.visibility
+            visibility = Visibility(own or Visibility.PRIVATE)
+            granted = await self._granted(subject, package)
+        return Standing(
+            exists=package is not None,
+            visibility=visibility,
+            owns=owns,
+            belongs=belongs,
+            granted=granted,
+        )
+
+    async def _in_namespace(self, subject: Subject, namespace: str) -> tuple[bool, bool]:
+        person = _NOBODY if subject.person_id is None else subject.person_id
+        found = await self._reader.rows(_NAMESPACE, person, namespace)
+        if not found:
+            return False, False
+        account_id, role = found[0]
+        if subject.workflow is not None:
+            owner = await self._reader.rows(_SOURCE_OWNER, subject.workflow.source_id)
+            return False, bool(owner) and owner[0][0] == account_id
+        own = account_id == subject.person_id
+        return own or role == "owner", own or role is not None
+
+    async def _granted(self, subject: Subject, package: _Package) -> Role:
+        if subject.workflow is not None:
+            return await self._granted_to_workflow(subject.workflow, package)
+        if subject.person_id is None:
+            return Role.NONE
+        person = subject.person_id
+        if not package.inherits:
+            return _best(
+                await self._reader.rows(_PACKAGE_ROLES, package.repository_id, person, person)
+            )
+        if package.source_id is None or package.source_owner_id is None:
+            return Role.NONE
+        if package.source_owner_id == person:
+            return Role.ADMIN
+        if await self._reader.rows(_OWNS, package.source_owner_id, person):
+            return Role.ADMIN
+        return _best(await self._reader.rows(_SOURCE_ROLES, package.source_id, person, person))
+
+    async def _granted_to_workflow(self, workflow: WorkflowOf, package: _Package) -> Role:
+        granted = _best(
+            await self._reader.rows(
+                _GRANTS, package.repository_id, workflow.source_id, workflow.kind
+            )
+        )
+        if package.source_id != workflow.source_id:
+            return granted
+        return max(granted, Role.WRITE if workflow.kind == "automation" else Role.READ)
+
+
+def _best(rows: Iterable[Sequence[Any]]) -> Role:
+    return max((Role.parse(row[0]) for row in rows), default=Role.NONE)
+
+
+def _token(rows: Sequence[Sequence[Any]]) -> TokenFacts | None:
+    if not rows:
+        return None
+    token_id, kind, source_id, scopes, hint, expires_at, revoked_at, *account = rows[0]
+    account_id, name, is_administrator, disabled_at = account
+    return TokenFacts(
+        token_id=token_id,
+        kind=kind,
+        source_id=source_id,
+        scopes=frozenset(scopes.split()),
+        hint=hint,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+        account_id=account_id,
+        account=name,
+        is_administrator=bool(is_administrator),
+        disabled_at=disabled_at,
+    )

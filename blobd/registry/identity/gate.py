@@ -1,0 +1,176 @@
+"""The gate of the registry: who may do what with a repository, asked before every request.
+
+What was allowed is remembered for a second and for one credential, so that a client that pulls a
+thousand blobs is looked up a few times; what was refused is looked up anew, so that a right counts
+at once when it is given. A right that is taken away counts within that second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blobd.errors import Forbidden, LoginNeeded, NameUnknown, ScopeMissing, Unauthenticated
+from blobd.registry.auth.decide import Verdict, decide, role_of
+from blobd.registry.auth.roles import Action, Role
+from blobd.registry.auth.scopes import on_repository
+from blobd.registry.auth.subjects import EVERYONE
+from blobd.registry.identity.identify import Caller, has_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.identity.identify import Identify
+    from blobd.registry.identity.upload_secrets import UploadSecrets
+    from blobd.registry.names import RepositoryName
+
+_REMEMBERED_S = 1.0
+_REMEMBERED_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A request that may go on."""
+
+    subject: Subject
+    repository: RepositoryName
+    exists: bool
+    """Whether the repository is there already."""
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """What a request shows at the gate."""
+
+    authorization: str | None
+    """The header, as it came."""
+    address: str
+    """Where the request comes from."""
+
+
+class Gate:
+    """Lets requests in, or raises why not. One per process; `identify` None lets everyone in."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        identify: Identify | None,
+        secrets: UploadSecrets | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._catalog = catalog
+        self._identify = identify
+        self._secrets = secrets
+        self._clock = clock
+        self._allowed: OrderedDict[tuple[str | None, str, Action], tuple[float, Access]] = (
+            OrderedDict()
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are no identities."""
+        return self._identify is None
+
+    async def caller(self, knock: Knock) -> Caller:
+        """Return who asks. Raises Unauthenticated."""
+        if self._identify is None:
+            return Caller(EVERYONE)
+        return await self._identify.caller(knock.authorization, knock.address)
+
+    async def signed_in(self, knock: Knock, what: str) -> Subject:
+        """Return who asks for something that is for accounts alone. Raises Unauthenticated."""
+        caller = await self.caller(knock)
+        if not caller.subject.signed_in:
+            raise LoginNeeded(what)
+        return caller.subject
+
+    async def admit(self, knock: Knock, repository: RepositoryName, action: Action) -> Access:
+        """Let a request in.
+
+        Raises LoginNeeded and other Unauthenticated, NameUnknown, Forbidden, ScopeMissing.
+        """
+        if self._identify is None and action is not Action.WRITE:
+            return Access(EVERYONE, repository, exists=True, role=Role.ADMIN)
+        key = knock.authorization, repository, action
+        remembered = self._allowed.get(key)
+        if remembered is not None and remembered[0] > self._clock():
+            return remembered[1]
+        scope = str(on_repository(repository, *_wanted(action)))
+        try:
+            caller = await self.caller(knock)
+        except Unauthenticated as error:
+            error.scope = scope
+            raise
+        access = await self.decide(caller, repository, action)
+        if access.exists:
+            self._remember(key, access, caller)
+        return access
+
+    async def admit_upload(
+        self, knock: Knock, repository: RepositoryName, upload_id: str, secret: str | None
+    ) -> Access:
+        """Let a request on a session in: one that outlives its token shows the URL's secret.
+
+        The secret stands in for a credential that is missing or over, never for a wrong one, and
+        for as long as whoever began the session may push. Raises as `admit`.
+        """
+        try:
+            return await self.admit(knock, repository, Action.WRITE)
+        except Unauthenticated as error:
+            over = isinstance(error, LoginNeeded | ScopeMissing) or has_ended(error)
+            if not over or secret is None or self._secrets is None or self._identify is None:
+                raise
+            token_id = await self._secrets.read(secret, upload_id, repository)
+            if token_id is None:
+                raise
+        subject = await self._identify.by_token_id(token_id, may_have_expired=True)
+        return await self.decide(Caller(subject), repository, Action.WRITE)
+
+    async def decide(self, caller: Caller, repository: RepositoryName, action: Action) -> Access:
+        """Let a caller in. Raises as `admit`."""
+        subject = caller.subject
+        standing = await self._catalog.callers.standing(subject, repository)
+        verdict = decide(subject, standing, action, caller.asked_on(repository))
+        role = role_of(subject, standing)
+        scope = str(on_repository(repository, *_wanted(action)))
+        match verdict:
+            case Verdict.ALLOWED:
+                return Access(subject, repository, exists=standing.exists, role=role)
+            case Verdict.LOGIN:
+                raise LoginNeeded(f"{action.value} of {repository}", scope)
+            case Verdict.UNKNOWN:
+                raise NameUnknown(repository)
+            case Verdict.ASK:
+                raise ScopeMissing(scope)
+            case Verdict.FORBIDDEN:
+                raise Forbidden(
+                    repository,
+                    who=subject.name,
+                    role=str(action.role),
+                    has=str(role),
+                    scope=action.scope,
+                )
+
+    def _remember(
+        self, key: tuple[str | None, str, Action], access: Access, caller: Caller
+    ) -> None:
+        lasts_s = _REMEMBERED_S
+        if caller.expires_at is not None:
+            lasts_s = min(lasts_s, caller.expires_at - self._catalog.now())
+        self._allowed[key] = self._clock() + lasts_s, access
+        self._allowed.move_to_end(key)
+        if len(self._allowed) > _REMEMBERED_MAX:
+            self._allowed.popitem(last=False)
+
+
+def _wanted(action: Action) -> tuple[str, ...]:
+    """Return what a client should ask its token for: who pushes pulls too."""
+    if action is Action.WRITE:
+        return (Action.READ.value, Action.WRITE.value)
+    return (action.value,)

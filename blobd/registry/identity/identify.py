@@ -1,0 +1,139 @@
+"""From the credential that a request shows to the subject it speaks for.
+
+Whatever counts is read at the time of the request: a token that was revoked, has expired, or whose
+owner is shut out, speaks for nobody from that moment. A wrong credential is never taken for none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from blobd.errors import BearerInvalid, TokenRefused, Unauthenticated
+from blobd.registry.auth.bearer import ACCESS
+from blobd.registry.auth.credentials import Bearer, Password, parse_authorization
+from blobd.registry.auth.subjects import ANONYMOUS, Subject, WorkflowOf
+
+if TYPE_CHECKING:
+    from blobd.registry.auth.attempts import Attempts
+    from blobd.registry.auth.bearer import Claims, Keyring
+    from blobd.registry.auth.scopes import Scope
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog.callers import TokenFacts
+
+_SECRETS = "blobd_"
+"""How every token that is no bearer token begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    subject: Subject
+    asked: tuple[Scope, ...] | None = None
+    """What the bearer token was granted for; None where the credential itself was shown."""
+    expires_at: float | None = None
+    """Until when the credential counts at most."""
+
+    def asked_on(self, repository: str) -> frozenset[str] | None:
+        """Return the actions that the bearer token covers on a repository."""
+        if self.asked is None:
+            return None
+        of_it = [scope for scope in self.asked if scope.kind == "repository"]
+        return frozenset().union(*(scope.actions for scope in of_it if scope.name == repository))
+
+
+class Identify:
+    """Finds out who asks. One per process."""
+
+    def __init__(self, catalog: Catalog, keyring: Keyring, attempts: Attempts) -> None:
+        self._catalog = catalog
+        self._keyring = keyring
+        self._attempts = attempts
+
+    async def caller(self, authorization: str | None, address: str) -> Caller:
+        """Return who an Authorization header speaks for; `address` is where it comes from.
+
+        Raises CredentialMalformed, TokenRefused, BearerInvalid, TooManyFailures.
+        """
+        credential = parse_authorization(authorization)
+        match credential:
+            case None:
+                return Caller(ANONYMOUS)
+            case Password(secret=secret):
+                return await self.by_secret(secret, address)
+            case Bearer(token=token) if token.startswith(_SECRETS):
+                return await self.by_secret(token, address)
+            case Bearer(token=token):
+                return await self._guarded(address, token)
+
+    async def by_secret(self, secret: str, address: str) -> Caller:
+        """Return who a token's secret speaks for. Raises TokenRefused, TooManyFailures."""
+        self._attempts.check(address)
+        digest = hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
+        facts = await self._catalog.callers.token_by_hash(digest)
+        if facts is None:
+            self._attempts.failed(address)
+            raise TokenRefused(
+                "the password", "is not a token of this registry; tokens begin with blobd_pat_"
+            )
+        return Caller(self.subject_of(facts), expires_at=facts.expires_at)
+
+    async def by_claims(self, claims: Claims) -> Subject:
+        """Return whom a verified bearer token speaks for now. Raises TokenRefused."""
+        if not claims.token_id:
+            return ANONYMOUS
+        return await self.by_token_id(claims.token_id)
+
+    async def by_token_id(self, token_id: str, *, may_have_expired: bool = False) -> Subject:
+        """Return whom a token speaks for now. Raises TokenRefused."""
+        facts = await self._catalog.callers.token_by_id(token_id)
+        if facts is None:
+            raise TokenRefused("the token behind this request", "is gone; log in again")
+        return self.subject_of(facts, may_have_expired=may_have_expired)
+
+    def subject_of(self, facts: TokenFacts, *, may_have_expired: bool = False) -> Subject:
+        """Return whom a token speaks for. Raises TokenRefused, saying which token and why."""
+        which = f"token {facts.hint}… ({facts.token_id}) of {facts.account}"
+        if facts.disabled_at is not None:
+            raise TokenRefused(which, "does not count: the account is disabled")
+        if facts.revoked_at is not None:
+            raise TokenRefused(which, f"was revoked on {_day(facts.revoked_at)}; make another")
+        expired = facts.expires_at is not None and facts.expires_at <= self._catalog.now()
+        if expired and facts.expires_at is not None and not may_have_expired:
+            raise TokenRefused(
+                which, f"expired on {_day(facts.expires_at)}; make another", expired=True
+            )
+        workflow = None
+        if facts.source_id is not None:
+            workflow = WorkflowOf(facts.source_id, facts.kind)
+        return Subject(
+            account_id=facts.account_id,
+            name=facts.account,
+            is_administrator=facts.is_administrator and workflow is None,
+            scopes=facts.scopes,
+            token_id=facts.token_id,
+            workflow=workflow,
+        )
+
+    async def _guarded(self, address: str, token: str) -> Caller:
+        try:
+            claims = await self._keyring.verify(token, use=ACCESS)
+        except BearerInvalid as error:
+            if not error.expired:
+                self._attempts.check(address)
+                self._attempts.failed(address)
+            raise
+        subject = await self.by_claims(claims)
+        return Caller(subject, claims.scopes, claims.expires_at)
+
+
+def has_ended(error: Unauthenticated) -> bool:
+    """Return whether a credential was good once, and its time is over."""
+    return isinstance(error, BearerInvalid | TokenRefused) and error.expired
+
+
+def _day(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
