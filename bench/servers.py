@@ -89,6 +89,7 @@ def running_blobd(
         "server.workers": str(workers),
         "store.durability": durability,
         "limits.upload_timeout_s": "0",
+        "registry.auth": "false",
         **(settings or {}),
     }
     command = [sys.executable, "-m", "blobd", "serve", f"--data={folder}", f"--listen={HOST}:0"]

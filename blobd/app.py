@@ -25,6 +25,8 @@ from blobd.metrics import Metrics
 from blobd.receive import Receiver
 from blobd.registry.catalog import Catalog, catalog_place, open_catalog
 from blobd.registry.http.front import open_registry
+from blobd.registry.identity.first import FirstAdministrator as FirstAdministrator
+from blobd.registry.identity.first import first_administrator
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore, Keeper
 from blobd.uploads import Uploads
@@ -111,6 +113,11 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
         )
 
 
+async def begin(daemon: Daemon) -> FirstAdministrator | None:
+    """Make the first administrator where there is nobody yet, and return it, once."""
+    return await first_administrator(daemon.catalog) if daemon.config.registry.auth else None
+
+
 @asynccontextmanager
 async def _open_catalog(config: Config) -> AsyncIterator[Catalog]:
     """Open the registry's tables; beside a store in memory they are as short-lived as it is."""
@@ -158,4 +165,4 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
 
 
 def _admit_all(request: web.BaseRequest) -> None:
-    """Let everyone in: the registry has no identities yet."""
+    """Let everyone in: the registry has a guard at each of its paths."""

@@ -157,8 +157,15 @@ class Registry:
     """The OCI Distribution front."""
 
     listen: str = _setting("127.0.0.1:5000", "host:port, unix:/path, or empty to switch it off")
-    insecure_open: bool = _setting(
-        default=False, reason="serve everyone on an address beyond loopback, without identities"
+    auth: bool = _setting(
+        default=True,
+        reason="who asks needs the right to; false: everyone may everything, on loopback only",
+    )
+    public_url: str = _setting(
+        "", "https://host as clients reach it; empty: what each request's Host header says"
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "addresses and networks whose X-Forwarded-For, -Proto and -Host are believed"
     )
 
 

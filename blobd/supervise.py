@@ -27,16 +27,18 @@ import uvloop
 from prometheus_client.multiprocess import mark_process_dead
 
 from blobd import __version__
-from blobd.app import open_daemon
+from blobd.app import begin, open_daemon
 from blobd.errors import ConfigInvalid
 from blobd.logs import configure_logs
 from blobd.wire.listen import Address, bind, url_of
+from blobd.wire.origin import Origins
 from blobd.worker import Brief, run_worker
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Mapping
 
+    from blobd.app import FirstAdministrator
     from blobd.config import Config
 
 _RESTART_PAUSE_S = 1.0
@@ -58,21 +60,24 @@ def serve(config: Config) -> int:
         count = 1  # no other process could see what this one keeps
     if count == 1:
 
-        def ready() -> None:
-            _announce(config, listeners)
+        def ready(first: FirstAdministrator | None) -> None:
+            _announce(config, listeners, first)
 
         uvloop.run(run_worker(config, listeners, has_jobs=True, ready=ready))
         return 0
     with _metrics_folder() as folder:
-        uvloop.run(_prepare(config))
+        first = uvloop.run(_prepare(config))
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        return _Supervisor(config, listeners, count).run()
+        return _Supervisor(config, listeners, count).run(first)
 
 
-async def _prepare(config: Config) -> None:
-    """Make folders and migrate the catalog once, where a wrong setting can still be told."""
-    async with open_daemon(config):
-        pass
+async def _prepare(config: Config) -> FirstAdministrator | None:
+    """Make folders and migrate the catalog once, where a wrong setting can still be told.
+
+    Returns the first administrator, where this is the first start.
+    """
+    async with open_daemon(config) as daemon:
+        return await begin(daemon)
 
 
 @contextmanager
@@ -119,7 +124,7 @@ class _Supervisor:
         )
         self._worker_config = replace(config, limits=share)
 
-    def run(self) -> int:
+    def run(self, first: FirstAdministrator | None) -> int:
         """Return when all workers have stopped: 0 if they were asked to, 1 otherwise."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -132,7 +137,7 @@ class _Supervisor:
         answers = [_reads_one_byte(reading) for reading in waits]
         code = 0
         if all(answers):
-            _announce(self._config, self._listeners)
+            _announce(self._config, self._listeners, first)
         elif not self._stopping:
             code = 1
             self._stop(signal.SIGTERM, None)
@@ -212,11 +217,12 @@ def check_addresses(config: Config) -> dict[str, Address]:
     if not addresses:
         raise ConfigInvalid("registry.listen and blob_api.listen are both empty: one is needed")
     registry, blob_api = addresses.get("registry"), addresses.get("blob_api")
-    if registry is not None and not registry.private and not config.registry.insecure_open:
+    if registry is not None and not registry.private and not config.registry.auth:
         raise ConfigInvalid(
             f"registry.listen = {config.registry.listen!r}: must be a loopback address or a unix "
-            "socket; --insecure-open lets everyone who can reach it push, pull and delete"
+            "socket where registry.auth is false (--no-auth): everyone may push, pull and delete"
         )
+    Origins(public_url=config.registry.public_url, trusted_proxies=config.registry.trusted_proxies)
     if blob_api is not None and not blob_api.private and not config.blob_api.tokens:
         raise ConfigInvalid(
             f"blob_api.listen = {config.blob_api.listen!r}: must be a loopback address or a unix "
@@ -225,21 +231,39 @@ def check_addresses(config: Config) -> dict[str, Address]:
     return addresses
 
 
-def _announce(config: Config, listeners: Mapping[str, socket.socket]) -> None:
+def _announce(
+    config: Config, listeners: Mapping[str, socket.socket], first: FirstAdministrator | None
+) -> None:
     lines = [f"blobd {__version__}, data in {config.store.path}"]
     registry = listeners.get("registry")
     if registry is not None:
         lines.append(f"registry  {url_of(registry)}")
     if "blob_api" in listeners:
         lines.append(f"blob API  {url_of(listeners['blob_api'])}")
-    if registry is not None and url_of(registry).startswith("http://"):
-        host = url_of(registry).removeprefix("http://")
-        lines.append(
-            f"try       docker tag IMAGE {host}/demo/image && docker push {host}/demo/image"
-        )
-        lines.append(
-            "or        skopeo copy --dest-tls-verify=false "
-            f"docker-daemon:IMAGE docker://{host}/demo/image:latest"
-        )
+    if registry is not None:
+        lines += _how_to_begin(config, url_of(registry), first)
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _how_to_begin(
+    config: Config, registry_url: str, first: FirstAdministrator | None
+) -> Iterator[str]:
+    """Yield what to type next."""
+    scheme, _, host = (config.registry.public_url or registry_url).rstrip("/").partition("://")
+    if first is not None:
+        yield f"token     {first.secret}"
+        yield f"          of the administrator {first.name}; it is not shown again"
+    if not host:
+        return
+    login = f"{host} -u {first.name} -p {first.secret}" if first is not None else ""
+    owner = "demo" if first is None else first.name
+    verify = "" if scheme == "https" else "--tls-verify=false "
+    if login:
+        yield f"log in    docker login {login}"
+        yield f"or        skopeo login {verify}{login}"
+    yield f"try       docker tag IMAGE {host}/{owner}/image && docker push {host}/{owner}/image"
+    yield (
+        f"or        skopeo copy {verify.replace('--', '--dest-')}"
+        f"docker-daemon:IMAGE docker://{host}/{owner}/image:latest"
+    )

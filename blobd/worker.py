@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import uvloop
 from aiohttp import web
 
-from blobd.app import open_daemon, open_fronts
+from blobd.app import begin, open_daemon, open_fronts
 from blobd.logs import configure_logs
 from blobd.upkeep.gc import collect
 from blobd.upkeep.jobs import Job, run_jobs
@@ -35,7 +35,7 @@ from blobd.wire.connection import Server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from blobd.app import Daemon
+    from blobd.app import Daemon, FirstAdministrator
     from blobd.config import Config
     from blobd.wire.middleware import Front
 
@@ -62,22 +62,27 @@ async def run_worker(
     listeners: Mapping[str, socket.socket],
     *,
     has_jobs: bool,
-    ready: Callable[[], None],
+    ready: Callable[[FirstAdministrator | None], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigInvalid."""
+    """Serve until SIGTERM or SIGINT. Raises ConfigInvalid.
+
+    `ready` is called once connections are accepted, with the first administrator where this is the
+    first start.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with (
-        open_daemon(config) as daemon,
-        open_fronts(daemon) as fronts,
-        run_jobs(_jobs(daemon) if has_jobs else (), daemon.metrics),
-        _listening(config, fronts, listeners),
-    ):
-        ready()
-        await stopping.wait()
-        _log.info("stopping: running requests have %g s", config.limits.drain_timeout_s)
+    async with open_daemon(config) as daemon:
+        first = await begin(daemon)
+        async with (
+            open_fronts(daemon) as fronts,
+            run_jobs(_jobs(daemon) if has_jobs else (), daemon.metrics),
+            _listening(config, fronts, listeners),
+        ):
+            ready(first)
+            await stopping.wait()
+            _log.info("stopping: running requests have %g s", config.limits.drain_timeout_s)
 
 
 def _jobs(daemon: Daemon) -> tuple[Job, ...]:
@@ -133,7 +138,7 @@ def main() -> None:
         section: socket.socket(fileno=number) for section, number in brief.listeners.items()
     }
 
-    def ready() -> None:
+    def ready(first: FirstAdministrator | None) -> None:  # noqa: ARG001 the supervisor has seen to it
         if brief.ready is not None:
             os.write(brief.ready, b"1")
             os.close(brief.ready)

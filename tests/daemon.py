@@ -40,14 +40,19 @@ class Daemon:
     """
 
     def __init__(self, data: Path, *, settings: Mapping[str, str] | None = None) -> None:
-        """Prepare a daemon of one worker, where `settings` (SECTION.NAME: value) say no other."""
+        """Prepare a daemon of one worker, open to everyone.
+
+        Where `settings` (SECTION.NAME: value) do not say otherwise.
+        """
         self.data = data
-        self._settings = {"server.workers": "1", **(settings or {})}
+        self._settings = {"server.workers": "1", "registry.auth": "false", **(settings or {})}
         self._listen = self._blob_api = "127.0.0.1:0"
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[str] | None = None
         self.stderr = ""
         """What the last finished run wrote to its standard error."""
+        self.first_token: str | None = None
+        """The secret of the first administrator's token, once a start has printed it."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -134,6 +139,7 @@ class Daemon:
             found = dict(_announced(process.stdout))
         finally:
             watchdog.cancel()
+        self.first_token = found.pop("token", self.first_token)
         if found.keys() != {"registry", "blob API"}:
             self.kill()
             raise AssertionError(f"the daemon did not start, said {found}:\n{self.stderr}")
@@ -150,6 +156,11 @@ class Daemon:
         self._process = None
 
     # Looking at it
+
+    def log(self) -> str:
+        """Return what the running daemon has written to its standard error so far."""
+        assert self._stderr is not None, "the daemon is down"
+        return Path(f"/proc/self/fd/{self._stderr.fileno()}").read_text(encoding="utf-8")
 
     def pids(self) -> list[int]:
         """Return the process ids of the running daemon, its first process first."""
@@ -206,13 +217,18 @@ def _environment() -> dict[str, str]:
 
 
 def _announced(lines: IO[str]) -> Iterator[tuple[str, str]]:
-    """Read what listens where, until both addresses are known or the output ends."""
-    missing = {"registry", "blob API"}
-    while missing and (line := lines.readline()):
-        label, _, url = line.rstrip("\n").partition("  ")
-        if label in missing:
-            missing.remove(label)
-            yield label, urlsplit(url.strip()).netloc
+    """Read what listens where and who may log in, until it is said how to begin."""
+    while line := lines.readline():
+        label, _, rest = line.rstrip("\n").partition("  ")
+        match label:
+            case "registry" | "blob API":
+                yield label, urlsplit(rest.strip()).netloc
+            case "token":
+                yield label, rest.strip()
+            case "try":
+                return
+            case _:
+                pass
 
 
 def _memory_bytes(pid: int, field: str) -> int:

@@ -53,11 +53,13 @@ _LISTENING = (
         help="Serving processes; 0: one for each CPU. Short for server.workers.",
     ),
     click.option(
-        "--insecure-open",
-        is_flag=True,
+        "--no-auth",
+        "auth",
+        flag_value=False,
+        type=bool,
         default=None,
-        help="Let everyone who can reach an address beyond loopback push, pull and delete. "
-        "Short for registry.insecure_open.",
+        help="Let everyone push, pull and delete, on a loopback address or a unix socket alone. "
+        "Short for registry.auth=false.",
     ),
 )
 _SHORT_FOR = {
@@ -65,7 +67,7 @@ _SHORT_FOR = {
     "listen": "registry.listen",
     "blob_api": "blob_api.listen",
     "workers": "server.workers",
-    "insecure_open": "registry.insecure_open",
+    "auth": "registry.auth",
 }
 
 

@@ -12,15 +12,17 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from blobd.errors import BlobdError, BlobNotFound
-from blobd.registry.catalog import holds
+from blobd.registry.catalog import holds, rows
 from blobd.registry.pins import pinned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from blobd.digest import Digest
+    from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.hot import Link
+    from blobd.registry.catalog.rows import Maker
     from blobd.registry.names import RepositoryName
     from blobd.registry.pins import CatalogPin
 
@@ -33,16 +35,20 @@ _GATHER_S = 1.0
 class RepositoryKeeper:
     """One repository's hand on the store; a `blobd.store.Keeper`. Its holds are links."""
 
-    def __init__(self, catalog: Catalog, repository: RepositoryName) -> None:
+    def __init__(
+        self, catalog: Catalog, repository: RepositoryName, make: Maker | None = None
+    ) -> None:
+        """`make` makes the repository where the first link finds none; None: it is nobody's."""
         self._catalog = catalog
         self._repository = repository
+        self._make = make or rows.maker(repository, now=catalog.now())
 
     @asynccontextmanager
     async def pin(self, digest: Digest) -> AsyncIterator[CatalogPin]:
         """Keep garbage collection off a digest; keeping it makes the link, and the repository."""
 
         def link(transaction: Transaction) -> None:
-            holds.link(transaction, self._repository, digest, now=self._catalog.now())
+            holds.link(transaction, self._make(transaction), digest, now=self._catalog.now())
 
         async with pinned(self._catalog, digest, link) as pin:
             yield pin
@@ -60,21 +66,32 @@ class RepositoryKeeper:
 
 
 async def mount(
-    catalog: Catalog, digest: Digest, *, into: RepositoryName, source: RepositoryName | None
+    catalog: Catalog,
+    digest: Digest,
+    *,
+    into: RepositoryName,
+    source: RepositoryName | None,
+    subject: Subject,
+    make: Maker | None = None,
 ) -> bool:
     """Link a blob of another repository; return whether that could be done (R41).
 
-    Without a source, any repository that the caller may read will do; as long as there are no
-    identities, that is every one.
+    A source is one that the subject was found to read; without one, any that it may read will do.
+    `make` makes the repository where there is none.
     """
+    now = catalog.now()
+    make_into = make or rows.maker(into, now=now)
 
     def link(transaction: Transaction) -> bool:
         if not holds.lock(transaction, digest):
             return False
-        by = None if source is None else (source, into)
-        if not holds.is_linked(transaction, digest, by):
+        if source is None:
+            found = holds.is_linked_for(transaction, digest, subject)
+        else:
+            found = holds.is_linked(transaction, digest, (source, into))
+        if not found:
             return False
-        holds.link(transaction, into, digest, now=catalog.now())
+        holds.link(transaction, make_into(transaction), digest, now=now)
         return True
 
     return await catalog.write(link)

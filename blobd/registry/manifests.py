@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from blobd.backends.threads import Threads
     from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.hot import StoredManifest
+    from blobd.registry.catalog.rows import Maker
     from blobd.registry.documents import Document
     from blobd.registry.names import Reference, RepositoryName, Tag
 
@@ -92,8 +93,11 @@ class Manifests:
         content: bytes,
         content_type: str | None,
         tags: Sequence[Tag] = (),
+        make: Maker | None = None,
     ) -> Accepted:
         """Store a manifest and point tags at it: all of that, or nothing.
+
+        `make` makes the repository where there is none; without it, it is nobody's.
 
         Raises ManifestInvalid; DigestMismatch and DigestUnsupported when it was pushed under a
         digest; ManifestReferencesUnknown naming all that its repository does not have.
@@ -104,9 +108,10 @@ class Manifests:
             tags = (reference, *tags)
         manifest = _to_write(digest, content, document)
         now = self._catalog.now()
+        make_here = make or rows.maker(repository, now=now)
 
         def write(transaction: Transaction) -> None:
-            repository_id = rows.make_repository(transaction, repository, now=now)
+            repository_id = make_here(transaction)
             _check_references(transaction, repository_id, document)
             contents.write_manifest(transaction, repository_id, manifest, now=now)
             contents.point_tags(transaction, repository_id, tags, digest, now=now)

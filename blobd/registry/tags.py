@@ -9,6 +9,7 @@ from blobd.errors import ManifestUnknown, NameUnknown
 from blobd.registry.catalog import contents, listings, rows
 
 if TYPE_CHECKING:
+    from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.names import RepositoryName, Tag
 
@@ -42,11 +43,13 @@ async def list_tags(
     return _page(await catalog.read(find), size)
 
 
-async def list_repositories(catalog: Catalog, *, after: str, limit: int) -> Page:
-    """Return at most `limit` repositories strictly after a text, which need be no name."""
+async def list_repositories(catalog: Catalog, subject: Subject, *, after: str, limit: int) -> Page:
+    """Return at most `limit` repositories that a subject may read, strictly after a text."""
     size = min(limit, PAGE_MAX)
     found = await catalog.read(
-        lambda transaction: listings.list_repositories(transaction, after=after, limit=size + 1)
+        lambda transaction: listings.list_repositories(
+            transaction, subject, after=after, limit=size + 1
+        )
     )
     return _page(found, size)
 

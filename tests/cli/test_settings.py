@@ -102,17 +102,20 @@ def test_a_file_that_is_no_toml_is_told_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--listen", "0.0.0.0:0", "--blob-api", ""), "registry.listen"),
+        (("--listen", "0.0.0.0:0", "--blob-api", "", "--no-auth"), "registry.listen"),
         (("--listen", "", "--blob-api", "0.0.0.0:0"), "blob_api.listen"),
         (("--listen", "", "--blob-api", "nowhere"), "blob_api.listen"),
         (("--listen", "", "--blob-api", ""), "registry.listen"),
+        (("--set", "registry.public_url=example.org"), "registry.public_url"),
+        (("--set", "registry.public_url=https://example.org/path"), "registry.public_url"),
+        (("--set", "registry.trusted_proxies=10.0.0.1/8"), "registry.trusted_proxies"),
     ],
 )
 @pytest.mark.parametrize("command", ["serve", "check-config"])
 def test_nothing_is_exposed_by_mistake(
     tmp_path: Path, command: str, arguments: tuple[str, ...], named: str
 ) -> None:
-    """Beyond loopback only with --insecure-open or tokens; said in one line, exit code 2."""
+    """Beyond loopback only with identities or tokens; said in one line, exit code 2."""
     run = run_blobd(command, "--data", tmp_path / "data", *arguments)
     assert run.returncode == 2
     (line,) = run.stderr.decode().splitlines()
@@ -132,10 +135,12 @@ def test_serve_prints_where_it_listens_and_ends_well_on_sigterm(tmp_path: Path) 
     front = ("--listen", "127.0.0.1:0", "--blob-api", address)
     with running("serve", "--data", tmp_path / "data", *front) as process:
         assert process.stdout is not None
-        told = [process.stdout.readline().decode() for _ in range(5)]
+        told = [process.stdout.readline().decode() for _ in range(8)]
         assert any(address in line for line in told), told
         assert any("docker push 127.0.0.1:" in line for line in told), told
+        assert any("docker login 127.0.0.1:" in line for line in told), told
         assert any("skopeo copy" in line for line in told), told
+        assert any(line.startswith("token     blobd_pat_") for line in told), told
         pushed = run_blobd("push", "-", "--server", address, input_bytes=b"x" * 100_000)
         assert pushed.returncode == 0, pushed.stderr.decode()
         process.send_signal(signal.SIGTERM)

@@ -231,9 +231,9 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 )
 def test_yes_and_no_have_few_words(text: str, value: bool) -> None:
     """config.py: true or false."""
-    environment = {"BLOBD_REGISTRY__INSECURE_OPEN": text}
+    environment = {"BLOBD_REGISTRY__AUTH": text}
     loaded = load(file=None, environment=environment, flags={})
-    assert loaded.registry.insecure_open is value
+    assert loaded.registry.auth is value
 
 
 def test_a_list_in_the_environment_is_separated_by_commas() -> None:

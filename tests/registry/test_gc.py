@@ -10,6 +10,7 @@ import pytest
 from blobd.backends.memory import Memory
 from blobd.errors import BackendUnavailable, BlobNotFound
 from blobd.metrics import Metrics
+from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog import holds, open_catalog
 from blobd.registry.links import RepositoryKeeper, Touches, mount
 from blobd.registry.names import Tag
@@ -69,7 +70,7 @@ async def test_a_blob_that_somebody_else_links_stays(
 ) -> None:
     """Promise 11: and the verdict names who."""
     digest = await push(catalog, store, b"layer")
-    await mount(catalog, digest, into=OTHER, source=APP)
+    await mount(catalog, digest, into=OTHER, source=APP, subject=EVERYONE)
     await RepositoryKeeper(catalog, APP).release(digest)
     verdicts = await _collect(roots, store)
     assert verdicts == [Verdict(digest, 5, goes=False, reasons=("linked by team/other",))]
@@ -160,7 +161,7 @@ async def test_a_link_that_a_manifest_names_never_lapses(
 ) -> None:
     """Promise 11: until the manifest is deleted, and the same blob unnamed elsewhere goes."""
     digest = await push(catalog, store, b"layer")
-    await mount(catalog, digest, into=OTHER, source=APP)
+    await mount(catalog, digest, into=OTHER, source=APP, subject=EVERYONE)
     accepted = await manifests.put(APP, LATEST, content=image(digest), content_type=None)
     clock.advance(100 * DAY_S)
     (verdict,) = await _collect(roots, store)

@@ -9,6 +9,7 @@ import pytest
 
 from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, BlobNotFound
+from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog import holds
 from blobd.registry.links import RepositoryKeeper, Touches, mount
 from blobd.registry.names import RepositoryName, Tag
@@ -84,11 +85,11 @@ async def test_a_mount_needs_a_source_that_links_the_blob(
     """R41 and promise 10: that the store has it is not enough."""
     digest = await push(catalog, store, b"layer")
     nobody = RepositoryName("team/nobody")
-    assert not await mount(catalog, digest, into=OTHER, source=nobody)
-    assert not await mount(catalog, UNKNOWN, into=OTHER, source=APP)
+    assert not await mount(catalog, digest, into=OTHER, source=nobody, subject=EVERYONE)
+    assert not await mount(catalog, UNKNOWN, into=OTHER, source=APP, subject=EVERYONE)
     assert await catalog.hot.link(OTHER, digest) is None
     assert not await catalog.hot.knows(OTHER), "no repository for a mount that failed"
-    assert await mount(catalog, digest, into=OTHER, source=APP)
+    assert await mount(catalog, digest, into=OTHER, source=APP, subject=EVERYONE)
     link = await catalog.hot.link(OTHER, digest)
     assert link is not None
     assert link.size_bytes == 5
@@ -99,8 +100,8 @@ async def test_a_mount_without_a_source_searches_what_the_caller_may_read(
 ) -> None:
     """R41: without identities, everything."""
     digest = await push(catalog, store, b"layer")
-    assert await mount(catalog, digest, into=OTHER, source=None)
-    assert not await mount(catalog, UNKNOWN, into=OTHER, source=None)
+    assert await mount(catalog, digest, into=OTHER, source=None, subject=EVERYONE)
+    assert not await mount(catalog, UNKNOWN, into=OTHER, source=None, subject=EVERYONE)
     assert await catalog.hot.link(OTHER, digest) is not None
 
 
@@ -111,14 +112,14 @@ async def test_a_blob_that_only_lies_in_the_store_cannot_be_mounted(
     digest = await push(catalog, store, b"layer")
     await RepositoryKeeper(catalog, APP).release(digest)
     assert await store.stat(digest) == 5
-    assert not await mount(catalog, digest, into=OTHER, source=None)
-    assert not await mount(catalog, digest, into=OTHER, source=APP)
+    assert not await mount(catalog, digest, into=OTHER, source=None, subject=EVERYONE)
+    assert not await mount(catalog, digest, into=OTHER, source=APP, subject=EVERYONE)
 
 
 async def test_a_repository_mounts_what_it_has_already(catalog: Catalog, store: BlobStore) -> None:
     """R41: whatever source the client guesses, the blob can be pulled."""
     digest = await push(catalog, store, b"layer")
-    assert await mount(catalog, digest, into=APP, source=OTHER)
+    assert await mount(catalog, digest, into=APP, source=OTHER, subject=EVERYONE)
 
 
 async def _touched_at(catalog: Catalog, digest: Digest) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from blobd.digest import Digest
 from blobd.errors import NameUnknown
+from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import RepositoryName, Tag
 from blobd.registry.referrers import list_referrers
@@ -85,10 +86,10 @@ async def test_repositories_are_listed_by_page(catalog: Catalog, store: BlobStor
     """Docker's `_catalog`."""
     for name in ("b/a", "a", "b", "a-b", "a/b"):
         await push(catalog, store, b"{}", RepositoryName(name))
-    first = await list_repositories(catalog, after="", limit=3)
+    first = await list_repositories(catalog, EVERYONE, after="", limit=3)
     assert first.names == ("a", "a-b", "a/b")
     assert first.next_after == "a/b"
-    second = await list_repositories(catalog, after="a/b", limit=3)
+    second = await list_repositories(catalog, EVERYONE, after="a/b", limit=3)
     assert second.names == ("b", "b/a")
     assert second.next_after is None
 

@@ -18,6 +18,7 @@ import uvloop
 from blobd.backends.filesystem import Filesystem
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
+from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog import open_catalog
 from blobd.registry.links import RepositoryKeeper, mount
 from blobd.registry.names import RepositoryName
@@ -88,7 +89,9 @@ class Pusher:
                 self.holds[digest] = data
             case 2:
                 source = self._random.choice([*self._others, None])
-                if await mount(self._catalog, digest, into=self._own, source=source):
+                if await mount(
+                    self._catalog, digest, into=self._own, source=source, subject=EVERYONE
+                ):
                     self.holds[digest] = data
             case 3 | 4:
                 if self.holds.pop(digest, None) is not None:

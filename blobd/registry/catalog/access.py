@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, case, false, or_, select, true
 
 from blobd.registry.auth.roles import READ_PACKAGES, Visibility
+from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog.tables import (
     memberships,
     package_grants,
     package_roles,
     packages,
+    repositories,
     source_roles,
     sources,
     team_members,
@@ -49,6 +51,18 @@ def readable(subject: Subject) -> ColumnElement[bool]:
     else:
         own = false()
     return or_(public, internal, own)
+
+
+def open_to(subject: Subject) -> ColumnElement[bool]:
+    """Return a condition for the rows of `repositories` that a subject may read.
+
+    Where there are no identities, those that are no packages are among them; what is deleted
+    never is.
+    """
+    if subject == EVERYONE:
+        return ~repositories.c.name.startswith("@")
+    ids = select(packages.c.repository_id).where(packages.c.deleted_at.is_(None), readable(subject))
+    return repositories.c.id.in_(ids)
 
 
 def _of_person(account_id: int) -> ColumnElement[bool]:

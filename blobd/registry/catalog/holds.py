@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, union, update
 
-from blobd.registry.catalog.rows import find_repository, make_repository, upsert
+from blobd.registry.catalog.access import open_to
+from blobd.registry.catalog.rows import find_repository, upsert
 from blobd.registry.catalog.tables import (
     api_holds,
     blobs,
@@ -24,7 +25,10 @@ from blobd.registry.catalog.tables import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sqlalchemy import Select
+
     from blobd.digest import Digest
+    from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
 
@@ -121,11 +125,8 @@ def forget(transaction: Transaction, digest: Digest) -> None:
     transaction.execute(delete(blobs).where(blobs.c.digest == digest))
 
 
-def link(
-    transaction: Transaction, repository: RepositoryName, digest: Digest, *, now: float
-) -> None:
-    """Link a blob to a repository, made where there is none; a link that is there is touched."""
-    repository_id = make_repository(transaction, repository, now=now)
+def link(transaction: Transaction, repository_id: int, digest: Digest, *, now: float) -> None:
+    """Link a blob to a repository; a link that is there is touched."""
     row = {"repository_id": repository_id, "digest": digest, "touched_at": now}
     upsert(transaction, links, row, replace=["touched_at"])
 
@@ -139,15 +140,21 @@ def unlink(transaction: Transaction, repository: RepositoryName, digest: Digest)
     return result.rowcount > 0
 
 
-def is_linked(
-    transaction: Transaction, digest: Digest, by: Sequence[RepositoryName] | None
-) -> bool:
-    """Return whether one of these repositories links a blob; None asks for any."""
-    query = select(links.c.digest).where(links.c.digest == digest).limit(1)
-    if by is not None:
-        ids = select(repositories.c.id).where(repositories.c.name.in_(by))
-        query = query.where(links.c.repository_id.in_(ids))
-    return transaction.execute(query).first() is not None
+def is_linked(transaction: Transaction, digest: Digest, by: Sequence[RepositoryName]) -> bool:
+    """Return whether one of these repositories links a blob."""
+    ids = select(repositories.c.id).where(repositories.c.name.in_(by))
+    return _is_linked(transaction, digest, ids)
+
+
+def is_linked_for(transaction: Transaction, digest: Digest, subject: Subject) -> bool:
+    """Return whether a repository that a subject may read links a blob."""
+    ids = select(repositories.c.id).where(open_to(subject))
+    return _is_linked(transaction, digest, ids)
+
+
+def _is_linked(transaction: Transaction, digest: Digest, ids: Select[tuple[int]]) -> bool:
+    query = select(links.c.digest).where(links.c.digest == digest, links.c.repository_id.in_(ids))
+    return transaction.execute(query.limit(1)).first() is not None
 
 
 def touch(transaction: Transaction, touched: Mapping[tuple[RepositoryName, Digest], float]) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, TypeVarTuple
 
 from sqlalchemy import select
 
+from blobd.registry.catalog.access import open_to
 from blobd.registry.catalog.tables import manifests, repositories, tags
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
     from blobd.digest import Digest
+    from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName, Tag
 
@@ -31,9 +33,11 @@ class Referrer:
     """As JSON."""
 
 
-def list_repositories(transaction: Transaction, *, after: str, limit: int) -> list[RepositoryName]:
-    """Return names strictly after a text."""
-    query = select(repositories.c.name).where(repositories.c.name > after)
+def list_repositories(
+    transaction: Transaction, subject: Subject, *, after: str, limit: int
+) -> list[RepositoryName]:
+    """Return names strictly after a text, of what a subject may read."""
+    query = select(repositories.c.name).where(repositories.c.name > after, open_to(subject))
     rows = transaction.execute(query.order_by(repositories.c.name).limit(limit))
     return list(rows.scalars())
 

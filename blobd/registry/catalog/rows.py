@@ -12,12 +12,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from blobd.registry.catalog.tables import repositories
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import ColumnElement, Executable, Table
 
     from blobd.registry.catalog.transaction import Parameters, Transaction
     from blobd.registry.names import RepositoryName
+
+    Maker = Callable[[Transaction], int]
+    """Returns the id of a repository, which is made where there is none."""
 
 _FIND = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
 
@@ -41,10 +44,20 @@ def upsert(
     return sum(transaction.change(statement, row) for row in some)
 
 
+def insert_if_free(transaction: Transaction, table: Table, row: Parameters, *, unique: str) -> bool:
+    """Insert a row unless one has the same value in a unique column; return whether it was."""
+    return transaction.change(_upsert(transaction.dialect, table, (unique,), (), None), row) > 0
+
+
 def find_repository(transaction: Transaction, name: RepositoryName) -> int | None:
     """Return a repository's id, if there is one."""
     rows = transaction.fetch(_FIND, {"name": name})
     return rows[0][0] if rows else None
+
+
+def maker(name: RepositoryName, *, now: float) -> Maker:
+    """Return what makes a repository that is nobody's."""
+    return lambda transaction: make_repository(transaction, name, now=now)
 
 
 def make_repository(transaction: Transaction, name: RepositoryName, *, now: float) -> int:

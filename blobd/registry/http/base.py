@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from blobd.registry.http.guard import Guard
 
 _EXTENSIONS = json.dumps(
     {
@@ -26,15 +30,21 @@ _EXTENSIONS = json.dumps(
 ).encode()
 
 
-async def version(request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG001
-    """R6: this is a registry; the header is what old clients look for."""
-    return web.Response(
-        body=b"{}",
-        content_type="application/json",
-        headers={"Docker-Distribution-API-Version": "registry/2.0"},
-    )
+class BaseRoutes:
+    """Handlers of what is about no repository."""
 
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
 
-async def extensions(request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG001
-    """The OCI extension that lists extensions."""
-    return web.Response(body=_EXTENSIONS, content_type="application/json")
+    async def version(self, request: web.BaseRequest) -> web.StreamResponse:
+        """R6: this is a registry; the header is what old clients look for."""
+        await self._guard.version(request)
+        return web.Response(
+            body=b"{}",
+            content_type="application/json",
+            headers={"Docker-Distribution-API-Version": "registry/2.0"},
+        )
+
+    async def extensions(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002
+        """The OCI extension that lists extensions."""
+        return web.Response(body=_EXTENSIONS, content_type="application/json")

@@ -9,11 +9,11 @@ from aiohttp import web
 from blobd.digest import Digest
 from blobd.errors import BlobNotFound
 from blobd.registry.links import RepositoryKeeper
-from blobd.registry.names import parse_name
 from blobd.wire.respond import head_blob
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog
+    from blobd.registry.identity.gate import Access
     from blobd.registry.links import Touches
     from blobd.store import BlobStore
     from blobd.wire.respond import Responder
@@ -32,9 +32,11 @@ class BlobRoutes:
         self._responder = responder
         self._touches = touches
 
-    async def get(self, request: web.BaseRequest, name: str, digest: str) -> web.StreamResponse:
+    async def get(
+        self, request: web.BaseRequest, access: Access, digest: str
+    ) -> web.StreamResponse:
         """R21, R22."""
-        repository, wanted = parse_name(name), Digest.parse(digest)
+        repository, wanted = access.repository, Digest.parse(digest)
         if await self._catalog.hot.link(repository, wanted) is None:
             raise BlobNotFound(wanted)
         source = await self._store.open(wanted)
@@ -42,9 +44,11 @@ class BlobRoutes:
             request, wanted, source, cache_control=_CACHE_CONTROL
         )
 
-    async def head(self, request: web.BaseRequest, name: str, digest: str) -> web.StreamResponse:
+    async def head(
+        self, request: web.BaseRequest, access: Access, digest: str
+    ) -> web.StreamResponse:
         """R23. A pusher that finds a blob here will not send it: the link is touched."""
-        repository, wanted = parse_name(name), Digest.parse(digest)
+        repository, wanted = access.repository, Digest.parse(digest)
         link = await self._touches.use(repository, wanted)
         if link is None:
             raise BlobNotFound(wanted)
@@ -53,10 +57,10 @@ class BlobRoutes:
     async def delete(
         self,
         request: web.BaseRequest,  # noqa: ARG002
-        name: str,
+        access: Access,
         digest: str,
     ) -> web.StreamResponse:
         """R69: gone from this repository at once, from the store when nobody holds it."""
-        keeper = RepositoryKeeper(self._catalog, parse_name(name))
+        keeper = RepositoryKeeper(self._catalog, access.repository)
         await keeper.release(Digest.parse(digest))
         return web.Response(status=202)

@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from blobd.backends.threads import Threads
-from blobd.registry.http.base import extensions, version
+from blobd.registry.auth.attempts import Attempts
+from blobd.registry.auth.bearer import Keyring
+from blobd.registry.http.base import BaseRoutes
 from blobd.registry.http.blobs import BlobRoutes
+from blobd.registry.http.guard import Guard
 from blobd.registry.http.listings import ListingRoutes
 from blobd.registry.http.manifests import ManifestRoutes
+from blobd.registry.http.routes import add_distribution, add_tokens
+from blobd.registry.http.tokens import TokenRoutes
 from blobd.registry.http.uploads import UploadRoutes
+from blobd.registry.identity.gate import Gate
+from blobd.registry.identity.identify import Identify
+from blobd.registry.identity.issue import Issuer
+from blobd.registry.identity.signing_keys import load_signing_keys
+from blobd.registry.identity.upload_secrets import UploadSecrets
 from blobd.registry.links import Touches
 from blobd.registry.manifests import Manifests
+from blobd.wire.origin import Origins
 from blobd.wire.routes import Routes
 
 if TYPE_CHECKING:
@@ -25,8 +37,9 @@ if TYPE_CHECKING:
     from blobd.wire.respond import Responder
     from blobd.wire.upload_protocol import UploadProtocol
 
-_NAME = r"/v2/(?P<name>(?s:.+))"
 _MANIFEST_THREADS = 2
+_SERVICE = "blobd"
+"""What bearer tokens are for, where no public URL says it."""
 
 
 @asynccontextmanager
@@ -38,63 +51,40 @@ async def open_registry(
     responder: Responder,
     config: Config,
 ) -> AsyncIterator[Routes]:
-    """Yield the registry's routes, and write link touches beside them while the block runs."""
+    """Yield the registry's routes, and do its work beside them while the block runs.
+
+    Raises ConfigInvalid.
+    """
     touches = Touches(catalog, unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s)
     threads = Threads(_MANIFEST_THREADS, "blobd-manifests")
+    routes = Routes()
+    origins = Origins(
+        public_url=config.registry.public_url, trusted_proxies=config.registry.trusted_proxies
+    )
+    service = urlsplit(config.registry.public_url).netloc or _SERVICE
+    keyring = Keyring(lambda: load_signing_keys(catalog), audience=service, clock=catalog.now)
+    identify = Identify(catalog, keyring, Attempts(catalog.now)) if config.registry.auth else None
+    secrets = UploadSecrets(keyring) if config.registry.auth else None
+
+    guard = Guard(Gate(catalog, identify, secrets), origins, service=service)
+    add_distribution(
+        routes,
+        guard,
+        base=BaseRoutes(guard),
+        blobs=BlobRoutes(catalog, store, responder, touches),
+        uploads=UploadRoutes(catalog, protocol, guard, secrets),
+        manifests=ManifestRoutes(catalog, Manifests(catalog, threads), config.limits),
+        listings=ListingRoutes(catalog, guard),
+    )
+    if identify is not None:
+        issuer = Issuer(catalog, keyring)
+        add_tokens(routes, TokenRoutes(identify, issuer, guard))
     try:
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(touches.run())
             try:
-                yield registry_routes(
-                    BlobRoutes(catalog, store, responder, touches),
-                    UploadRoutes(catalog, protocol),
-                    ManifestRoutes(catalog, Manifests(catalog, threads), config.limits),
-                    ListingRoutes(catalog),
-                )
+                yield routes
             finally:
                 writing.cancel()
     finally:
         threads.close()
-
-
-def registry_routes(
-    blobs: BlobRoutes, uploads: UploadRoutes, manifests: ManifestRoutes, listings: ListingRoutes
-) -> Routes:
-    """Return the routes of the registry. Names are greedy, so paths match from the right."""
-    routes = Routes()
-    routes.add("version", r"/v2/?", GET=version, HEAD=version)
-    routes.add(
-        "upload",
-        rf"{_NAME}/blobs/uploads/(?P<upload_id>[^/]+)",
-        PATCH=uploads.append,
-        PUT=uploads.finish,
-        GET=uploads.status,
-        HEAD=uploads.status,
-        DELETE=uploads.cancel,
-    )
-    routes.add("uploads", rf"{_NAME}/blobs/uploads/?", POST=uploads.start)
-    routes.add(
-        "blob",
-        rf"{_NAME}/blobs/(?P<digest>[^/]+)",
-        GET=blobs.get,
-        HEAD=blobs.head,
-        DELETE=blobs.delete,
-    )
-    routes.add(
-        "manifest",
-        rf"{_NAME}/manifests/(?P<reference>[^/]+)",
-        GET=manifests.get,
-        HEAD=manifests.head,
-        PUT=manifests.put,
-        DELETE=manifests.delete,
-    )
-    routes.add("tags", rf"{_NAME}/tags/list", GET=listings.tags, HEAD=listings.tags)
-    routes.add(
-        "referrers",
-        rf"{_NAME}/referrers/(?P<digest>[^/]+)",
-        GET=listings.referrers,
-        HEAD=listings.referrers,
-    )
-    routes.add("catalog", r"/v2/_catalog", GET=listings.repositories, HEAD=listings.repositories)
-    routes.add("extensions", r"/v2/_oci/ext/discover", GET=extensions, HEAD=extensions)
-    return routes

@@ -10,24 +10,27 @@ from aiohttp import web
 
 from blobd.digest import Digest
 from blobd.errors import PageInvalid
+from blobd.registry.auth.scopes import CATALOG
 from blobd.registry.documents import OCI_INDEX
-from blobd.registry.names import parse_name
 from blobd.registry.referrers import list_referrers
 from blobd.registry.tags import PAGE_MAX, Page, list_repositories, list_tags
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog
+    from blobd.registry.http.guard import Guard
+    from blobd.registry.identity.gate import Access
 
 
 class ListingRoutes:
     """Handlers of lists (end-8, end-12, and docker's `_catalog`)."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, guard: Guard) -> None:
         self._catalog = catalog
+        self._guard = guard
 
-    async def tags(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
+    async def tags(self, request: web.BaseRequest, access: Access) -> web.StreamResponse:
         """R54 to R58."""
-        repository, limit, after = parse_name(name), _limit(request), _after(request)
+        repository, limit, after = access.repository, _limit(request), _after(request)
         page = await list_tags(self._catalog, repository, after=after, limit=limit)
         response = _json({"name": repository, "tags": page.names})
         return _linked(response, f"/v2/{repository}/tags/list", page, limit)
@@ -35,14 +38,15 @@ class ListingRoutes:
     async def repositories(self, request: web.BaseRequest) -> web.StreamResponse:
         """All repositories, as far as the caller may read them."""
         limit, after = _limit(request), _after(request)
-        page = await list_repositories(self._catalog, after=after, limit=limit)
+        subject = await self._guard.signed_in(request, "the list of repositories", CATALOG)
+        page = await list_repositories(self._catalog, subject, after=after, limit=limit)
         return _linked(_json({"repositories": page.names}), "/v2/_catalog", page, limit)
 
     async def referrers(
-        self, request: web.BaseRequest, name: str, digest: str
+        self, request: web.BaseRequest, access: Access, digest: str
     ) -> web.StreamResponse:
         """R59 to R65; never 404."""
-        repository, subject = parse_name(name), Digest.parse(digest)
+        repository, subject = access.repository, Digest.parse(digest)
         artifact_type = request.query.get("artifactType")
         if artifact_type is not None:
             # an unencoded + of a media type arrives as a space, which no media type holds

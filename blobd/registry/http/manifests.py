@@ -15,7 +15,8 @@ from blobd.errors import (
     TagInvalid,
     TooManyTags,
 )
-from blobd.registry.names import parse_name, parse_reference, parse_tag
+from blobd.registry.names import parse_reference, parse_tag
+from blobd.registry.packages.create import package_maker
 from blobd.registry.tags import delete_tag
 from blobd.wire.bodies import read_whole
 from blobd.wire.connection import has_large_body
@@ -25,6 +26,7 @@ from blobd.wire.ranges import Failed, NotModified, decide
 if TYPE_CHECKING:
     from blobd.config import Limits
     from blobd.registry.catalog import Catalog
+    from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Manifests
     from blobd.registry.names import Reference
 
@@ -41,26 +43,32 @@ class ManifestRoutes:
         self._limits = limits
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES_MAX)
 
-    async def get(self, request: web.BaseRequest, name: str, reference: str) -> web.StreamResponse:
+    async def get(
+        self, request: web.BaseRequest, access: Access, reference: str
+    ) -> web.StreamResponse:
         """R15 to R20: the bytes that were pushed, whatever the Accept header says."""
-        found = await self._manifests.get(parse_name(name), _wanted(reference))
+        found = await self._manifests.get(access.repository, _wanted(reference))
         headers = _headers(found.digest, found.media_type)
         return self._unless_cached(request, headers, len(found.content)) or web.Response(
             body=found.content, headers=headers
         )
 
-    async def head(self, request: web.BaseRequest, name: str, reference: str) -> web.StreamResponse:
+    async def head(
+        self, request: web.BaseRequest, access: Access, reference: str
+    ) -> web.StreamResponse:
         """R23."""
-        found = await self._manifests.find(parse_name(name), _wanted(reference))
+        found = await self._manifests.find(access.repository, _wanted(reference))
         headers = _headers(found.digest, found.media_type)
         cached = self._unless_cached(request, headers, found.size_bytes)
         if cached is not None:
             return cached
         return web.Response(headers={**headers, "Content-Length": str(found.size_bytes)})
 
-    async def put(self, request: web.BaseRequest, name: str, reference: str) -> web.StreamResponse:
+    async def put(
+        self, request: web.BaseRequest, access: Access, reference: str
+    ) -> web.StreamResponse:
         """R42 to R52."""
-        repository, target = parse_name(name), parse_reference(reference)
+        repository, target = access.repository, parse_reference(reference)
         tags = [parse_tag(text) for text in request.query.getall("tag", [])]
         if len(tags) > _TAGS_MAX:
             raise TooManyTags(limit=_TAGS_MAX, got=len(tags))
@@ -71,6 +79,7 @@ class ManifestRoutes:
             content=content,
             content_type=request.headers.get("Content-Type"),
             tags=tags,
+            make=package_maker(repository, access.subject, now=self._catalog.now()),
         )
         response = web.Response(status=201)
         response.headers["Location"] = f"/v2/{repository}/manifests/{accepted.digest}"
@@ -101,11 +110,11 @@ class ManifestRoutes:
     async def delete(
         self,
         request: web.BaseRequest,  # noqa: ARG002
-        name: str,
+        access: Access,
         reference: str,
     ) -> web.StreamResponse:
         """R67 and R68: a tag alone, or a manifest with all its tags."""
-        repository, target = parse_name(name), parse_reference(reference)
+        repository, target = access.repository, parse_reference(reference)
         if isinstance(target, Digest):
             await self._manifests.delete(repository, target)
         else:

@@ -83,12 +83,26 @@ class Gate:
             return Caller(EVERYONE)
         return await self._identify.caller(knock.authorization, knock.address)
 
-    async def signed_in(self, knock: Knock, what: str) -> Subject:
-        """Return who asks for something that is for accounts alone. Raises Unauthenticated."""
+    async def signed_in(self, knock: Knock, what: str, scope: str = "") -> Subject:
+        """Return who asks for something that is for accounts alone.
+
+        A bearer token has to have been asked for the scope, if there is one. Raises
+        Unauthenticated.
+        """
         caller = await self.caller(knock)
         if not caller.subject.signed_in:
-            raise LoginNeeded(what)
+            raise LoginNeeded(what, scope)
+        if scope and caller.asked is not None and scope not in map(str, caller.asked):
+            raise ScopeMissing(scope)
         return caller.subject
+
+    async def may_read(self, knock: Knock, repository: RepositoryName) -> bool:
+        """Return whether a request could read a repository, whatever it is about otherwise."""
+        try:
+            await self.admit(knock, repository, Action.READ)
+        except (Unauthenticated, NameUnknown):
+            return False
+        return True
 
     async def admit(self, knock: Knock, repository: RepositoryName, action: Action) -> Access:
         """Let a request in.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from blobd.errors import BearerInvalid, TokenRefused, Unauthenticated
-from blobd.registry.auth.bearer import ACCESS
+from blobd.registry.auth.bearer import ACCESS, REFRESH
 from blobd.registry.auth.credentials import Bearer, Password, parse_authorization
 from blobd.registry.auth.subjects import ANONYMOUS, Subject, WorkflowOf
 
@@ -67,7 +67,9 @@ class Identify:
             case Bearer(token=token) if token.startswith(_SECRETS):
                 return await self.by_secret(token, address)
             case Bearer(token=token):
-                return await self._guarded(address, token)
+                claims = await self._verified(token, ACCESS, address)
+                subject = await self.by_claims(claims)
+                return Caller(subject, claims.scopes, claims.expires_at)
 
     async def by_secret(self, secret: str, address: str) -> Caller:
         """Return who a token's secret speaks for. Raises TokenRefused, TooManyFailures."""
@@ -80,6 +82,13 @@ class Identify:
                 "the password", "is not a token of this registry; tokens begin with blobd_pat_"
             )
         return Caller(self.subject_of(facts), expires_at=facts.expires_at)
+
+    async def by_refresh_token(self, token: str, address: str) -> Subject:
+        """Return whom a refresh token speaks for now.
+
+        Raises BearerInvalid, TokenRefused, TooManyFailures.
+        """
+        return await self.by_claims(await self._verified(token, REFRESH, address))
 
     async def by_claims(self, claims: Claims) -> Subject:
         """Return whom a verified bearer token speaks for now. Raises TokenRefused."""
@@ -118,16 +127,14 @@ class Identify:
             workflow=workflow,
         )
 
-    async def _guarded(self, address: str, token: str) -> Caller:
+    async def _verified(self, token: str, use: str, address: str) -> Claims:
         try:
-            claims = await self._keyring.verify(token, use=ACCESS)
+            return await self._keyring.verify(token, use=use)
         except BearerInvalid as error:
             if not error.expired:
                 self._attempts.check(address)
                 self._attempts.failed(address)
             raise
-        subject = await self.by_claims(claims)
-        return Caller(subject, claims.scopes, claims.expires_at)
 
 
 def has_ended(error: Unauthenticated) -> bool:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.transaction import Transaction
 
-ADA, BOB, EVE, ROOT, ACME, INITECH = range(1, 7)
+ADA, BOB, EVE, ROOT, ACME, INITECH = range(101, 107)
 NAMES = {ADA: "ada", BOB: "bob", EVE: "eve", ROOT: "root", ACME: "acme", INITECH: "initech"}
 PEOPLE, ORGANISATIONS = (ADA, BOB, EVE), (ACME, INITECH)
 TEAMS, SOURCES, PACKAGES = 4, 6, 60

@@ -1,0 +1,118 @@
+"""The gate at work: no handler of a repository runs without the Access that it opened with.
+
+Who is turned away is told where to get which token (RFC 6750, section 3), whichever handler it was.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from blobd.errors import LoginNeeded, Unauthenticated
+from blobd.registry.auth.roles import Action
+from blobd.registry.auth.scopes import Challenge, parse_scopes
+from blobd.registry.identity.gate import Knock
+from blobd.registry.names import parse_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiohttp import web
+
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.identity.gate import Gate
+    from blobd.registry.names import RepositoryName
+    from blobd.wire.origin import Origins
+    from blobd.wire.routes import Handler
+
+SECRET = "secret"  # noqa: S105 the parameter's name
+"""The query parameter of an upload's URL that holds its secret."""
+
+
+class Guard:
+    """Wraps handlers: they are called with an Access in place of a name."""
+
+    def __init__(self, gate: Gate, origins: Origins, *, service: str) -> None:
+        self._gate = gate
+        self._origins = origins
+        self._service = service
+
+    def knock(self, request: web.BaseRequest) -> Knock:
+        """Return what a request shows."""
+        return Knock(request.headers.get("Authorization"), self._origins.address(request))
+
+    async def signed_in(self, request: web.BaseRequest, what: str, scope: str = "") -> Subject:
+        """Return who asks for what is for accounts alone. Raises Unauthenticated."""
+        with self.challenging(request):
+            return await self._gate.signed_in(self.knock(request), what, scope)
+
+    async def may_read(self, request: web.BaseRequest, repository: RepositoryName) -> bool:
+        """Return whether a request that is about another repository could read this one."""
+        return await self._gate.may_read(self.knock(request), repository)
+
+    async def version(self, request: web.BaseRequest) -> None:
+        """Let those in whose credential counts. Raises Unauthenticated.
+
+        What clients ask first: from the refusal they learn that and where to log in.
+        """
+        if self._gate.is_open:
+            return
+        knock = self.knock(request)
+        with self.challenging(request):
+            caller = await self._gate.caller(knock)
+            if not caller.subject.signed_in and caller.asked is None:
+                raise LoginNeeded("this registry")
+
+    def reads(self, handler: Handler) -> Handler:
+        """Let those in who may read."""
+        return self._admitting(Action.READ, handler)
+
+    def writes(self, handler: Handler) -> Handler:
+        """Let those in who may write, be there a repository or not."""
+        return self._admitting(Action.WRITE, handler)
+
+    def deletes(self, handler: Handler) -> Handler:
+        """Let those in who may delete."""
+        return self._admitting(Action.DELETE, handler)
+
+    def continues(self, handler: Handler) -> Handler:
+        """Let those in whose upload it is, be their token over by now."""
+
+        async def guarded(
+            request: web.BaseRequest, name: str, upload_id: str
+        ) -> web.StreamResponse:
+            knock = self.knock(request)
+            with self.challenging(request):
+                access = await self._gate.admit_upload(
+                    knock, parse_name(name), upload_id, request.query.get(SECRET)
+                )
+            return await handler(request, access, upload_id=upload_id)
+
+        return guarded
+
+    @contextmanager
+    def challenging(self, request: web.BaseRequest) -> Iterator[None]:
+        """Tell who is turned away in this block where to log in."""
+        try:
+            yield
+        except Unauthenticated as error:
+            error.challenge = str(
+                Challenge(
+                    realm=f"{self._origins.base_url(request)}/token",
+                    service=self._service,
+                    scopes=parse_scopes([error.scope]),
+                    error=error.problem or None,
+                )
+            )
+            raise
+
+    def _admitting(self, action: Action, handler: Handler) -> Handler:
+        async def guarded(
+            request: web.BaseRequest, name: str, **arguments: str
+        ) -> web.StreamResponse:
+            knock = self.knock(request)
+            with self.challenging(request):
+                access = await self._gate.admit(knock, parse_name(name), action)
+            return await handler(request, access, **arguments)
+
+        return guarded

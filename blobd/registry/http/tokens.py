@@ -1,0 +1,129 @@
+"""`/token`: bearer tokens for who shows a better credential (distribution's token.md, oauth.md)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from blobd.errors import CredentialMalformed, RequestInvalid, Unauthenticated
+from blobd.registry.auth.scopes import parse_scopes
+from blobd.registry.auth.subjects import ANONYMOUS
+from blobd.wire.bodies import read_whole
+from blobd.wire.middleware import body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from blobd.registry.auth.scopes import Scope
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.http.guard import Guard
+    from blobd.registry.identity.identify import Identify
+    from blobd.registry.identity.issue import Issued, Issuer
+
+_FORM_MAX_BYTES = 64 * 1024
+_FORM_WITHIN_S = 10.0
+_REALM = "blobd"
+
+
+class TokenRoutes:
+    """Handlers of the token endpoint."""
+
+    def __init__(self, identify: Identify, issuer: Issuer, guard: Guard) -> None:
+        self._identify = identify
+        self._issuer = issuer
+        self._guard = guard
+
+    async def get(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A token for who shows Basic credentials, or for nobody known."""
+        knock = self._guard.knock(request)
+        try:
+            caller = await self._identify.caller(knock.authorization, knock.address)
+            if caller.asked is not None:
+                raise CredentialMalformed("a bearer token gets no other; show the token behind it")
+        except Unauthenticated as error:
+            raise _wants_basic(error) from None
+        return await self._answer(
+            caller.subject,
+            parse_scopes(request.query.getall("scope", [])),
+            offline=request.query.get("offline_token", "").lower() in {"true", "1"},
+        )
+
+    async def post(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The same by OAuth 2 (RFC 6749, 4.3 and 6): a form with a password or a refresh token."""
+        form = await _form(request)
+        address = self._guard.knock(request).address
+        refresh_token: str | None = None
+        try:
+            match form.get("grant_type", [""])[0]:
+                case "password":
+                    secret = form.get("password", [""])[0]
+                    subject = (await self._identify.by_secret(secret, address)).subject
+                case "refresh_token":
+                    refresh_token = form.get("refresh_token", [""])[0]
+                    subject = await self._identify.by_refresh_token(refresh_token, address)
+                case other:
+                    raise RequestInvalid(
+                        f"grant_type={other[:40]!r} is not supported: it is password or "
+                        "refresh_token"
+                    )
+        except Unauthenticated as error:
+            raise _wants_basic(error) from None
+        return await self._answer(
+            subject,
+            parse_scopes(form.get("scope", [])),
+            offline=form.get("access_type", [""])[0] == "offline",
+            refresh_token=refresh_token,
+        )
+
+    async def _answer(
+        self,
+        subject: Subject,
+        asked: Sequence[Scope],
+        *,
+        offline: bool,
+        refresh_token: str | None = None,
+    ) -> web.Response:
+        issued = await self._issuer.access(subject, asked)
+        if refresh_token is None and offline and subject != ANONYMOUS:
+            refresh_token = (await self._issuer.refresh(subject)).token
+        return web.json_response(
+            _document(issued, refresh_token), headers={"Cache-Control": "no-store"}
+        )
+
+
+def _document(issued: Issued, refresh_token: str | None) -> Mapping[str, object]:
+    """Return the answer by both names that clients read a token from."""
+    document: dict[str, object] = {
+        "token": issued.token,
+        "access_token": issued.token,
+        "scope": " ".join(map(str, issued.scopes)),
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in_s,
+        "issued_at": datetime.fromtimestamp(int(issued.issued_at), UTC).isoformat(),
+    }
+    if refresh_token is not None:
+        document["refresh_token"] = refresh_token
+    return document
+
+
+def _wants_basic(error: Unauthenticated) -> Unauthenticated:
+    """Return the error as this endpoint tells it: it takes Basic credentials, not its own."""
+    error.challenge = f'Basic realm="{_REALM}"'
+    return error
+
+
+async def _form(request: web.BaseRequest) -> dict[str, list[str]]:
+    """Return a form's fields. Raises RequestInvalid, BodyIdle."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise RequestInvalid("the body must be application/x-www-form-urlencoded")
+    body = body_of(request, _FORM_WITHIN_S)
+    content = await read_whole(
+        body, limit_bytes=_FORM_MAX_BYTES, too_large=RequestInvalid("the form is too large")
+    )
+    try:
+        return parse_qs(content.decode(), keep_blank_values=True, max_num_fields=200)
+    except ValueError as error:
+        raise RequestInvalid(f"the form cannot be read: {error}") from error

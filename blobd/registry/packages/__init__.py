@@ -1,0 +1,1 @@
+"""Packages: repositories as people see them, with owners, rights and versions."""

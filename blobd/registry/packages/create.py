@@ -1,0 +1,62 @@
+"""A package comes to be with the first thing that is pushed to its name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blobd.registry.auth.roles import Role, Visibility
+from blobd.registry.catalog import accounts
+from blobd.registry.catalog.packages import NewPackage, insert_package, set_role
+from blobd.registry.catalog.rows import find_repository, make_repository
+
+if TYPE_CHECKING:
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.catalog import Transaction
+    from blobd.registry.catalog.rows import Maker
+    from blobd.registry.names import RepositoryName
+
+
+def package_maker(repository: RepositoryName, subject: Subject, *, now: float) -> Maker:
+    """Return what makes a package, in the transaction that puts the first thing into it.
+
+    It is private, and its maker an admin of it; one that a workflow makes is linked to the source
+    repository and inherits from there. A name without a slash is a repository and no package.
+    Where there are no identities its owner is made too.
+    """
+
+    def make(transaction: Transaction) -> int:
+        found = find_repository(transaction, repository)
+        if found is not None:
+            return found
+        namespace, _, image = repository.partition("/")
+        if not image:
+            return make_repository(transaction, repository, now=now)
+        owner_id = _owner(transaction, namespace, now=now)
+        workflow = subject.workflow
+        package = NewPackage(
+            repository=repository,
+            owner_id=owner_id,
+            visibility=Visibility.PRIVATE,
+            source_id=None if workflow is None else workflow.source_id,
+            inherits=workflow is not None,
+            created_by=subject.account_id,
+        )
+        repository_id = insert_package(transaction, package, now=now)
+        maker = subject.person_id
+        if maker is not None and maker != owner_id:
+            set_role(transaction, repository_id, "user", maker, str(Role.ADMIN))
+        return repository_id
+
+    return make
+
+
+def _owner(transaction: Transaction, namespace: str, *, now: float) -> int:
+    owner = accounts.find_account(transaction, namespace)
+    if owner is None:
+        accounts.insert_account(
+            transaction, namespace, accounts.ORGANISATION, is_administrator=False, now=now
+        )
+        owner = accounts.find_account(transaction, namespace)
+    if owner is None:
+        raise AssertionError(f"account {namespace} was inserted and is not there")
+    return owner.account_id

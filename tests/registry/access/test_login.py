@@ -1,0 +1,210 @@
+"""The first token, the challenge, and `/token` in every way that clients ask it (item 3)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import jwt
+import pytest
+
+from tests.daemon import Daemon
+from tests.registry.access.conftest import basic
+from tests.registry.protocol import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.registry.access.conftest import Town
+    from tests.registry.protocol import Answer
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def granted(answer: Answer) -> dict[str, set[str]]:
+    """Return what a token was granted, by repository."""
+    claims = jwt.decode(answer.json()["access_token"], options={"verify_signature": False})
+    return {entry["name"]: set(entry["actions"]) for entry in claims["access"]}
+
+
+def post(town: Town, **fields: str) -> Answer:
+    return town.client().send("POST", "/token", urlencode(fields).encode(), FORM)
+
+
+def test_the_first_start_makes_an_administrator_and_says_its_token_once(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", settings={"registry.auth": "true"}) as daemon:
+        first = daemon.first_token
+        assert first is not None
+        assert first.startswith("blobd_pat_")
+        daemon.first_token = None
+        daemon.restart()
+        assert daemon.first_token is None
+        registry = Registry(daemon.registry)
+        assert registry.get("/v2/").status == 401
+        assert registry.get("/v2/", Authorization=basic(first)).status == 200
+    kept = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert kept
+    assert not any(first.encode() in path.read_bytes() for path in kept)
+
+
+def test_several_workers_make_one_administrator(tmp_path: Path) -> None:
+    settings = {"registry.auth": "true", "server.workers": "3"}
+    with Daemon(tmp_path / "data", settings=settings) as daemon:
+        assert daemon.first_token is not None
+        registry = Registry(daemon.registry)
+        for _ in range(12):
+            answer = registry.get("/v2/", Authorization=basic(daemon.first_token))
+            assert answer.status == 200
+
+
+def test_the_challenge_says_where_to_log_in_and_for_what(town: Town) -> None:
+    nobody = town.client()
+    challenge = f'Bearer realm="http://{town.address}/token",service="blobd"'
+    assert nobody.get("/v2/").headers["WWW-Authenticate"] == challenge
+    answer = nobody.get("/v2/a/b/tags/list")
+    assert (answer.status, answer.codes) == (401, ["UNAUTHORIZED"])
+    assert answer.headers["WWW-Authenticate"] == f'{challenge},scope="repository:a/b:pull"'
+    answer = nobody.start("a/b")
+    assert answer.headers["WWW-Authenticate"] == f'{challenge},scope="repository:a/b:pull,push"'
+    answer = town.client("Bearer a.b.c").get("/v2/a/b/tags/list")
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"].endswith('error="invalid_token"')
+
+
+def test_any_credential_that_counts_passes_the_first_question(town: Town) -> None:
+    for client in (
+        town.person("eve"),
+        town.client("Bearer blobd_pat_eve"),
+        town.bearer("blobd_pat_eve"),
+        town.bearer(None),
+    ):
+        assert client.get("/v2/").status == 200
+    for credential in ("Basic Og==", basic("blobd_pat_gone"), "Bearer x", "Basic !"):
+        answer = town.client(credential).get("/v2/")
+        assert (answer.status, answer.codes) == (401, ["UNAUTHORIZED"]), credential
+
+
+def test_what_does_not_count_says_which_token_and_why(town: Town) -> None:
+    for name, why in (("gone", "was revoked on 2"), ("over", "expired on 2")):
+        for path in ("/v2/", "/token", "/v2/a/b/tags/list"):
+            message = town.person(name).get(path).json()["errors"][0]["message"]
+            assert f"token blobd_pat_{name}… ({name}) of bob {why}" in message
+
+
+def test_a_get_takes_scopes_repeated_or_joined_and_grants_what_there_is(town: Town) -> None:
+    town.admin().push_image("acme/granted")
+    read, more = "repository:acme/granted:pull,push,delete", "repository:acme/new:push,pull"
+    asked = [
+        urlencode([("scope", read), ("scope", more)]),
+        urlencode({"scope": f"{read} {more}", "service": "x", "account": "y", "client_id": "z"}),
+    ]
+    for query in asked:
+        answer = town.person("ada").get(f"/token?{query}")
+        assert granted(answer) == {
+            "acme/granted": {"pull", "push", "delete"},
+            "acme/new": {"pull", "push"},
+        }
+        assert granted(town.person("eve").get(f"/token?{query}")) == {}
+        assert granted(town.client().get(f"/token?{query}")) == {}
+    bad = urlencode([("scope", "nonsense"), ("scope", "repository:UP:pull"), ("scope", read)])
+    assert granted(town.person("bobr").get(f"/token?{bad}")) == {}
+    answer = town.person("ada").get(f"/token?{asked[0]}")
+    document = answer.json()
+    assert document["token"] == document["access_token"]
+    assert document["expires_in"] >= 60
+    assert document["issued_at"].endswith("+00:00")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_nobody_gets_a_token_for_nothing_and_a_wrong_password_gets_none(town: Town) -> None:
+    for credential in (None, "Basic Og=="):
+        answer = town.client(credential).get("/token?service=x")
+        assert answer.status == 200
+        assert "refresh_token" not in answer.json()
+    for credential in (basic("wrong"), basic("blobd_pat_gone"), "Bearer a.b.c"):
+        answer = town.client(credential).get("/token")
+        assert answer.status == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+def test_a_bearer_token_does_not_get_a_wider_one(town: Town) -> None:
+    answer = town.bearer("blobd_pat_ada").get("/token?scope=repository:acme/x:push")
+    assert answer.status == 401
+
+
+def test_oauth_takes_a_password_and_then_a_refresh_token(town: Town) -> None:
+    scope = "repository:acme/oauth:pull,push"
+    answer = post(
+        town,
+        grant_type="password",
+        username="ada",
+        password="blobd_pat_ada",
+        service="x",
+        client_id="c",
+        scope=scope,
+        access_type="offline",
+    )
+    assert answer.status == 200
+    assert granted(answer) == {"acme/oauth": {"pull", "push"}}
+    assert answer.json()["scope"] == scope
+    refresh = answer.json()["refresh_token"]
+    again = post(
+        town, grant_type="refresh_token", refresh_token=refresh, client_id="c", scope=scope
+    )
+    assert granted(again) == {"acme/oauth": {"pull", "push"}}
+    assert again.json()["refresh_token"] == refresh
+    # it is for this endpoint alone, and what it gets is no refresh token
+    assert town.client(f"Bearer {refresh}").get("/v2/").status == 401
+    access = again.json()["access_token"]
+    assert post(town, grant_type="refresh_token", refresh_token=access).status == 401
+
+
+def test_a_login_with_docker_gets_a_refresh_token(town: Town) -> None:
+    answer = town.person("ada").get("/token?offline_token=true&client_id=docker&account=ada")
+    assert answer.json()["refresh_token"]
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "status"),
+    [
+        (b"grant_type=authorization_code", FORM["Content-Type"], 400),
+        (b"", FORM["Content-Type"], 400),
+        (b"\xff\xfe", FORM["Content-Type"], 400),
+        (b"a=b&" * 30_000, FORM["Content-Type"], 400),
+        (b"{}", "application/json", 400),
+        (b"grant_type=password&password=wrong", FORM["Content-Type"], 401),
+        (b"grant_type=password", FORM["Content-Type"], 401),
+        (b"grant_type=refresh_token&refresh_token=x", FORM["Content-Type"], 401),
+    ],
+)
+def test_a_form_that_will_not_do(town: Town, body: bytes, media_type: str, status: int) -> None:
+    answer = town.client().send("POST", "/token", body, {"Content-Type": media_type})
+    assert answer.status == status
+    assert answer.codes
+
+
+def test_forged_tokens_are_refused(town: Town) -> None:
+    (key, *_) = town.keys()
+    claims = jwt.decode(town.signed().split()[1], options={"verify_signature": False})
+    none = jwt.encode(claims, "", algorithm="none", headers={"kid": key.kid})
+    keyed = jwt.encode(claims, "0" * 64, algorithm="HS256", headers={"kid": key.kid})
+    head, _, signature = town.signed().split()[1].split(".")
+    root = base64.urlsafe_b64encode(json.dumps(claims | {"pat": "root"}).encode()).decode()
+    forged = [
+        f"Bearer {none}",
+        f"Bearer {keyed}",
+        f"Bearer {head}.{root.rstrip('=')}.{signature}",
+        town.signed(audience="elsewhere"),
+        town.signed(issued_at=0.0, expires_at=300.0),
+        town.signed(keys=[type(key).make(now=key.created_at)]),
+        town.signed(token_id="gone"),
+        f"Bearer {'x' * 20_000}",
+    ]
+    assert town.client(town.signed()).get("/v2/").status == 200
+    for credential in forged:
+        answer = town.client(credential).get("/v2/_catalog")
+        assert answer.status in {401, 400}, credential
+        if answer.status == 401:
+            assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
