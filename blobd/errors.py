@@ -252,6 +252,39 @@ class NameUnknown(BlobdError):
         self.name = name
 
 
+class AccountInvalid(BlobdError):
+    """What can be the name of no account, team or source repository."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(
+            f"{name[:120]!r} cannot be a name here: lower-case letters, digits and single . _ - "
+            f"between them, {limit} characters at most, and not what paths begin with here"
+        )
+        self.name = name
+
+
+class Unknown(BlobdError):
+    """Nothing of this kind and name that the caller may see."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"{kind} {name} is not known here")
+        self.kind = kind
+        self.name = name
+
+
+class Taken(BlobdError):
+    """The name is in use."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"the name {name} is taken: there is such a {kind} already")
+        self.kind = kind
+        self.name = name
+
+
+class Refused(BlobdError):
+    """It would break what the registry promises; the message says what, and what to do first."""
+
+
 class TagInvalid(BlobdError):
     """A tag or reference outside the specification's grammar (R9, R10)."""
 

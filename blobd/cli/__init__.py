@@ -9,11 +9,15 @@ from __future__ import annotations
 import click
 
 from blobd import __version__
+from blobd.cli.accounts import org, user
 from blobd.cli.check_config import check_config
 from blobd.cli.failures import Commands
 from blobd.cli.fsck import fsck
+from blobd.cli.repos import repo
 from blobd.cli.serve import serve
 from blobd.cli.store import du, gc
+from blobd.cli.teams import team
+from blobd.cli.tokens import key, token
 from blobd.cli.transfers import pull, push
 from blobd.cli.uploads import uploads
 
@@ -24,10 +28,12 @@ def main() -> None:
     """Blobd stores immutable bytes under their digest and serves container images.
 
     `blobd serve` runs the daemon; `check-config` tells what it would run with. `push` and `pull`
-    are clients of a running daemon. `uploads`, `du` and `gc` work on its data folder directly,
+    are clients of a running daemon. All others work on its data folder and its catalog directly,
     also while it runs; give them the same --config as the daemon.
     """
 
 
 for command in (serve, check_config, push, pull, uploads, du, gc, fsck):
     main.add_command(command)
+for group in (user, org, team, repo, token, key):
+    main.add_command(group)

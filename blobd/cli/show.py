@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -34,6 +35,21 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         printed.add_row(*map(Text, row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000)
     console.print(printed)
+
+
+def records(headers: Sequence[str], rows: Iterable[Sequence[str]], *, as_json: bool) -> None:
+    """Print rows as a table, or as a list of objects for a script."""
+    if as_json:
+        names = [header.replace(" ", "_") for header in headers]
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        click.echo(json.dumps(found, indent=2))
+    else:
+        table(headers, rows)
+
+
+def moment(at: float) -> str:
+    """Return a moment as people and scripts read it."""
+    return datetime.fromtimestamp(int(at), UTC).isoformat()
 
 
 def size(size_bytes: int) -> str:

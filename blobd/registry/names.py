@@ -6,7 +6,7 @@ import re
 from typing import NewType
 
 from blobd.digest import Digest
-from blobd.errors import NameInvalid, TagInvalid
+from blobd.errors import AccountInvalid, NameInvalid, TagInvalid
 
 RepositoryName = NewType("RepositoryName", str)
 """`namespace/image[/more]`, checked."""
@@ -18,8 +18,12 @@ Reference = Digest | Tag
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
+_RESERVED = frozenset({"api", "static", "token", "v2"})
+"""What begins the paths that are no pages of an account."""
+_PART_ALONE = re.compile(_PART)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _MAX_NAME_CHARACTERS = 255
+ACCOUNT_MAX_CHARACTERS = 100
 
 
 def parse_name(text: str) -> RepositoryName:
@@ -27,6 +31,17 @@ def parse_name(text: str) -> RepositoryName:
     if len(text) > _MAX_NAME_CHARACTERS or _NAME.fullmatch(text) is None:
         raise NameInvalid(text)
     return RepositoryName(text)
+
+
+def parse_account(text: str) -> str:
+    """Return the name of an account, a team or a source repository: one part of a name.
+
+    Raises AccountInvalid.
+    """
+    too_long = len(text) > ACCOUNT_MAX_CHARACTERS
+    if too_long or text in _RESERVED or _PART_ALONE.fullmatch(text) is None:
+        raise AccountInvalid(text, ACCOUNT_MAX_CHARACTERS)
+    return text
 
 
 def parse_tag(text: str) -> Tag:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select, update
 
-from blobd.registry.catalog.rows import insert_if_free
-from blobd.registry.catalog.tables import accounts
+from blobd.registry.catalog.rows import upsert
+from blobd.registry.catalog.tables import accounts, memberships
 
 if TYPE_CHECKING:
     from blobd.registry.catalog.transaction import Transaction
 
 USER, ORGANISATION = "user", "organisation"
+OWNER, MEMBER = "owner", "member"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,15 @@ class Account:
     is_administrator: bool
     created_at: float
     disabled_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Who belongs to an organisation, and as what."""
+
+    name: str
+    role: str
+    """OWNER or MEMBER."""
 
 
 _COLUMNS = (
@@ -51,11 +61,17 @@ def has_administrator(transaction: Transaction) -> bool:
     return transaction.execute(query).first() is not None
 
 
-def list_accounts(transaction: Transaction, kind: str, *, after: str, limit: int) -> list[Account]:
-    """Return accounts of a kind, by name."""
-    query = select(*_COLUMNS).where(accounts.c.kind == kind, accounts.c.name > after)
-    rows = transaction.execute(query.order_by(accounts.c.name).limit(limit))
-    return [Account(*row) for row in rows]
+def count_administrators(transaction: Transaction) -> int:
+    """Return how many administrators may log in; their rows are locked."""
+    active = accounts.c.is_administrator, accounts.c.disabled_at.is_(None)
+    rows = transaction.execute(select(accounts.c.id).where(*active).with_for_update())
+    return len(rows.all())
+
+
+def list_accounts(transaction: Transaction, kind: str) -> list[Account]:
+    """Return all accounts of a kind, by name."""
+    query = select(*_COLUMNS).where(accounts.c.kind == kind).order_by(accounts.c.name)
+    return [Account(*row) for row in transaction.execute(query)]
 
 
 def insert_account(
@@ -68,4 +84,53 @@ def insert_account(
         "is_administrator": is_administrator,
         "created_at": now,
     }
-    return insert_if_free(transaction, accounts, row, unique="name")
+    return upsert(transaction, accounts, row, replace=[], unique=("name",)) > 0
+
+
+def set_disabled(transaction: Transaction, account_id: int, at: float | None) -> None:
+    """Shut an account out from a time, or let it in again."""
+    change = update(accounts).where(accounts.c.id == account_id).values(disabled_at=at)
+    transaction.execute(change)
+
+
+def set_member(transaction: Transaction, organisation_id: int, account_id: int, role: str) -> None:
+    """Let a user belong to an organisation, in the place of what it was there."""
+    row = {"organisation_id": organisation_id, "account_id": account_id, "role": role}
+    upsert(transaction, memberships, row, replace=["role"])
+
+
+def delete_member(transaction: Transaction, organisation_id: int, account_id: int) -> bool:
+    """Let a user belong no longer; return whether it did."""
+    gone = delete(memberships).where(
+        memberships.c.organisation_id == organisation_id, memberships.c.account_id == account_id
+    )
+    return transaction.execute(gone).rowcount > 0
+
+
+def list_members(transaction: Transaction, organisation_id: int) -> list[Member]:
+    """Return who belongs to an organisation, by name."""
+    query = (
+        select(accounts.c.name, memberships.c.role)
+        .join(accounts, accounts.c.id == memberships.c.account_id)
+        .where(memberships.c.organisation_id == organisation_id)
+        .order_by(accounts.c.name)
+    )
+    return [Member(*row) for row in transaction.execute(query)]
+
+
+def count_owners(transaction: Transaction, organisation_id: int) -> int:
+    """Return how many own an organisation; its row is locked, so that they stay as many."""
+    lock = select(accounts.c.id).where(accounts.c.id == organisation_id).with_for_update()
+    transaction.execute(lock)
+    query = select(func.count()).where(
+        memberships.c.organisation_id == organisation_id, memberships.c.role == OWNER
+    )
+    return transaction.execute(query).scalar_one()
+
+
+def membership(transaction: Transaction, organisation_id: int, account_id: int) -> str | None:
+    """Return what a user is in an organisation."""
+    query = select(memberships.c.role).where(
+        memberships.c.organisation_id == organisation_id, memberships.c.account_id == account_id
+    )
+    return transaction.execute(query).scalar_one_or_none()

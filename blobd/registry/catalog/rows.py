@@ -32,21 +32,19 @@ def upsert(
     *,
     replace: Sequence[str],
     where: ColumnElement[bool] | None = None,
+    unique: tuple[str, ...] = (),
 ) -> int:
     """Insert rows; where a primary key is taken, replace these columns, or nothing if none.
+
+    `unique` are the columns of another constraint, looked at instead of the primary key.
 
     The row is locked either way when columns are replaced: who deletes it has to wait. `where` is
     a condition for replacing, kept in a constant. Returns how many rows were written.
     """
-    keys = tuple(column.name for column in table.primary_key.columns)
+    keys = unique or tuple(column.name for column in table.primary_key.columns)
     statement = _upsert(transaction.dialect, table, keys, tuple(replace), where)
     some = [rows] if isinstance(rows, Mapping) else rows
     return sum(transaction.change(statement, row) for row in some)
-
-
-def insert_if_free(transaction: Transaction, table: Table, row: Parameters, *, unique: str) -> bool:
-    """Insert a row unless one has the same value in a unique column; return whether it was."""
-    return transaction.change(_upsert(transaction.dialect, table, (unique,), (), None), row) > 0
 
 
 def find_repository(transaction: Transaction, name: RepositoryName) -> int | None:

@@ -1,4 +1,4 @@
-"""Tokens: made, shown once, and kept as a hash."""
+"""Tokens: made, shown once, and kept as a hash; of people, and of workflows."""
 
 from __future__ import annotations
 
@@ -6,13 +6,31 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.registry.auth.secrets import PERSONAL, hash_of, hint_of, make_secret
-from blobd.registry.catalog.tokens import NewToken, insert_token
+from blobd.errors import Refused, RequestInvalid, Unknown
+from blobd.registry.auth.roles import READ_PACKAGES, SCOPES, WRITE_PACKAGES
+from blobd.registry.auth.secrets import PERSONAL, WORKFLOW, hash_of, hint_of, make_secret
+from blobd.registry.catalog import tokens
+from blobd.registry.catalog.accounts import USER
+from blobd.registry.catalog.tokens import NewToken
+from blobd.registry.identity.accounts import known
+from blobd.registry.identity.sources import known_source
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Transaction
+    from collections.abc import Collection
 
-KIND = "personal"
+    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.tokens import Token
+
+PERSONAL_KIND = "personal"
+AUTOMATION, ENVIRONMENT = "automation", "environment"
+WORKFLOW_KINDS = (AUTOMATION, ENVIRONMENT)
+WORKFLOW_LIFETIME_S = 3600.0
+WORKFLOW_LIFETIME_MAX_S = 86_400.0
+NOTE_MAX_CHARACTERS = 255
+
+_WORKFLOW_SCOPES = (READ_PACKAGES, WRITE_PACKAGES)
+_KEPT_S = 30 * 86_400.0
+"""How long a workflow's token is kept after its end, to be told from one that never was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +40,97 @@ class MadeToken:
     token_id: str
     secret: str
     expires_at: float | None
+
+
+async def create_token(
+    catalog: Catalog,
+    user: str,
+    *,
+    scopes: Collection[str],
+    note: str = "",
+    lifetime_s: float | None = None,
+) -> MadeToken:
+    """Make a personal access token; None: it does not expire.
+
+    Raises Unknown, RequestInvalid.
+    """
+    wrong = set(scopes) - set(SCOPES)
+    if wrong or not scopes:
+        raise RequestInvalid(f"a token's scopes are some of {', '.join(SCOPES)}, not {wrong or {}}")
+    if len(note) > NOTE_MAX_CHARACTERS:
+        raise RequestInvalid(f"a token's note has at most {NOTE_MAX_CHARACTERS} characters")
+    if lifetime_s is not None and lifetime_s <= 0:
+        raise RequestInvalid("a token's lifetime is longer than nothing")
+    now = catalog.now()
+
+    def create(transaction: Transaction) -> MadeToken:
+        return write_personal_token(
+            transaction,
+            known(transaction, USER, user).account_id,
+            scopes=tuple(scope for scope in SCOPES if scope in scopes),
+            note=note,
+            now=now,
+            expires_at=None if lifetime_s is None else now + lifetime_s,
+        )
+
+    return await catalog.write(create)
+
+
+async def list_tokens(catalog: Catalog, user: str) -> list[Token]:
+    """Return a user's personal access tokens, the newest first. Raises Unknown."""
+
+    def find(transaction: Transaction) -> list[Token]:
+        account_id = known(transaction, USER, user).account_id
+        return tokens.list_tokens(transaction, account_id, PERSONAL_KIND)
+
+    return await catalog.read(find)
+
+
+async def revoke_token(catalog: Catalog, token_id: str) -> None:
+    """End a token; it counts no longer from the next request. Raises Unknown."""
+    now = catalog.now()
+
+    def revoke(transaction: Transaction) -> None:
+        if tokens.find_token(transaction, token_id) is None:
+            raise Unknown("token", token_id)
+        tokens.revoke_token(transaction, token_id, now=now)
+
+    await catalog.write(revoke)
+
+
+async def issue_workflow_token(
+    catalog: Catalog,
+    source: str,
+    kind: str,
+    *,
+    voucher: str,
+    lifetime_s: float = WORKFLOW_LIFETIME_S,
+) -> MadeToken:
+    """Make a token for a workflow of a source repository (OWNER/NAME).
+
+    It can do what that repository was granted, and nothing that its voucher, a user, could; it
+    ends with that user all the same. Raises Unknown, RequestInvalid, Refused.
+    """
+    if kind not in WORKFLOW_KINDS:
+        raise RequestInvalid(f"a workflow's kind is one of {', '.join(WORKFLOW_KINDS)}")
+    if not 0 < lifetime_s <= WORKFLOW_LIFETIME_MAX_S:
+        raise Refused(f"a workflow's token lives at most {WORKFLOW_LIFETIME_MAX_S:.0f} s")
+    now = catalog.now()
+
+    def issue(transaction: Transaction) -> MadeToken:
+        tokens.delete_ended(transaction, kind, before=now - _KEPT_S)
+        return _write(
+            transaction,
+            known(transaction, USER, voucher).account_id,
+            kind=kind,
+            source_id=known_source(transaction, source).source_id,
+            scopes=_WORKFLOW_SCOPES,
+            note=source,
+            now=now,
+            expires_at=now + lifetime_s,
+        )
+
+    return await catalog.write(issue)
 
 
 def write_personal_token(
@@ -34,14 +143,38 @@ def write_personal_token(
     expires_at: float | None,
 ) -> MadeToken:
     """Write a new token of a person, and return it."""
-    secret, token_id = make_secret(PERSONAL), secrets.token_hex(8)
-    insert_token(
+    return _write(
+        transaction,
+        account_id,
+        kind=PERSONAL_KIND,
+        source_id=None,
+        scopes=scopes,
+        note=note,
+        now=now,
+        expires_at=expires_at,
+    )
+
+
+def _write(
+    transaction: Transaction,
+    account_id: int,
+    *,
+    kind: str,
+    source_id: int | None,
+    scopes: tuple[str, ...],
+    note: str,
+    now: float,
+    expires_at: float | None,
+) -> MadeToken:
+    secret = make_secret(PERSONAL if source_id is None else WORKFLOW)
+    token_id = secrets.token_hex(8)
+    tokens.insert_token(
         transaction,
         NewToken(
             token_id=token_id,
             account_id=account_id,
-            kind=KIND,
-            source_id=None,
+            kind=kind,
+            source_id=source_id,
             secret_hash=hash_of(secret),
             hint=hint_of(secret),
             note=note,

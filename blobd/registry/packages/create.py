@@ -8,6 +8,7 @@ from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import accounts
 from blobd.registry.catalog.packages import NewPackage, insert_package, set_role
 from blobd.registry.catalog.rows import find_repository, make_repository
+from blobd.registry.names import ACCOUNT_MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from blobd.registry.auth.subjects import Subject
@@ -20,8 +21,8 @@ def package_maker(repository: RepositoryName, subject: Subject, *, now: float) -
     """Return what makes a package, in the transaction that puts the first thing into it.
 
     It is private, and its maker an admin of it; one that a workflow makes is linked to the source
-    repository and inherits from there. A name without a slash is a repository and no package.
-    Where there are no identities its owner is made too.
+    repository and inherits from there. A name in no namespace is a repository and no
+    package. Where there are no identities its owner is made too.
     """
 
     def make(transaction: Transaction) -> int:
@@ -29,7 +30,7 @@ def package_maker(repository: RepositoryName, subject: Subject, *, now: float) -
         if found is not None:
             return found
         namespace, _, image = repository.partition("/")
-        if not image:
+        if not image or len(namespace) > ACCOUNT_MAX_CHARACTERS:
             return make_repository(transaction, repository, now=now)
         owner_id = _owner(transaction, namespace, now=now)
         workflow = subject.workflow

@@ -1,0 +1,152 @@
+"""`blobd user`, `blobd org` and `blobd team`: who there is, and who belongs together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from blobd.cli import show
+from blobd.cli.opened import opened
+from blobd.cli.settings import with_config
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from blobd.config import Config
+    from blobd.registry.catalog import Catalog
+
+T = TypeVar("T")
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def on_catalog(config: Config, work: Callable[[Catalog], Awaitable[T]]) -> T:
+    """Return what the work returns on the catalog of a configuration."""
+
+    async def run() -> T:
+        async with opened(config) as daemon:
+            return await work(daemon.catalog)
+
+    return asyncio.run(run())
+
+
+@click.group
+def user() -> None:
+    """Make users, shut them out, let them in again. Works beside a running daemon."""
+
+
+@user.command("add")
+@with_config()
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="It may everything, everywhere.")
+def add_user(config: Config, name: str, admin: bool) -> None:  # noqa: FBT001 - click's way
+    """Make a user; `blobd token create` gives it a token to log in with."""
+    from blobd.registry.identity import accounts
+
+    on_catalog(config, lambda catalog: accounts.add_user(catalog, name, is_administrator=admin))
+
+
+@user.command("ls")
+@with_config()
+@JSON
+def list_users(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """List users."""
+    _show_accounts(config, "user", as_json=as_json)
+
+
+@user.command
+@with_config()
+@click.argument("name")
+def disable(config: Config, name: str) -> None:
+    """Shut a user out: none of its tokens counts from now."""
+    from blobd.registry.identity import accounts
+
+    on_catalog(config, lambda catalog: accounts.disable_user(catalog, name))
+
+
+@user.command
+@with_config()
+@click.argument("name")
+def enable(config: Config, name: str) -> None:
+    """Let a user in again, with the tokens it had."""
+    from blobd.registry.identity import accounts
+
+    on_catalog(config, lambda catalog: accounts.enable_user(catalog, name))
+
+
+@click.group
+def org() -> None:
+    """Make organisations, and say who belongs to them."""
+
+
+@org.command("add")
+@with_config()
+@click.argument("name")
+@click.option("--owner", required=True, help="The user who owns it.")
+def add_organisation(config: Config, name: str, owner: str) -> None:
+    """Make an organisation."""
+    from blobd.registry.identity import accounts
+
+    on_catalog(config, lambda catalog: accounts.add_organisation(catalog, name, owner=owner))
+
+
+@org.command("ls")
+@with_config()
+@JSON
+def list_organisations(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """List organisations."""
+    _show_accounts(config, "organisation", as_json=as_json)
+
+
+@org.command("members")
+@with_config()
+@click.argument("name")
+@JSON
+def list_members(config: Config, name: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """List who belongs to an organisation."""
+    from blobd.registry.identity import accounts
+
+    found = on_catalog(config, lambda catalog: accounts.list_members(catalog, name))
+    rows = [(member.name, member.role) for member in found]
+    show.records(("user", "role"), rows, as_json=as_json)
+
+
+@org.command("set")
+@with_config()
+@click.argument("name")
+@click.argument("user_name", metavar="USER")
+@click.option("--role", type=click.Choice(["owner", "member"]), default="member", help="As what.")
+def set_member(config: Config, name: str, user_name: str, role: str) -> None:
+    """Let a user belong to an organisation; owners are admins of all its packages."""
+    from blobd.registry.identity import accounts
+
+    on_catalog(config, lambda catalog: accounts.set_member(catalog, name, user_name, role))
+
+
+@org.command("rm")
+@with_config()
+@click.argument("name")
+@click.argument("user_name", metavar="USER")
+def remove_member(config: Config, name: str, user_name: str) -> None:
+    """Let a user belong to an organisation no longer."""
+    from blobd.registry.identity import accounts
+
+    on_catalog(config, lambda catalog: accounts.remove_member(catalog, name, user_name))
+
+
+def _show_accounts(config: Config, kind: str, *, as_json: bool) -> None:
+    from blobd.registry.identity import accounts
+
+    found = on_catalog(config, lambda catalog: accounts.list_accounts(catalog, kind))
+    rows = [
+        (
+            account.name,
+            "administrator" if account.is_administrator else "",
+            "" if account.disabled_at is None else "disabled",
+            show.moment(account.created_at),
+        )
+        for account in found
+    ]
+    show.records(("name", "rank", "state", "created"), rows, as_json=as_json)

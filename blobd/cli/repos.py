@@ -1,0 +1,107 @@
+"""`blobd repo`: source repositories, which packages are linked to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from blobd.cli import show
+from blobd.cli.accounts import JSON, on_catalog
+from blobd.cli.settings import with_config
+
+if TYPE_CHECKING:
+    from blobd.config import Config
+
+_VISIBILITY = click.Choice(["private", "internal", "public"])
+_REPO = click.argument("full_name", metavar="OWNER/NAME")
+
+
+@click.group
+def repo() -> None:
+    """Name source repositories, and say who may do what there.
+
+    A package that is linked to one can inherit its roles and its visibility.
+    """
+
+
+@repo.command("add")
+@with_config()
+@_REPO
+@click.option("--visibility", type=_VISIBILITY, default="private", help="Who may read it.")
+def add_repo(config: Config, full_name: str, visibility: str) -> None:
+    """Name a source repository."""
+    from blobd.registry.auth.roles import Visibility
+    from blobd.registry.identity import sources
+
+    owner, _, name = full_name.partition("/")
+    on_catalog(
+        config, lambda catalog: sources.add_source(catalog, owner, name, Visibility(visibility))
+    )
+
+
+@repo.command("rm")
+@with_config()
+@_REPO
+def remove_repo(config: Config, full_name: str) -> None:
+    """Forget a source repository: packages that inherit from it are private, its tokens gone."""
+    from blobd.registry.identity import sources
+
+    on_catalog(config, lambda catalog: sources.remove_source(catalog, full_name))
+
+
+@repo.command("ls")
+@with_config()
+@click.option("--owner", help="Of this account alone.")
+@JSON
+def list_repos(config: Config, owner: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """List source repositories."""
+    from blobd.registry.identity import sources
+
+    found = on_catalog(config, lambda catalog: sources.list_sources(catalog, owner))
+    rows = [(source.full_name, source.visibility) for source in found]
+    show.records(("repository", "visibility"), rows, as_json=as_json)
+
+
+@repo.command("visibility")
+@with_config()
+@_REPO
+@click.argument("visibility", type=_VISIBILITY)
+def set_visibility(config: Config, full_name: str, visibility: str) -> None:
+    """Say who may read what inherits from it without a role."""
+    from blobd.registry.auth.roles import Visibility
+    from blobd.registry.identity import sources
+
+    on_catalog(
+        config,
+        lambda catalog: sources.set_source_visibility(catalog, full_name, Visibility(visibility)),
+    )
+
+
+@repo.command("roles")
+@with_config()
+@_REPO
+@JSON
+def list_roles(config: Config, full_name: str, as_json: bool) -> None:  # noqa: FBT001
+    """List who was given what."""
+    from blobd.registry.identity import sources
+
+    found = on_catalog(config, lambda catalog: sources.list_source_roles(catalog, full_name))
+    rows = [(given.kind, given.name, given.role) for given in found]
+    show.records(("kind", "name", "role"), rows, as_json=as_json)
+
+
+@repo.command("grant")
+@with_config()
+@_REPO
+@click.argument("grantee", metavar="USER|ORGANISATION/TEAM")
+@click.argument("role", type=click.Choice(["read", "write", "admin", "none"]))
+def set_role(config: Config, full_name: str, grantee: str, role: str) -> None:
+    """Give a user or a team a role; `none` takes it away."""
+    from blobd.registry.auth.roles import Role
+    from blobd.registry.identity import sources
+
+    on_catalog(
+        config,
+        lambda catalog: sources.set_source_role(catalog, full_name, grantee, Role[role.upper()]),
+    )

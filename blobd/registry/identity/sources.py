@@ -1,0 +1,94 @@
+"""Source repositories: named records that packages are linked to, with roles of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blobd.errors import Taken, Unknown
+from blobd.registry.auth.roles import Role, Visibility
+from blobd.registry.catalog import accounts, sources
+from blobd.registry.identity.grantees import known_grantee
+from blobd.registry.names import parse_account
+
+if TYPE_CHECKING:
+    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.sources import GivenRole, Source
+
+
+async def add_source(
+    catalog: Catalog, owner: str, name: str, visibility: Visibility = Visibility.PRIVATE
+) -> None:
+    """Make a source repository of a user or an organisation.
+
+    Raises AccountInvalid, Unknown, Taken.
+    """
+    parse_account(name)
+    now = catalog.now()
+
+    def add(transaction: Transaction) -> None:
+        account = accounts.find_account(transaction, owner)
+        if account is None:
+            raise Unknown("account", owner)
+        if not sources.insert_source(
+            transaction, account.account_id, name, str(visibility), now=now
+        ):
+            raise Taken("source repository", f"{owner}/{name}")
+
+    await catalog.write(add)
+
+
+async def list_sources(catalog: Catalog, owner: str | None = None) -> list[Source]:
+    """Return the source repositories of an account, or all; by name."""
+    return await catalog.read(lambda transaction: sources.list_sources(transaction, owner))
+
+
+async def set_source_visibility(catalog: Catalog, full_name: str, visibility: Visibility) -> None:
+    """Change who may read it, and what inherits from it, without a role. Raises Unknown."""
+
+    def change(transaction: Transaction) -> None:
+        source = known_source(transaction, full_name)
+        sources.set_source_visibility(transaction, source.source_id, str(visibility))
+
+    await catalog.write(change)
+
+
+async def remove_source(catalog: Catalog, full_name: str) -> None:
+    """Remove it: its packages stay, unlinked and private; its tokens are gone. Raises Unknown."""
+
+    def remove(transaction: Transaction) -> None:
+        sources.delete_source(transaction, known_source(transaction, full_name).source_id)
+
+    await catalog.write(remove)
+
+
+async def set_source_role(catalog: Catalog, full_name: str, grantee: str, role: Role) -> None:
+    """Give a user or a team (ORGANISATION/TEAM) a role; NONE takes it away. Raises Unknown."""
+
+    def change(transaction: Transaction) -> None:
+        source_id = known_source(transaction, full_name).source_id
+        who = known_grantee(transaction, grantee)
+        if role is not Role.NONE:
+            sources.set_source_role(transaction, source_id, who, str(role))
+        elif not sources.delete_source_role(transaction, source_id, who):
+            raise Unknown("role", f"of {grantee} in {full_name}")
+
+    await catalog.write(change)
+
+
+async def list_source_roles(catalog: Catalog, full_name: str) -> list[GivenRole]:
+    """Return the roles that were given, by kind and name. Raises Unknown."""
+
+    def find(transaction: Transaction) -> list[GivenRole]:
+        source_id = known_source(transaction, full_name).source_id
+        return sources.list_source_roles(transaction, source_id)
+
+    return await catalog.read(find)
+
+
+def known_source(transaction: Transaction, full_name: str) -> Source:
+    """Return the source repository `OWNER/NAME`. Raises Unknown."""
+    owner, _, name = full_name.partition("/")
+    found = sources.find_source(transaction, owner, name)
+    if found is None:
+        raise Unknown("source repository", full_name)
+    return found

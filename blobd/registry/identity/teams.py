@@ -1,0 +1,90 @@
+"""Teams: groups of an organisation's members, to be given roles together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blobd.errors import Refused, Taken, Unknown
+from blobd.registry.catalog import accounts, teams
+from blobd.registry.catalog.accounts import ORGANISATION, USER
+from blobd.registry.identity.accounts import known
+from blobd.registry.names import parse_account
+
+if TYPE_CHECKING:
+    from blobd.registry.catalog import Catalog, Transaction
+
+
+async def add_team(catalog: Catalog, organisation: str, name: str) -> None:
+    """Make a team. Raises AccountInvalid, Unknown, Taken."""
+    parse_account(name)
+
+    def add(transaction: Transaction) -> None:
+        place = known(transaction, ORGANISATION, organisation)
+        if not teams.insert_team(transaction, place.account_id, name):
+            raise Taken("team", f"{organisation}/{name}")
+
+    await catalog.write(add)
+
+
+async def remove_team(catalog: Catalog, organisation: str, name: str) -> None:
+    """Remove a team; what it was given is given to nobody any more. Raises Unknown."""
+
+    def remove(transaction: Transaction) -> None:
+        teams.delete_team(transaction, known_team(transaction, organisation, name))
+
+    await catalog.write(remove)
+
+
+async def list_teams(catalog: Catalog, organisation: str) -> list[str]:
+    """Return the names of an organisation's teams. Raises Unknown."""
+
+    def find(transaction: Transaction) -> list[str]:
+        place = known(transaction, ORGANISATION, organisation)
+        return teams.list_teams(transaction, place.account_id)
+
+    return await catalog.read(find)
+
+
+async def add_team_member(catalog: Catalog, organisation: str, name: str, user: str) -> None:
+    """Put a member of the organisation into a team. Raises Unknown, Refused."""
+
+    def add(transaction: Transaction) -> None:
+        place = known(transaction, ORGANISATION, organisation)
+        who = known(transaction, USER, user)
+        if accounts.membership(transaction, place.account_id, who.account_id) is None:
+            raise Refused(f"{user} is no member of {organisation}; add it there first")
+        team_id = known_team(transaction, organisation, name)
+        teams.insert_team_member(transaction, team_id, who.account_id)
+
+    await catalog.write(add)
+
+
+async def remove_team_member(catalog: Catalog, organisation: str, name: str, user: str) -> None:
+    """Take a user out of a team. Raises Unknown."""
+
+    def remove(transaction: Transaction) -> None:
+        who = known(transaction, USER, user)
+        team_id = known_team(transaction, organisation, name)
+        if not teams.delete_team_member(transaction, team_id, who.account_id):
+            raise Unknown("member", f"{user} of {organisation}/{name}")
+
+    await catalog.write(remove)
+
+
+async def list_team_members(catalog: Catalog, organisation: str, name: str) -> list[str]:
+    """Return the names of who is in a team. Raises Unknown."""
+
+    def find(transaction: Transaction) -> list[str]:
+        team_id = known_team(transaction, organisation, name)
+        return teams.list_team_members(transaction, team_id)
+
+    return await catalog.read(find)
+
+
+def known_team(transaction: Transaction, organisation: str, name: str) -> int:
+    """Return a team's id. Raises Unknown."""
+    place = known(transaction, ORGANISATION, organisation)
+    team_id = teams.find_team(transaction, place.account_id, name)
+    if team_id is None:
+        raise Unknown("team", f"{organisation}/{name}")
+    return team_id
