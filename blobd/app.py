@@ -27,6 +27,7 @@ from blobd.registry.catalog import Catalog, catalog_place, open_catalog
 from blobd.registry.http.front import open_registry
 from blobd.registry.identity.first import FirstAdministrator as FirstAdministrator
 from blobd.registry.identity.first import first_administrator
+from blobd.registry.packages.trash import Trash
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore, Keeper
 from blobd.uploads import Uploads
@@ -65,6 +66,8 @@ class Daemon:
     keeper: Keeper
     """The blob API's hand on the store."""
     roots: Roots
+    trash: Trash
+    """What was deleted and can be restored."""
 
 
 @asynccontextmanager
@@ -110,6 +113,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
                 upload_timeout_s=limits.upload_timeout_s or limits.upload_idle_expiry_s,
                 unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s,
             ),
+            trash=Trash(catalog, config.registry.trash_retention_s),
         )
 
 

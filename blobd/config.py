@@ -167,6 +167,12 @@ class Registry:
     trusted_proxies: tuple[str, ...] = _setting(
         (), "addresses and networks whose X-Forwarded-For, -Proto and -Host are believed"
     )
+    trash_retention_s: float = _setting(
+        2_592_000, "how long deleted packages and versions can be restored; 0: not at all", least=0
+    )
+    allow_unpublish: bool = _setting(
+        default=False, reason="let admins make public packages private again"
+    )
 
 
 @dataclass(frozen=True, slots=True)

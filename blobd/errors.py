@@ -258,7 +258,7 @@ class AccountInvalid(BlobdError):
     def __init__(self, name: str, limit: int) -> None:
         super().__init__(
             f"{name[:120]!r} cannot be a name here: lower-case letters, digits and single . _ - "
-            f"between them, {limit} characters at most, and not what paths begin with here"
+            f"between them, {limit} characters at most"
         )
         self.name = name
 
@@ -283,6 +283,29 @@ class Taken(BlobdError):
 
 class Refused(BlobdError):
     """It would break what the registry promises; the message says what, and what to do first."""
+
+
+class TagImmutable(BlobdError):
+    """A tag of a package whose tags stay with what they were given to."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(
+            f"the tags of this package are immutable, and {tag} names another manifest; "
+            "push under a new tag"
+        )
+        self.tag = tag
+
+
+class TooPopular(BlobdError):
+    """What many rely on is deleted by the administrator alone."""
+
+    def __init__(self, downloads: int, limit: int) -> None:
+        super().__init__(
+            f"it is public and was downloaded {downloads} times; over {limit}, only the "
+            "administrator deletes it"
+        )
+        self.downloads = downloads
+        self.limit = limit
 
 
 class TagInvalid(BlobdError):

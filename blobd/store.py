@@ -8,9 +8,12 @@ turn the pin into the keeper's hold.
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from blobd.backends.base import FileSource
+from blobd.digest import Span
 from blobd.errors import BlobNotFound
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import Backend, BlobInfo, Committed, Source, Staging
+    from blobd.backends.threads import Threads
     from blobd.digest import Digest
     from blobd.metrics import Metrics
 
@@ -71,6 +75,24 @@ class BlobStore:
         if not digest.supported:
             raise BlobNotFound(digest)
         return await self.backend.stat(digest)
+
+    async def read_small(
+        self, digest: Digest, *, limit_bytes: int, threads: Threads
+    ) -> bytes | None:
+        """Return a blob that is to be held in memory; None where it is larger than the limit.
+
+        Raises BlobNotFound.
+        """
+        source = await self.open(digest)
+        try:
+            if source.size_bytes > limit_bytes:
+                return None
+            if isinstance(source, FileSource):
+                return await threads.run(os.pread, source.fd, source.size_bytes, 0)
+            pieces = [bytes(piece) async for piece in source.read(Span(0, source.size_bytes))]
+            return b"".join(pieces)
+        finally:
+            await source.aclose()
 
     async def open(self, digest: Digest) -> Source:
         """Open a blob; the caller closes the source. Raises BlobNotFound."""

@@ -45,7 +45,12 @@ class Daemon:
         Where `settings` (SECTION.NAME: value) do not say otherwise.
         """
         self.data = data
-        self._settings = {"server.workers": "1", "registry.auth": "false", **(settings or {})}
+        self._settings = {
+            "server.workers": "1",
+            "registry.auth": "false",
+            "registry.trash_retention_s": "0",
+            **(settings or {}),
+        }
         self._listen = self._blob_api = "127.0.0.1:0"
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[str] | None = None

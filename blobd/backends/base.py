@@ -116,10 +116,11 @@ class StreamSource:
 
 @dataclass(slots=True)
 class RemoteSource:
-    """A blob that the client may fetch elsewhere, by GET, for some time."""
+    """A blob that the client may fetch elsewhere, by GET, for some time; or read as a stream."""
 
     size_bytes: int
     url: str
+    read: Callable[[Span], AsyncIterator[Buffer]]
 
     async def aclose(self) -> None:
         """Nothing is held."""

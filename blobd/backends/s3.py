@@ -121,13 +121,13 @@ class S3:
 
     async def open(self, digest: Digest) -> Source:
         entry = await self._run(self._find, digest, fresh=False)
-        if self._redirect and len(entry.segments) == 1 and entry.segments[0].whole:
-            url = await self._run(self.bucket.calls.url, entry.segments[0].key)
-            return RemoteSource(entry.size_bytes, url)
 
         def read(span: Span) -> AsyncIterator[Buffer]:
             return self._read(digest, entry, span)
 
+        if self._redirect and len(entry.segments) == 1 and entry.segments[0].whole:
+            url = await self._run(self.bucket.calls.url, entry.segments[0].key)
+            return RemoteSource(entry.size_bytes, url, read)
         return StreamSource(entry.size_bytes, read)
 
     async def _read(self, digest: Digest, entry: Entry, span: Span) -> AsyncIterator[Buffer]:

@@ -59,6 +59,21 @@ def labels_of_config(content: bytes) -> Mapping[str, str]:
     return _texts(labels)
 
 
+def platform_of_config(content: bytes) -> str | None:
+    """Return what an image is for, as `linux/arm64/v8`; None where its configuration is none."""
+    if len(content) > _CONFIG_MAX_BYTES:
+        return None
+    try:
+        document: Any = json.loads(content)
+        parts = [document["os"], document["architecture"], document.get("variant")]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    words = [part for part in parts if part]
+    if not all(isinstance(word, str) and _PART.fullmatch(word) for word in words):
+        return None
+    return "/".join(words)
+
+
 def describe(labels: Mapping[str, str]) -> Description:
     """Return what labels or annotations say that fits, and a warning for what does not."""
     warnings: list[str] = []

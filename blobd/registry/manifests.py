@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from blobd.digest import Digest
 from blobd.errors import (
@@ -47,6 +47,29 @@ class Accepted:
     subject: Digest | None
     tags: tuple[Tag, ...]
     """The tags that name it now, of those that were asked for."""
+
+
+class Publication(Protocol):
+    """What else a push of a manifest does, in the same transaction."""
+
+    async def read(self, document: Document) -> None:
+        """Look at what has to be known before; not in the transaction."""
+        ...
+
+    def write(
+        self, transaction: Transaction, repository_id: int, pushed: Pushed, tags: Sequence[Tag]
+    ) -> None:
+        """Write beside the manifest, which is there; the tags name still what they did before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A manifest that is being pushed."""
+
+    digest: Digest
+    size_bytes: int
+    document: Document
 
 
 class Manifests:
@@ -94,6 +117,7 @@ class Manifests:
         content_type: str | None,
         tags: Sequence[Tag] = (),
         make: Maker | None = None,
+        publication: Publication | None = None,
     ) -> Accepted:
         """Store a manifest and point tags at it: all of that, or nothing.
 
@@ -106,6 +130,9 @@ class Manifests:
         digest, document = await self._threads.run(self._examine, content, content_type, announced)
         if not isinstance(reference, Digest):
             tags = (reference, *tags)
+        pushed = Pushed(digest, len(content), document)
+        if publication is not None:
+            await publication.read(document)
         manifest = _to_write(digest, content, document)
         now = self._catalog.now()
         make_here = make or rows.maker(repository, now=now)
@@ -114,6 +141,8 @@ class Manifests:
             repository_id = make_here(transaction)
             _check_references(transaction, repository_id, document)
             contents.write_manifest(transaction, repository_id, manifest, now=now)
+            if publication is not None:
+                publication.write(transaction, repository_id, pushed, tags)
             contents.point_tags(transaction, repository_id, tags, digest, now=now)
 
         await self._catalog.write(write)

@@ -18,8 +18,6 @@ Reference = Digest | Tag
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
-_RESERVED = frozenset({"api", "static", "token", "v2"})
-"""What begins the paths that are no pages of an account."""
 _PART_ALONE = re.compile(_PART)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _MAX_NAME_CHARACTERS = 255
@@ -38,8 +36,7 @@ def parse_account(text: str) -> str:
 
     Raises AccountInvalid.
     """
-    too_long = len(text) > ACCOUNT_MAX_CHARACTERS
-    if too_long or text in _RESERVED or _PART_ALONE.fullmatch(text) is None:
+    if len(text) > ACCOUNT_MAX_CHARACTERS or _PART_ALONE.fullmatch(text) is None:
         raise AccountInvalid(text, ACCOUNT_MAX_CHARACTERS)
     return text
 

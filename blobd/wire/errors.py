@@ -62,6 +62,8 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.Unknown: Answer(404, "NAME_UNKNOWN"),
     errors.Taken: Answer(409, "DENIED"),
     errors.Refused: Answer(409, "DENIED"),
+    errors.TagImmutable: Answer(409, "DENIED"),
+    errors.TooPopular: Answer(403, "DENIED"),
     errors.TagInvalid: Answer(400, "TAG_INVALID"),
     errors.ManifestUnknown: Answer(404, "MANIFEST_UNKNOWN"),
     errors.ManifestInvalid: Answer(400, "MANIFEST_INVALID"),

@@ -135,7 +135,7 @@ def test_serve_prints_where_it_listens_and_ends_well_on_sigterm(tmp_path: Path) 
     front = ("--listen", "127.0.0.1:0", "--blob-api", address)
     with running("serve", "--data", tmp_path / "data", *front) as process:
         assert process.stdout is not None
-        told = [process.stdout.readline().decode() for _ in range(8)]
+        told = [process.stdout.readline().decode() for _ in range(9)]
         assert any(address in line for line in told), told
         assert any("docker push 127.0.0.1:" in line for line in told), told
         assert any("docker login 127.0.0.1:" in line for line in told), told

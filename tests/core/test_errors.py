@@ -48,6 +48,8 @@ EXAMPLES: list[Exception] = [
     errors.Unknown("user", "ada"),
     errors.Taken("user", "ada"),
     errors.Refused("the last owner stays"),
+    errors.TagImmutable("v1"),
+    errors.TooPopular(5001, 5000),
     errors.TagInvalid("-x"),
     errors.ManifestUnknown("latest"),
     errors.ManifestInvalid("not JSON"),

@@ -27,7 +27,7 @@ _FACTS = """
 _TOKEN_BY_HASH = f"{_FACTS} WHERE t.secret_hash = ?"
 _TOKEN_BY_ID = f"{_FACTS} WHERE t.id = ?"
 _PACKAGE = """
-    SELECT r.id, p.visibility, p.inherits, p.source_id, s.visibility, s.owner_id
+    SELECT r.id, p.owner_id, p.visibility, p.inherits, p.source_id, s.visibility, s.owner_id
     FROM repositories AS r
     LEFT JOIN packages AS p ON p.repository_id = r.id
     LEFT JOIN sources AS s ON s.id = p.source_id
@@ -37,8 +37,10 @@ _NAMESPACE = """
     SELECT a.id, m.role
     FROM accounts AS a
     LEFT JOIN memberships AS m ON m.organisation_id = a.id AND m.account_id = ?
-    WHERE a.name = ?
+    WHERE a.{column} = ?
 """
+_NAMESPACE_BY_NAME = _NAMESPACE.format(column="name")
+_NAMESPACE_BY_ID = _NAMESPACE.format(column="id")
 _OWNS = "SELECT 1 FROM memberships WHERE organisation_id = ? AND account_id = ? AND role = 'owner'"
 _GRANTEE = """
     (grantee_kind = 'user' AND grantee_id = ?)
@@ -77,6 +79,7 @@ class _Package:
     """A repository's row, and what it is linked to; `visibility` None where it is no package."""
 
     repository_id: int
+    owner_id: int | None
     visibility: str | None
     inherits: bool
     source_id: int | None
@@ -102,7 +105,7 @@ class Callers:
         """Return how a subject stands to a repository, or to the name of none."""
         found = await self._reader.rows(_PACKAGE, repository)
         package = _Package(*found[0]) if found else None
-        owns, belongs = await self._in_namespace(subject, repository.partition("/")[0])
+        owns, belongs = await self._in_namespace(subject, repository, package)
         visibility, granted = Visibility.PRIVATE, Role.NONE
         if package is not None:
             own = package.source_visibility if package.inherits else package.visibility
@@ -116,9 +119,15 @@ class Callers:
             granted=granted,
         )
 
-    async def _in_namespace(self, subject: Subject, namespace: str) -> tuple[bool, bool]:
+    async def _in_namespace(
+        self, subject: Subject, repository: RepositoryName, package: _Package | None
+    ) -> tuple[bool, bool]:
         person = _NOBODY if subject.person_id is None else subject.person_id
-        found = await self._reader.rows(_NAMESPACE, person, namespace)
+        if package is not None and package.owner_id is not None:
+            found = await self._reader.rows(_NAMESPACE_BY_ID, person, package.owner_id)
+        else:
+            namespace = repository.partition("/")[0]
+            found = await self._reader.rows(_NAMESPACE_BY_NAME, person, namespace)
         if not found:
             return False, False
         account_id, role = found[0]

@@ -91,6 +91,17 @@ def point_tags(
     upsert(transaction, tags, rows, replace=["digest", "updated_at"])
 
 
+def tagged(
+    transaction: Transaction, repository_id: int, names: Sequence[Tag]
+) -> list[tuple[Tag, Digest]]:
+    """Return which of these tags there are, and what they name; their rows are kept as they are."""
+    query = select(tags.c.name, tags.c.digest).where(
+        tags.c.repository_id == repository_id, tags.c.name.in_(sorted(set(names)))
+    )
+    rows = transaction.execute(query.order_by(tags.c.name).with_for_update())
+    return [(name, digest) for name, digest in rows]
+
+
 def delete_tag(transaction: Transaction, repository_id: int, name: Tag) -> bool:
     """Remove a tag, not its manifest; return whether it was there."""
     result = transaction.execute(

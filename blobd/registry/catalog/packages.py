@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVarTuple
 
+from sqlalchemy import delete, func, select, update
+
+from blobd.registry.catalog.access import VISIBILITY, readable
 from blobd.registry.catalog.rows import make_repository, upsert
-from blobd.registry.catalog.tables import package_roles, packages
+from blobd.registry.catalog.sources import GivenRole, named_roles
+from blobd.registry.catalog.tables import (
+    accounts,
+    package_grants,
+    package_roles,
+    packages,
+    repositories,
+    sources,
+    versions,
+)
 
 if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.catalog.sources import Grantee
     from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
+
+
+Columns = TypeVarTuple("Columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +42,94 @@ class NewPackage:
     source_id: int | None
     inherits: bool
     created_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package as people see it."""
+
+    package_id: int
+    repository: RepositoryName
+    """What it is stored as; a deleted one's is outside the grammar of names."""
+    owner: str
+    owner_kind: str
+    owner_id: int
+    name: str
+    """Without the owner, as `app` or `app/worker`."""
+    visibility: str
+    """As it is in effect, inherited or its own."""
+    inherits: bool
+    source_id: int | None
+    source: str | None
+    """`OWNER/NAME` of the source repository it is linked to."""
+    immutable_tags: bool
+    description: str | None
+    licences: str | None
+    source_url: str | None
+    downloads: int
+    version_count: int
+    created_at: float
+    updated_at: float
+    deleted_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which packages are asked for, and which of them in order."""
+
+    owner: str | None = None
+    visibility: str | None = None
+    deleted: bool = False
+    offset: int = 0
+    limit: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What workflows of a source repository may do."""
+
+    source: str
+    kind: str
+    role: str
+
+
+_source_owners = accounts.alias("source_owners")
+_SOURCE = (
+    select(_source_owners.c.name + "/" + sources.c.name)
+    .join(_source_owners, _source_owners.c.id == sources.c.owner_id)
+    .where(sources.c.id == packages.c.source_id)
+    .scalar_subquery()
+)
+_VERSIONS = (
+    select(func.count())
+    .where(versions.c.repository_id == packages.c.repository_id, versions.c.deleted_at.is_(None))
+    .scalar_subquery()
+)
+_PACKAGES = (
+    select(
+        packages.c.repository_id,
+        repositories.c.name,
+        accounts.c.name,
+        accounts.c.kind,
+        packages.c.owner_id,
+        packages.c.name,
+        func.coalesce(VISIBILITY, "private"),
+        packages.c.inherits,
+        packages.c.source_id,
+        _SOURCE,
+        packages.c.immutable_tags,
+        packages.c.description,
+        packages.c.licences,
+        packages.c.source_url,
+        packages.c.downloads,
+        _VERSIONS,
+        packages.c.created_at,
+        packages.c.updated_at,
+        packages.c.deleted_at,
+    )
+    .join(repositories, repositories.c.id == packages.c.repository_id)
+    .join(accounts, accounts.c.id == packages.c.owner_id)
+)
 
 
 def insert_package(transaction: Transaction, package: NewPackage, *, now: float) -> int:
@@ -45,14 +152,115 @@ def insert_package(transaction: Transaction, package: NewPackage, *, now: float)
     return repository_id
 
 
-def set_role(
-    transaction: Transaction, repository_id: int, kind: str, grantee_id: int, role: str
-) -> None:
-    """Give a user or a team a role, instead of what it had."""
+def find_package(
+    transaction: Transaction, owner: str, name: str, *, deleted: bool = False
+) -> Package | None:
+    """Return a package; of deleted ones the last that had this name."""
+    gone = packages.c.deleted_at.is_not(None) if deleted else packages.c.deleted_at.is_(None)
+    query = _PACKAGES.where(accounts.c.name == owner, packages.c.name == name, gone)
+    row = transaction.execute(query.order_by(packages.c.deleted_at.desc()).limit(1)).first()
+    return None if row is None else Package(*row)
+
+
+def get_package(transaction: Transaction, package_id: int) -> Package | None:
+    """Return a package by its id, be it deleted."""
+    row = transaction.execute(_PACKAGES.where(packages.c.repository_id == package_id)).first()
+    return None if row is None else Package(*row)
+
+
+def list_packages(transaction: Transaction, subject: Subject, wanted: Listing) -> list[Package]:
+    """Return the packages that a subject may read, by owner and name."""
+    query = _restrict(_PACKAGES, subject, wanted).order_by(accounts.c.name, packages.c.name)
+    rows = transaction.execute(query.offset(wanted.offset).limit(wanted.limit))
+    return [Package(*row) for row in rows]
+
+
+def count_packages(transaction: Transaction, subject: Subject, wanted: Listing) -> int:
+    """Return how many packages there are to list."""
+    query = select(func.count()).select_from(packages)
+    query = query.join(accounts, accounts.c.id == packages.c.owner_id)
+    return transaction.execute(_restrict(query, subject, wanted)).scalar_one()
+
+
+def change_package(transaction: Transaction, package_id: int, **values: object) -> None:
+    """Set columns of a package."""
+    change = update(packages).where(packages.c.repository_id == package_id)
+    transaction.execute(change.values(**values))
+
+
+def lock_package(transaction: Transaction, package_id: int) -> None:
+    """Take a package's row for the rest of the transaction."""
+    query = select(packages.c.repository_id).where(packages.c.repository_id == package_id)
+    transaction.execute(query.with_for_update())
+
+
+def set_role(transaction: Transaction, package_id: int, to: Grantee, role: str) -> None:
+    """Give a user or a team a role, in the place of what it had."""
     row = {
-        "repository_id": repository_id,
-        "grantee_kind": kind,
-        "grantee_id": grantee_id,
+        "repository_id": package_id,
+        "grantee_kind": to.kind,
+        "grantee_id": to.grantee_id,
         "role": role,
     }
     upsert(transaction, package_roles, row, replace=["role"])
+
+
+def delete_role(transaction: Transaction, package_id: int, of: Grantee) -> bool:
+    """Take a role away; return whether there was one."""
+    gone = delete(package_roles).where(
+        package_roles.c.repository_id == package_id,
+        package_roles.c.grantee_kind == of.kind,
+        package_roles.c.grantee_id == of.grantee_id,
+    )
+    return transaction.execute(gone).rowcount > 0
+
+
+def delete_roles(transaction: Transaction, package_id: int) -> None:
+    """Take away all roles."""
+    transaction.execute(delete(package_roles).where(package_roles.c.repository_id == package_id))
+
+
+def list_roles(transaction: Transaction, package_id: int) -> list[GivenRole]:
+    """Return the roles that were given, by kind and name."""
+    query = named_roles(package_roles).where(package_roles.c.repository_id == package_id)
+    return [GivenRole(*row) for row in transaction.execute(query)]
+
+
+def set_grant(
+    transaction: Transaction, package_id: int, source_id: int, kind: str, role: str
+) -> None:
+    """Let a source repository's workflows of a kind do something."""
+    row = {"repository_id": package_id, "source_id": source_id, "kind": kind, "role": role}
+    upsert(transaction, package_grants, row, replace=["role"])
+
+
+def delete_grant(transaction: Transaction, package_id: int, source_id: int, kind: str) -> bool:
+    """Take a grant away; return whether there was one."""
+    gone = delete(package_grants).where(
+        package_grants.c.repository_id == package_id,
+        package_grants.c.source_id == source_id,
+        package_grants.c.kind == kind,
+    )
+    return transaction.execute(gone).rowcount > 0
+
+
+def list_grants(transaction: Transaction, package_id: int) -> list[Grant]:
+    """Return what workflows may do, by source repository and kind."""
+    query = (
+        select(accounts.c.name + "/" + sources.c.name, package_grants.c.kind, package_grants.c.role)
+        .join(sources, sources.c.id == package_grants.c.source_id)
+        .join(accounts, accounts.c.id == sources.c.owner_id)
+        .where(package_grants.c.repository_id == package_id)
+        .order_by(accounts.c.name, sources.c.name, package_grants.c.kind)
+    )
+    return [Grant(*row) for row in transaction.execute(query)]
+
+
+def _restrict(query: Select[*Columns], subject: Subject, wanted: Listing) -> Select[*Columns]:
+    gone = packages.c.deleted_at.is_not(None) if wanted.deleted else packages.c.deleted_at.is_(None)
+    query = query.where(gone, readable(subject))
+    if wanted.owner is not None:
+        query = query.where(accounts.c.name == wanted.owner)
+    if wanted.visibility is not None:
+        query = query.where(VISIBILITY.in_([wanted.visibility]))
+    return query

@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import and_, case, delete, or_, select, update
 
+from blobd.registry.auth.roles import Role
 from blobd.registry.catalog.rows import upsert
-from blobd.registry.catalog.tables import accounts, source_roles, sources, teams
+from blobd.registry.catalog.tables import (
+    accounts,
+    memberships,
+    source_roles,
+    sources,
+    team_members,
+    teams,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Select, Table
@@ -59,6 +67,12 @@ def find_source(transaction: Transaction, owner: str, name: str) -> Source | Non
     row = transaction.execute(
         _SOURCES.where(accounts.c.name == owner, sources.c.name == name)
     ).first()
+    return None if row is None else Source(*row)
+
+
+def get_source(transaction: Transaction, source_id: int) -> Source | None:
+    """Return a source repository by its id."""
+    row = transaction.execute(_SOURCES.where(sources.c.id == source_id)).first()
     return None if row is None else Source(*row)
 
 
@@ -114,6 +128,29 @@ def list_source_roles(transaction: Transaction, source_id: int) -> list[GivenRol
     """Return the roles that were given, by kind and name."""
     query = named_roles(source_roles).where(source_roles.c.source_id == source_id)
     return [GivenRole(*row) for row in transaction.execute(query)]
+
+
+def role_of_person(transaction: Transaction, source_id: int, account_id: int) -> Role:
+    """Return what a user may do in a source repository: owner, by itself, or by its teams."""
+    owned = select(memberships.c.organisation_id).where(
+        memberships.c.account_id == account_id, memberships.c.role == "owner"
+    )
+    owns = select(sources.c.id).where(
+        sources.c.id == source_id,
+        or_(sources.c.owner_id == account_id, sources.c.owner_id.in_(owned)),
+    )
+    if transaction.execute(owns).first() is not None:
+        return Role.ADMIN
+    in_teams = select(team_members.c.team_id).where(team_members.c.account_id == account_id)
+    given = select(source_roles.c.role).where(
+        source_roles.c.source_id == source_id,
+        or_(
+            and_(source_roles.c.grantee_kind == "user", source_roles.c.grantee_id == account_id),
+            and_(source_roles.c.grantee_kind == "team", source_roles.c.grantee_id.in_(in_teams)),
+        ),
+    )
+    roles = transaction.execute(given).scalars()
+    return max(map(Role.parse, roles), default=Role.NONE)
 
 
 def named_roles(roles: Table) -> Select[str, str, str]:

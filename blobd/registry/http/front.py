@@ -15,6 +15,7 @@ from blobd.registry.http.blobs import BlobRoutes
 from blobd.registry.http.guard import Guard
 from blobd.registry.http.listings import ListingRoutes
 from blobd.registry.http.manifests import ManifestRoutes
+from blobd.registry.http.package_work import PackageWork
 from blobd.registry.http.routes import add_distribution, add_tokens
 from blobd.registry.http.tokens import TokenRoutes
 from blobd.registry.http.uploads import UploadRoutes
@@ -25,6 +26,8 @@ from blobd.registry.identity.signing_keys import load_signing_keys
 from blobd.registry.identity.upload_secrets import UploadSecrets
 from blobd.registry.links import Touches
 from blobd.registry.manifests import Manifests
+from blobd.registry.packages.ledger import Ledger
+from blobd.registry.packages.trash import Trash
 from blobd.wire.origin import Origins
 from blobd.wire.routes import Routes
 
@@ -57,6 +60,7 @@ async def open_registry(
     """
     touches = Touches(catalog, unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s)
     threads = Threads(_MANIFEST_THREADS, "blobd-manifests")
+    ledger = Ledger(catalog)
     routes = Routes()
     origins = Origins(
         public_url=config.registry.public_url, trusted_proxies=config.registry.trusted_proxies
@@ -67,13 +71,21 @@ async def open_registry(
     secrets = UploadSecrets(keyring) if config.registry.auth else None
 
     guard = Guard(Gate(catalog, identify, secrets), origins, service=service)
+    work = PackageWork(
+        catalog,
+        store,
+        threads,
+        trash=Trash(catalog, config.registry.trash_retention_s),
+        ledger=ledger,
+        origins=origins,
+    )
     add_distribution(
         routes,
         guard,
         base=BaseRoutes(guard),
         blobs=BlobRoutes(catalog, store, responder, touches),
         uploads=UploadRoutes(catalog, protocol, guard, secrets),
-        manifests=ManifestRoutes(catalog, Manifests(catalog, threads), config.limits),
+        manifests=ManifestRoutes(catalog, Manifests(catalog, threads), work, config.limits),
         listings=ListingRoutes(catalog, guard),
     )
     if identify is not None:
@@ -81,10 +93,11 @@ async def open_registry(
         add_tokens(routes, TokenRoutes(identify, issuer, guard))
     try:
         async with asyncio.TaskGroup() as group:
-            writing = group.create_task(touches.run())
+            writing = [group.create_task(each.run()) for each in (touches, ledger)]
             try:
                 yield routes
             finally:
-                writing.cancel()
+                for task in writing:
+                    task.cancel()
     finally:
         threads.close()

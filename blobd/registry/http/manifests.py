@@ -26,6 +26,7 @@ from blobd.wire.ranges import Failed, NotModified, decide
 if TYPE_CHECKING:
     from blobd.config import Limits
     from blobd.registry.catalog import Catalog
+    from blobd.registry.http.package_work import PackageWork
     from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Manifests
     from blobd.registry.names import Reference
@@ -37,9 +38,12 @@ _LARGE_BODIES_MAX = 16
 class ManifestRoutes:
     """Handlers of one manifest or tag (end-3, end-7, end-9)."""
 
-    def __init__(self, catalog: Catalog, manifests: Manifests, limits: Limits) -> None:
+    def __init__(
+        self, catalog: Catalog, manifests: Manifests, packages: PackageWork, limits: Limits
+    ) -> None:
         self._catalog = catalog
         self._manifests = manifests
+        self._packages = packages
         self._limits = limits
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES_MAX)
 
@@ -49,9 +53,11 @@ class ManifestRoutes:
         """R15 to R20: the bytes that were pushed, whatever the Accept header says."""
         found = await self._manifests.get(access.repository, _wanted(reference))
         headers = _headers(found.digest, found.media_type)
-        return self._unless_cached(request, headers, len(found.content)) or web.Response(
-            body=found.content, headers=headers
-        )
+        cached = self._unless_cached(request, headers, len(found.content))
+        if cached is not None:
+            return cached
+        self._packages.pulled(request, access, found)
+        return web.Response(body=found.content, headers=headers)
 
     async def head(
         self, request: web.BaseRequest, access: Access, reference: str
@@ -73,6 +79,7 @@ class ManifestRoutes:
         if len(tags) > _TAGS_MAX:
             raise TooManyTags(limit=_TAGS_MAX, got=len(tags))
         content = await self._body(request)
+        publication = self._packages.publication(access)
         accepted = await self._manifests.put(
             repository,
             target,
@@ -80,7 +87,9 @@ class ManifestRoutes:
             content_type=request.headers.get("Content-Type"),
             tags=tags,
             make=package_maker(repository, access.subject, now=self._catalog.now()),
+            publication=publication,
         )
+        self._packages.pushed(request, access, accepted)
         response = web.Response(status=201)
         response.headers["Location"] = f"/v2/{repository}/manifests/{accepted.digest}"
         response.headers["Docker-Content-Digest"] = str(accepted.digest)
@@ -88,6 +97,8 @@ class ManifestRoutes:
             response.headers["OCI-Subject"] = str(accepted.subject)
         for tag in dict.fromkeys(tags):
             response.headers.add("OCI-Tag", tag)
+        for warning in publication.warnings:
+            response.headers.add("Warning", f'299 - "{warning}"')
         return response
 
     async def _body(self, request: web.BaseRequest) -> bytes:
@@ -109,16 +120,17 @@ class ManifestRoutes:
 
     async def delete(
         self,
-        request: web.BaseRequest,  # noqa: ARG002
+        request: web.BaseRequest,
         access: Access,
         reference: str,
     ) -> web.StreamResponse:
         """R67 and R68: a tag alone, or a manifest with all its tags."""
         repository, target = access.repository, parse_reference(reference)
         if isinstance(target, Digest):
-            await self._manifests.delete(repository, target)
+            await self._packages.delete(request, access, target)
         else:
             await delete_tag(self._catalog, repository, target)
+            self._packages.untagged(request, access, target)
         return web.Response(status=202)
 
     @staticmethod

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from blobd.errors import Forbidden, LoginNeeded, NameUnknown, ScopeMissing, Unauthenticated
 from blobd.registry.auth.decide import Verdict, decide, role_of
-from blobd.registry.auth.roles import Action, Role
+from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.auth.scopes import on_repository
 from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.identity.identify import Caller, has_ended
@@ -41,6 +41,7 @@ class Access:
     exists: bool
     """Whether the repository is there already."""
     role: Role
+    visibility: Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,9 @@ class Gate:
         Raises LoginNeeded and other Unauthenticated, NameUnknown, Forbidden, ScopeMissing.
         """
         if self._identify is None and action is not Action.WRITE:
-            return Access(EVERYONE, repository, exists=True, role=Role.ADMIN)
+            return Access(
+                EVERYONE, repository, exists=True, role=Role.ADMIN, visibility=Visibility.PUBLIC
+            )
         key = knock.authorization, repository, action
         remembered = self._allowed.get(key)
         if remembered is not None and remembered[0] > self._clock():
@@ -155,7 +158,13 @@ class Gate:
         scope = str(on_repository(repository, *_wanted(action)))
         match verdict:
             case Verdict.ALLOWED:
-                return Access(subject, repository, exists=standing.exists, role=role)
+                return Access(
+                    subject,
+                    repository,
+                    exists=standing.exists,
+                    role=role,
+                    visibility=standing.visibility,
+                )
             case Verdict.LOGIN:
                 raise LoginNeeded(f"{action.value} of {repository}", scope)
             case Verdict.UNKNOWN:

@@ -1,0 +1,69 @@
+"""Who did what, in SQL."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select
+
+from blobd.registry.catalog.tables import audit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blobd.digest import Digest
+    from blobd.registry.catalog.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that somebody did."""
+
+    at: float
+    actor: str
+    """The account's name; empty: nobody known."""
+    action: str
+    """Such as `push`, `pull`, `delete`, `restore`, `grant`, `token`."""
+    package: str | None = None
+    digest: Digest | None = None
+    detail: str | None = None
+    token_id: str | None = None
+    address: str | None = None
+
+
+def write_entries(transaction: Transaction, entries: Sequence[Entry]) -> None:
+    """Write entries, in order."""
+    if entries:
+        transaction.execute(insert(audit), [asdict(entry) for entry in entries])
+
+
+def list_entries(
+    transaction: Transaction,
+    *,
+    package: str | None = None,
+    actor: str | None = None,
+    limit: int = 100,
+) -> list[Entry]:
+    """Return the last entries, the newest first."""
+    query = select(
+        audit.c.at,
+        audit.c.actor,
+        audit.c.action,
+        audit.c.package,
+        audit.c.digest,
+        audit.c.detail,
+        audit.c.token_id,
+        audit.c.address,
+    )
+    if package is not None:
+        query = query.where(audit.c.package == package)
+    if actor is not None:
+        query = query.where(audit.c.actor == actor)
+    rows = transaction.execute(query.order_by(audit.c.id.desc()).limit(limit))
+    return [Entry(*row) for row in rows]
+
+
+def forget_entries(transaction: Transaction, *, before: float) -> int:
+    """Remove entries that are older; return how many."""
+    return transaction.execute(delete(audit).where(audit.c.at < before)).rowcount

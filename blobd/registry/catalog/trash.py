@@ -1,0 +1,163 @@
+"""The trash, in SQL: what is deleted lies in repositories that no request can name.
+
+A deleted package's repository is renamed; a deleted version's manifest is moved into a repository
+of its package's own, with links to the blobs that it names, which holds them as before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, literal, select, update
+
+from blobd.registry.catalog import contents, holds
+from blobd.registry.catalog.rows import find_repository, make_repository
+from blobd.registry.catalog.tables import (
+    links,
+    manifest_references,
+    manifests,
+    package_grants,
+    package_roles,
+    packages,
+    repositories,
+    tags,
+    trashed_tags,
+    versions,
+)
+from blobd.registry.names import RepositoryName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blobd.digest import Digest
+    from blobd.registry.catalog.transaction import Transaction
+
+
+def deleted_name(package_id: int) -> RepositoryName:
+    """Return what a deleted package's repository is called."""
+    return RepositoryName(f"@deleted/{package_id}")
+
+
+def trash_name(package_id: int) -> RepositoryName:
+    """Return what the repository of a package's deleted versions is called."""
+    return RepositoryName(f"@trash/{package_id}")
+
+
+def trash_manifest(
+    transaction: Transaction, package_id: int, digest: Digest, *, now: float
+) -> bool:
+    """Move a manifest into the trash, with its tags noted; return whether it was there."""
+    trash_id = make_repository(transaction, trash_name(package_id), now=now)
+    if not _copy(transaction, package_id, trash_id, digest, now=now):
+        return False
+    forget_tags(transaction, package_id, digest)
+    named = select(literal(package_id), tags.c.digest, tags.c.name).where(
+        tags.c.repository_id == package_id, tags.c.digest == digest
+    )
+    columns = ["repository_id", "digest", "name"]
+    transaction.execute(insert(trashed_tags).from_select(columns, named))
+    contents.delete_manifest(transaction, package_id, digest)
+    return True
+
+
+def restore_manifest(
+    transaction: Transaction, package_id: int, digest: Digest, *, now: float
+) -> Sequence[str]:
+    """Move a manifest back; return the tags that are in use by now, and stay where they are."""
+    trash_id = make_repository(transaction, trash_name(package_id), now=now)
+    _copy(transaction, trash_id, package_id, digest, now=now)
+    contents.delete_manifest(transaction, trash_id, digest)
+    query = select(trashed_tags.c.name).where(
+        trashed_tags.c.repository_id == package_id, trashed_tags.c.digest == digest
+    )
+    wanted = list(transaction.execute(query).scalars())
+    used = select(tags.c.name).where(tags.c.repository_id == package_id, tags.c.name.in_(wanted))
+    in_use = set(transaction.execute(used).scalars())
+    contents.point_tags(
+        transaction,
+        package_id,
+        [name for name in wanted if name not in in_use],
+        digest,
+        now=now,
+    )
+    forget_tags(transaction, package_id, digest)
+    return sorted(in_use)
+
+
+def drop_manifest(transaction: Transaction, package_id: int, digest: Digest) -> None:
+    """Remove a manifest from the trash, for good; what it held lapses by garbage collection."""
+    trash_id = find_repository(transaction, trash_name(package_id))
+    if trash_id is not None:
+        contents.delete_manifest(transaction, trash_id, digest)
+    forget_tags(transaction, package_id, digest)
+
+
+def forget_tags(transaction: Transaction, package_id: int, digest: Digest) -> None:
+    """Forget which tags a deleted version had."""
+    transaction.execute(
+        delete(trashed_tags).where(
+            trashed_tags.c.repository_id == package_id, trashed_tags.c.digest == digest
+        )
+    )
+
+
+def rename_repository(transaction: Transaction, repository_id: int, name: RepositoryName) -> None:
+    """Give a repository another name, which is free."""
+    transaction.execute(
+        update(repositories).where(repositories.c.id == repository_id).values(name=name)
+    )
+
+
+def list_overdue(
+    transaction: Transaction, *, before: float, limit: int
+) -> tuple[list[int], list[tuple[int, Digest]]]:
+    """Return packages and versions that were deleted before a time."""
+    gone = select(packages.c.repository_id).where(packages.c.deleted_at < before).limit(limit)
+    old = (
+        select(versions.c.repository_id, versions.c.digest)
+        .where(versions.c.deleted_at < before)
+        .limit(limit)
+    )
+    return list(transaction.execute(gone).scalars()), [
+        (package_id, digest) for package_id, digest in transaction.execute(old)
+    ]
+
+
+def drop_package(transaction: Transaction, package_id: int) -> None:
+    """Forget a package and its manifests, for good; its links lapse by garbage collection."""
+    trash_id = find_repository(transaction, trash_name(package_id))
+    for repository_id in filter(None, (package_id, trash_id)):
+        transaction.execute(delete(manifests).where(manifests.c.repository_id == repository_id))
+    for table in (trashed_tags, versions, package_roles, package_grants, packages):
+        transaction.execute(delete(table).where(table.c.repository_id == package_id))
+
+
+def _copy(transaction: Transaction, start: int, end: int, digest: Digest, *, now: float) -> bool:
+    """Copy a manifest to another repository, and link there what it names and is linked here."""
+    held = select(links.c.digest).where(
+        links.c.repository_id == start,
+        links.c.digest.in_(
+            select(manifest_references.c.digest).where(
+                manifest_references.c.repository_id == start,
+                manifest_references.c.manifest == digest,
+            )
+        ),
+    )
+    # in the order that every writer takes them, so that no two wait for each other
+    for blob in transaction.execute(held.order_by(links.c.digest)).scalars().all():
+        if holds.lock(transaction, blob):
+            holds.link(transaction, end, blob, now=now)
+    kept = [column for column in manifests.c if column.name != "repository_id"]
+    there = select(literal(end), *kept).where(
+        manifests.c.repository_id == start, manifests.c.digest == digest
+    )
+    contents.delete_manifest(transaction, end, digest)
+    names = ["repository_id", *(column.name for column in kept)]
+    if transaction.execute(insert(manifests).from_select(names, there)).rowcount == 0:
+        return False
+    references = select(
+        literal(end), manifest_references.c.manifest, manifest_references.c.digest
+    ).where(manifest_references.c.repository_id == start, manifest_references.c.manifest == digest)
+    columns = ["repository_id", "manifest", "digest"]
+    transaction.execute(insert(manifest_references).from_select(columns, references))
+    return True

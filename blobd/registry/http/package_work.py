@@ -1,0 +1,110 @@
+"""What requests on manifests mean for packages: versions, counts, the trash, the audit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blobd.registry.auth.roles import Visibility
+from blobd.registry.catalog.audit import Entry
+from blobd.registry.documents import DOCKER_LIST, OCI_INDEX
+from blobd.registry.packages.ledger import Pull
+from blobd.registry.packages.publish import PackagePublication
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from blobd.backends.threads import Threads
+    from blobd.digest import Digest
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.identity.gate import Access
+    from blobd.registry.manifests import Accepted, Manifest
+    from blobd.registry.packages.ledger import Ledger
+    from blobd.registry.packages.trash import Trash
+    from blobd.store import BlobStore
+    from blobd.wire.origin import Origins
+
+_INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+
+
+class PackageWork:
+    """Done by the routes of manifests and of packages."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: BlobStore,
+        threads: Threads,
+        *,
+        trash: Trash,
+        ledger: Ledger,
+        origins: Origins,
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._threads = threads
+        self._trash = trash
+        self._ledger = ledger
+        self._origins = origins
+
+    def publication(self, access: Access) -> PackagePublication:
+        """Return what a push of a manifest writes beside it."""
+        return PackagePublication(
+            self._store, self._threads, access.subject, now=self._catalog.now()
+        )
+
+    def pushed(self, request: web.BaseRequest, access: Access, accepted: Accepted) -> None:
+        """Note a push."""
+        detail = " ".join(accepted.tags) or None
+        self.note(request, access.subject, "push", access.repository, accepted.digest, detail)
+
+    def pulled(self, request: web.BaseRequest, access: Access, found: Manifest) -> None:
+        """Note a download; who got it is for the audit where not everybody may."""
+        address = self._origins.address(request)
+        subject = access.subject
+        self._ledger.pulled(
+            Pull(
+                repository=access.repository,
+                digest=found.digest,
+                caller=f"{subject.account_id or ''}@{address}"[:80],
+                at=self._catalog.now(),
+                is_index=found.media_type in _INDEXES,
+            )
+        )
+        if access.visibility is not Visibility.PUBLIC:
+            self.note(request, subject, "pull", access.repository, found.digest)
+        else:
+            self._ledger.used(subject)
+
+    async def delete(self, request: web.BaseRequest, access: Access, digest: Digest) -> None:
+        """Delete a version. Raises NameUnknown, ManifestUnknown, TooPopular."""
+        await self._trash.delete_manifest(access.repository, digest, access.subject)
+        self.note(request, access.subject, "delete", access.repository, digest)
+
+    def untagged(self, request: web.BaseRequest, access: Access, tag: str) -> None:
+        """Note that a tag was deleted."""
+        self.note(request, access.subject, "untag", access.repository, None, tag)
+
+    def note(
+        self,
+        request: web.BaseRequest,
+        subject: Subject,
+        action: str,
+        package: str,
+        digest: Digest | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """Note what somebody did."""
+        self._ledger.used(subject)
+        self._ledger.note(
+            Entry(
+                at=self._catalog.now(),
+                actor=subject.name,
+                action=action,
+                package=package,
+                digest=digest,
+                detail=detail,
+                token_id=subject.token_id or None,
+                address=self._origins.address(request)[:64],
+            )
+        )

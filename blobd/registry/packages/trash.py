@@ -1,0 +1,154 @@
+"""Deleting and restoring packages and versions, and ending what lay in the trash for long.
+
+What is deleted is hidden at once, with its blobs held; it can be restored for as long as the
+operator says, then it is forgotten and garbage collection may take the blobs.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blobd.errors import ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
+from blobd.registry.auth.roles import Visibility
+from blobd.registry.catalog import contents, packages, trash, versions
+from blobd.registry.catalog.rows import find_repository
+from blobd.registry.names import RepositoryName
+
+if TYPE_CHECKING:
+    from blobd.digest import Digest
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.packages import Package
+
+POPULAR_DOWNLOADS = 5000
+"""A public package or version with more is deleted by the administrator alone."""
+_AT_ONCE = 100
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Trash:
+    """The trash of all packages."""
+
+    catalog: Catalog
+    retention_s: float
+    """How long what is deleted can be restored; 0: it is gone at once."""
+
+    async def delete_package(self, package_id: int, subject: Subject) -> None:
+        """Delete a package with all its versions. Raises Unknown, TooPopular."""
+        now = self.catalog.now()
+
+        def delete(transaction: Transaction) -> None:
+            packages.lock_package(transaction, package_id)
+            package = _known(transaction, package_id, deleted=False)
+            _check_popularity(package, versions.most_downloads(transaction, package_id), subject)
+            trash.rename_repository(transaction, package_id, trash.deleted_name(package_id))
+            packages.change_package(transaction, package_id, deleted_at=now)
+            if self.retention_s == 0:
+                trash.drop_package(transaction, package_id)
+
+        await self.catalog.write(delete)
+
+    async def restore_package(self, package_id: int) -> None:
+        """Bring a package back as it was. Raises Unknown; Refused where its name is in use."""
+        deadline = self.catalog.now() - self.retention_s
+
+        def restore(transaction: Transaction) -> None:
+            packages.lock_package(transaction, package_id)
+            package = _known(transaction, package_id, deleted=True)
+            if package.deleted_at is None or package.deleted_at < deadline:
+                raise Unknown("deleted package", package.name)
+            name = RepositoryName(f"{package.owner}/{package.name}")
+            if find_repository(transaction, name) is not None:
+                raise Refused(f"the name {name} is in use again; delete that package first")
+            trash.rename_repository(transaction, package_id, name)
+            packages.change_package(transaction, package_id, deleted_at=None)
+
+        await self.catalog.write(restore)
+
+    async def delete_version(self, package_id: int, digest: Digest, subject: Subject) -> None:
+        """Delete a version with its tags. Raises ManifestUnknown, TooPopular."""
+        now = self.catalog.now()
+
+        def delete(transaction: Transaction) -> None:
+            packages.lock_package(transaction, package_id)
+            package = packages.get_package(transaction, package_id)
+            version = versions.find_digest(transaction, package_id, digest)
+            if package is not None and version is not None and version.deleted_at is None:
+                _check_popularity(package, version.downloads, subject)
+            if self.retention_s == 0 or package is None or version is None:
+                if not contents.delete_manifest(transaction, package_id, digest):
+                    raise ManifestUnknown(str(digest))
+                versions.delete_version(transaction, package_id, digest)
+                return
+            if not trash.trash_manifest(transaction, package_id, digest, now=now):
+                raise ManifestUnknown(str(digest))
+            versions.set_version_deleted(transaction, package_id, digest, now)
+
+        await self.catalog.write(delete)
+
+    async def delete_manifest(
+        self, repository: RepositoryName, digest: Digest, subject: Subject
+    ) -> None:
+        """Delete a version by its repository; where that is no package it is gone at once.
+
+        Raises NameUnknown, ManifestUnknown, TooPopular.
+        """
+        package_id = await self.catalog.read(
+            lambda transaction: find_repository(transaction, repository)
+        )
+        if package_id is None:
+            raise NameUnknown(repository)
+        await self.delete_version(package_id, digest, subject)
+
+    async def restore_version(self, package_id: int, version_id: int) -> tuple[str, ...]:
+        """Bring a version back; return the tags that name something else by now, and stay so.
+
+        Raises Unknown.
+        """
+        now = self.catalog.now()
+
+        def restore(transaction: Transaction) -> tuple[str, ...]:
+            packages.lock_package(transaction, package_id)
+            version = versions.find_version(transaction, package_id, version_id)
+            since = None if version is None else version.deleted_at
+            if version is None or since is None or since < now - self.retention_s:
+                raise Unknown("deleted version", str(version_id))
+            in_use = trash.restore_manifest(transaction, package_id, version.digest, now=now)
+            versions.set_version_deleted(transaction, package_id, version.digest, None)
+            return tuple(in_use)
+
+        return await self.catalog.write(restore)
+
+    async def purge(self) -> None:
+        """Forget what was deleted longer ago than it can be restored."""
+        before = self.catalog.now() - self.retention_s
+
+        def drop(transaction: Transaction) -> int:
+            gone, old = trash.list_overdue(transaction, before=before, limit=_AT_ONCE)
+            for package_id in gone:
+                trash.drop_package(transaction, package_id)
+            for package_id, digest in old:
+                if package_id not in gone:
+                    trash.drop_manifest(transaction, package_id, digest)
+                    versions.delete_version(transaction, package_id, digest)
+            return len(gone) + len(old)
+
+        while done := await self.catalog.write(drop):
+            _log.info("%d deleted packages and versions are forgotten", done)
+
+
+def _known(transaction: Transaction, package_id: int, *, deleted: bool) -> Package:
+    package = packages.get_package(transaction, package_id)
+    if package is None or (package.deleted_at is not None) is not deleted:
+        raise Unknown("package", str(package_id))
+    return package
+
+
+def _check_popularity(package: Package, downloads: int, subject: Subject) -> None:
+    is_public = package.visibility == Visibility.PUBLIC
+    if is_public and downloads > POPULAR_DOWNLOADS and not subject.is_administrator:
+        raise TooPopular(downloads, POPULAR_DOWNLOADS)

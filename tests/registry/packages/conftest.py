@@ -1,0 +1,167 @@
+"""A package shop: pushes, deletes, restores and collects on a catalog and a store."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from blobd.backends.threads import Threads
+from blobd.errors import BlobNotFound
+from blobd.metrics import Metrics
+from blobd.registry.auth.roles import SCOPES
+from blobd.registry.auth.subjects import Subject
+from blobd.registry.catalog import packages as package_rows
+from blobd.registry.catalog import versions as version_rows
+from blobd.registry.identity import accounts
+from blobd.registry.links import RepositoryKeeper
+from blobd.registry.manifests import Manifests
+from blobd.registry.names import RepositoryName, Tag
+from blobd.registry.packages.create import package_maker
+from blobd.registry.packages.manage import find_package
+from blobd.registry.packages.publish import PackagePublication
+from blobd.registry.packages.trash import Trash
+from blobd.registry.roots import CatalogRoots
+from blobd.upkeep.gc import collect
+from tests.backends.acts import digest_of
+from tests.registry.acts import asked, image, index, push_as
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from blobd.digest import Digest
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.versions import Version
+    from blobd.store import BlobStore
+    from tests.registry.acts import Clock
+
+APP = RepositoryName("ada/app")
+DAY_S = 86_400.0
+RETENTION_S = 30 * DAY_S
+GRACE_S = DAY_S
+
+
+class Shop:
+    """What Ada does with her package."""
+
+    def __init__(
+        self, catalog: Catalog, store: BlobStore, threads: Threads, clock: Clock, ada: Subject
+    ) -> None:
+        self.catalog = catalog
+        self.store = store
+        self.clock = clock
+        self.ada = ada
+        self.trash = Trash(catalog, RETENTION_S)
+        self.roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=GRACE_S)
+        self.warnings: Sequence[str] = ()
+        self._threads = threads
+        self._manifests = Manifests(catalog, threads)
+
+    async def push(
+        self,
+        *tags: str,
+        labels: Mapping[str, str] | None = None,
+        layer: bytes = b"layer",
+        architecture: str = "amd64",
+        repository: RepositoryName = APP,
+        subject: Subject | None = None,
+    ) -> Digest:
+        """Push an image with one layer under tags, or by its digest alone."""
+        who = subject or self.ada
+        make = package_maker(repository, who, now=self.clock())
+        keeper = RepositoryKeeper(self.catalog, repository, make)
+        config = {"os": "linux", "architecture": architecture, "config": {"Labels": labels or {}}}
+        config_digest = await push_as(keeper, self.store, json.dumps(config).encode())
+        content = image(config_digest, await push_as(keeper, self.store, layer))
+        return await self.put(content, *tags, repository=repository, subject=who)
+
+    async def push_index(self, *children: Digest, tags: Sequence[str], **more: object) -> Digest:
+        return await self.put(index(*children, **more), *tags)
+
+    async def put(
+        self,
+        content: bytes,
+        *tags: str,
+        repository: RepositoryName = APP,
+        subject: Subject | None = None,
+    ) -> Digest:
+        who = subject or self.ada
+        publication = PackagePublication(self.store, self._threads, who, now=self.clock())
+        digest = digest_of(content)
+        accepted = await self._manifests.put(
+            repository,
+            digest,
+            content=content,
+            content_type=None,
+            tags=[Tag(tag) for tag in tags],
+            make=package_maker(repository, who, now=self.clock()),
+            publication=publication,
+        )
+        self.warnings = publication.warnings
+        return accepted.digest
+
+    async def package(self, name: str = "app", *, deleted: bool = False) -> Package:
+        return await find_package(self.catalog, "ada", name, deleted=deleted)
+
+    async def versions(self, *, deleted: bool = False) -> list[Version]:
+        package_id = (await self.package()).package_id
+        return await self.catalog.read(
+            lambda transaction: version_rows.list_versions(
+                transaction, package_id, deleted=deleted, offset=0, limit=1000
+            )
+        )
+
+    async def version(self, digest: Digest) -> Version:
+        package_id = (await self.package()).package_id
+        found = await self.catalog.read(
+            lambda transaction: version_rows.find_digest(transaction, package_id, digest)
+        )
+        assert found is not None
+        return found
+
+    async def change(self, **values: object) -> None:
+        """Set columns of the package, as nobody could by request."""
+        package_id = (await self.package()).package_id
+        await self.catalog.write(
+            lambda transaction: package_rows.change_package(transaction, package_id, **values)
+        )
+
+    async def tags(self) -> dict[str, Digest]:
+        names = await asked(self.catalog, "SELECT name FROM tags ORDER BY name")
+        found = {}
+        for name in names:
+            stored = await self.catalog.hot.tagged(APP, Tag(name))
+            if stored is not None:
+                found[name] = stored.digest
+        return found
+
+    async def collect(self) -> int:
+        """Run garbage collection; return how many blobs it took."""
+        verdicts = [
+            verdict async for verdict in collect(self.roots, self.store, Metrics(), dry_run=False)
+        ]
+        return sum(verdict.goes for verdict in verdicts)
+
+    async def is_stored(self, digest: Digest) -> bool:
+        try:
+            await self.store.stat(digest)
+        except BlobNotFound:
+            return False
+        return True
+
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    some = Threads(1, "test-packages")
+    yield some
+    some.close()
+
+
+@pytest.fixture
+async def shop(catalog: Catalog, store: BlobStore, threads: Threads, clock: Clock) -> Shop:
+    await accounts.add_user(catalog, "ada")
+    (ada_id,) = await asked(catalog, "SELECT id FROM accounts WHERE name = 'ada'")
+    ada = Subject(ada_id, "ada", is_administrator=False, scopes=frozenset(SCOPES), token_id="t")
+    return Shop(catalog, store, threads, clock, ada)
