@@ -77,7 +77,9 @@ class Front:
         name, status = "unknown", _CLIENT_GONE
         try:
             try:
-                route, handler, arguments = self._routes.find(request.method, request.path)
+                route, handler, arguments = self._routes.find(
+                    request.method, request.path, request.rel_url.raw_path
+                )
                 name = route.name
                 self._check_body(request)
                 self._admit(request)

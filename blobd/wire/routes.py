@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -30,6 +31,8 @@ class Route:
     name: str
     pattern: re.Pattern[str]
     handlers: Mapping[str, Handler]
+    raw: bool
+    """Whether the pattern is of the path as it was sent, so that a name may hold `%2F`."""
 
 
 class Routes:
@@ -38,23 +41,26 @@ class Routes:
     def __init__(self) -> None:
         self._routes: list[Route] = []
 
-    def add(self, name: str, pattern: str, **handlers: Handler) -> None:
+    def add(self, name: str, pattern: str, *, raw: bool = False, **handlers: Handler) -> None:
         """Add a route; `handlers` are keyed by method. GET does not imply HEAD."""
-        self._routes.append(Route(name, re.compile(pattern), handlers))
+        self._routes.append(Route(name, re.compile(pattern), handlers, raw))
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
 
-    def find(self, method: str, path: str) -> tuple[Route, Handler, dict[str, str]]:
-        """Return the route, its handler for the method, and the path's arguments.
+    def find(self, method: str, path: str, raw_path: str) -> tuple[Route, Handler, dict[str, str]]:
+        """Return the route, its handler for the method, and the path's arguments, decoded.
 
         Raises RouteUnknown, or MethodUnsupported naming the methods that are there.
         """
         for route in self._routes:
-            match = route.pattern.fullmatch(path)
+            match = route.pattern.fullmatch(raw_path if route.raw else path)
             if match is not None:
                 handler = route.handlers.get(method)
                 if handler is None:
                     raise MethodUnsupported(method, sorted(route.handlers))
-                return route, handler, match.groupdict()
+                arguments = match.groupdict()
+                if route.raw:
+                    arguments = {name: unquote(text) for name, text in arguments.items()}
+                return route, handler, arguments
         raise RouteUnknown(f"there is nothing at {path[:200]}")

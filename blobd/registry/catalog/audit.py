@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
@@ -35,7 +35,11 @@ class Entry:
 def write_entries(transaction: Transaction, entries: Sequence[Entry]) -> None:
     """Write entries, in order."""
     if entries:
-        transaction.execute(insert(audit), [asdict(entry) for entry in entries])
+        transaction.execute(insert(audit), [_row(entry) for entry in entries])
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    return {field.name: getattr(entry, field.name) for field in fields(entry)}
 
 
 def list_entries(

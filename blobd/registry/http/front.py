@@ -16,6 +16,9 @@ from blobd.registry.http.guard import Guard
 from blobd.registry.http.listings import ListingRoutes
 from blobd.registry.http.manifests import ManifestRoutes
 from blobd.registry.http.package_work import PackageWork
+from blobd.registry.http.rest.desk import Desk
+from blobd.registry.http.rest.frame import Frame
+from blobd.registry.http.rest.routes import add_rest
 from blobd.registry.http.routes import add_distribution, add_tokens
 from blobd.registry.http.tokens import TokenRoutes
 from blobd.registry.http.uploads import UploadRoutes
@@ -70,12 +73,14 @@ async def open_registry(
     identify = Identify(catalog, keyring, Attempts(catalog.now)) if config.registry.auth else None
     secrets = UploadSecrets(keyring) if config.registry.auth else None
 
-    guard = Guard(Gate(catalog, identify, secrets), origins, service=service)
+    gate = Gate(catalog, identify, secrets)
+    guard = Guard(gate, origins, service=service)
+    trash = Trash(catalog, config.registry.trash_retention_s)
     work = PackageWork(
         catalog,
         store,
         threads,
-        trash=Trash(catalog, config.registry.trash_retention_s),
+        trash=trash,
         ledger=ledger,
         origins=origins,
     )
@@ -87,6 +92,13 @@ async def open_registry(
         uploads=UploadRoutes(catalog, protocol, guard, secrets),
         manifests=ManifestRoutes(catalog, Manifests(catalog, threads), work, config.limits),
         listings=ListingRoutes(catalog, guard),
+    )
+    add_rest(
+        routes,
+        Frame(gate, guard, origins),
+        Desk(catalog, gate, work),
+        trash,
+        allow_unpublish=config.registry.allow_unpublish,
     )
     if identify is not None:
         issuer = Issuer(catalog, keyring)

@@ -90,7 +90,7 @@ class PackageWork:
         request: web.BaseRequest,
         subject: Subject,
         action: str,
-        package: str,
+        package: str | None,
         digest: Digest | None = None,
         detail: str | None = None,
     ) -> None:

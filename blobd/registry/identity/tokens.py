@@ -86,12 +86,16 @@ async def list_tokens(catalog: Catalog, user: str) -> list[Token]:
     return await catalog.read(find)
 
 
-async def revoke_token(catalog: Catalog, token_id: str) -> None:
-    """End a token; it counts no longer from the next request. Raises Unknown."""
+async def revoke_token(catalog: Catalog, token_id: str, *, owner: str | None = None) -> None:
+    """End a token, of this owner alone if one is given; it counts no longer from now.
+
+    Raises Unknown.
+    """
     now = catalog.now()
 
     def revoke(transaction: Transaction) -> None:
-        if tokens.find_token(transaction, token_id) is None:
+        found = tokens.find_token(transaction, token_id)
+        if found is None or owner not in (None, found.owner):
             raise Unknown("token", token_id)
         tokens.revoke_token(transaction, token_id, now=now)
 

@@ -17,7 +17,7 @@ from blobd.registry.identity.sources import known_source
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
@@ -96,13 +96,10 @@ async def list_roles(catalog: Catalog, package_id: int) -> list[GivenRole]:
     return await catalog.read(find)
 
 
-async def link(
-    catalog: Catalog, package_id: int, source: str | None, may_link: Callable[[str], bool]
-) -> None:
+async def link(catalog: Catalog, package_id: int, source: str | None) -> None:
     """Link a package to a source repository (OWNER/NAME), or to none.
 
-    Nobody's rights change; what inherited does so no longer. `may_link` says whether the caller
-    may know the source. Raises Unknown, Refused.
+    Nobody's rights change. Raises Unknown; Refused for one that inherits.
     """
 
     def change(transaction: Transaction) -> None:
@@ -111,8 +108,6 @@ async def link(
             raise Refused("the package inherits from its source repository; end that first")
         source_id = None
         if source is not None:
-            if not may_link(source):
-                raise Unknown("source repository", source)
             source_id = known_source(transaction, source).source_id
         packages.change_package(transaction, package_id, source_id=source_id)
 

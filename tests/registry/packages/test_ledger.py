@@ -64,7 +64,8 @@ async def test_the_audit_is_kept_in_order_and_found_by_package_and_actor(shop: S
     ledger = Ledger(shop.catalog)
     for number in range(3):
         ledger.note(Entry(float(number), "ada", "push", package=str(APP), detail=f"v{number}"))
-    ledger.note(Entry(9.0, "bob", "grant", package="ada/other"))
+    digest = await shop.push("v1")
+    ledger.note(Entry(9.0, "bob", "delete", package="ada/other", digest=digest))
     await ledger.flush()
     found = await shop.catalog.read(
         lambda transaction: audit.list_entries(transaction, package=str(APP))
@@ -73,7 +74,7 @@ async def test_the_audit_is_kept_in_order_and_found_by_package_and_actor(shop: S
     found = await shop.catalog.read(
         lambda transaction: audit.list_entries(transaction, actor="bob")
     )
-    assert [entry.package for entry in found] == ["ada/other"]
+    assert [(entry.package, entry.digest) for entry in found] == [("ada/other", digest)]
 
 
 async def test_an_orderly_end_loses_nothing(shop: Shop) -> None:

@@ -63,7 +63,7 @@ async def test_a_change_of_mode_says_what_it_overwrites(shop: Shop) -> None:
     await manage.set_role(shop.catalog, package_id, "bob", Role.READ)
     with pytest.raises(Refused, match="link it first"):
         await manage.set_inherits(shop.catalog, package_id, inherits=True, allow_unpublish=False)
-    await manage.link(shop.catalog, package_id, "ada/code", lambda _: True)
+    await manage.link(shop.catalog, package_id, "ada/code")
     assert (await shop.package()).visibility == "private"
     for dry_run in (True, False):
         shown = await manage.set_inherits(
@@ -77,7 +77,7 @@ async def test_a_change_of_mode_says_what_it_overwrites(shop: Shop) -> None:
     for change in (
         manage.set_role(shop.catalog, package_id, "bob", Role.READ),
         manage.set_visibility(shop.catalog, package_id, PUBLIC, allow_unpublish=True),
-        manage.link(shop.catalog, package_id, None, lambda _: True),
+        manage.link(shop.catalog, package_id, None),
     ):
         with pytest.raises(Refused, match="inherits"):
             await change
@@ -97,12 +97,12 @@ async def test_a_source_that_is_gone_leaves_packages_private(shop: Shop) -> None
     await sources.add_source(shop.catalog, "ada", "code", PUBLIC)
     await shop.push("v1")
     package_id = (await shop.package()).package_id
-    await manage.link(shop.catalog, package_id, "ada/code", lambda _: True)
+    await manage.link(shop.catalog, package_id, "ada/code")
     await manage.set_inherits(shop.catalog, package_id, inherits=True, allow_unpublish=False)
     await sources.remove_source(shop.catalog, "ada/code")
     assert (await shop.package()).visibility == "private"
     with pytest.raises(Unknown):
-        await manage.link(shop.catalog, 4711, "ada/code", lambda _: True)
+        await manage.link(shop.catalog, 4711, "ada/code")
 
 
 async def test_workflows_are_granted_by_kind(shop: Shop) -> None:

@@ -1,0 +1,198 @@
+"""Users, organisations and teams over REST."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from blobd.registry.catalog.accounts import MEMBER, ORGANISATION, OWNER, USER
+from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
+from blobd.registry.http.rest.shapes import moment
+from blobd.registry.identity import accounts, teams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blobd.registry.catalog.accounts import Account
+    from blobd.registry.http.rest.desk import Desk
+
+NAME = Field("A name.", required=True, most=100)
+
+
+class AccountCalls:
+    """Handlers. Users are the administrator's; organisations and teams their owners'."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._catalog = desk.catalog
+
+    def operations(self) -> Iterator[Operation]:
+        """Yield all operations."""
+        yield Operation("getOwnAccount", "GET", "/user", "Who asks", self.own, "Own")
+        yield Operation("listUsers", "GET", "/users", "List users", self.list_users, "AccountList")
+        yield Operation(
+            "addUser",
+            "POST",
+            "/users",
+            "Make a user",
+            self.add_user,
+            body={"name": NAME, "administrator": Field("It may everything.", Kind.YES_NO)},
+        )
+        yield Operation(
+            "disableUser", "POST", "/users/{user}/disable", "Shut a user out", self.disable
+        )
+        yield Operation(
+            "enableUser", "POST", "/users/{user}/enable", "Let a user in again", self.enable
+        )
+        yield Operation(
+            "listOrganisations",
+            "GET",
+            "/orgs",
+            "List organisations",
+            self.list_organisations,
+            "AccountList",
+        )
+        yield Operation(
+            "addOrganisation",
+            "POST",
+            "/orgs",
+            "Make an organisation",
+            self.add_organisation,
+            body={"name": NAME, "owner": Field("The user who owns it.", required=True, most=100)},
+        )
+        member = "/orgs/{organisation}/members/{user}"
+        yield Operation(
+            "listMembers",
+            "GET",
+            "/orgs/{organisation}/members",
+            "List who belongs to an organisation",
+            self.list_members,
+            "MemberList",
+        )
+        yield Operation(
+            "setMember",
+            "PUT",
+            member,
+            "Let a user belong to an organisation",
+            self.set_member,
+            body={"role": Field("As what.", choices=(OWNER, MEMBER), required=True)},
+        )
+        yield Operation(
+            "removeMember", "DELETE", member, "Let a user belong no longer", self.remove_member
+        )
+        yield from self._of_teams()
+
+    def _of_teams(self) -> Iterator[Operation]:
+        at = "/orgs/{organisation}/teams"
+        member = f"{at}/{{team}}/members/{{user}}"
+        yield Operation("listTeams", "GET", at, "List teams", self.list_teams, "NameList")
+        yield Operation("addTeam", "POST", at, "Make a team", self.add_team, body={"name": NAME})
+        yield Operation("removeTeam", "DELETE", f"{at}/{{team}}", "Remove a team", self.remove_team)
+        yield Operation(
+            "listTeamMembers",
+            "GET",
+            f"{at}/{{team}}/members",
+            "List who is in a team",
+            self.list_team_members,
+            "NameList",
+        )
+        yield Operation(
+            "addTeamMember", "PUT", member, "Put a member into a team", self.add_team_member
+        )
+        yield Operation(
+            "removeTeamMember", "DELETE", member, "Take one out", self.remove_team_member
+        )
+
+    async def own(self, call: Call) -> dict[str, Any]:
+        subject = call.caller.subject
+        return {
+            "login": subject.name,
+            "administrator": subject.is_administrator,
+            "scopes": sorted(subject.scopes),
+            "workflow": None if subject.workflow is None else subject.workflow.kind,
+        }
+
+    async def list_users(self, call: Call) -> list[dict[str, Any]]:
+        await self._desk.check_administrator(call)
+        return [_account(each) for each in await accounts.list_accounts(self._catalog, USER)]
+
+    async def add_user(self, call: Call, *, name: str, administrator: bool = False) -> None:
+        await self._desk.check_administrator(call)
+        await accounts.add_user(self._catalog, name, is_administrator=administrator)
+        self._desk.note(call, "user", None, f"add {name}")
+
+    async def disable(self, call: Call, user: str) -> None:
+        await self._desk.check_administrator(call)
+        await accounts.disable_user(self._catalog, user)
+        self._desk.note(call, "user", None, f"disable {user}")
+
+    async def enable(self, call: Call, user: str) -> None:
+        await self._desk.check_administrator(call)
+        await accounts.enable_user(self._catalog, user)
+        self._desk.note(call, "user", None, f"enable {user}")
+
+    async def list_organisations(self, call: Call) -> list[dict[str, Any]]:
+        await self._desk.check_administrator(call)
+        found = await accounts.list_accounts(self._catalog, ORGANISATION)
+        return [_account(each) for each in found]
+
+    async def add_organisation(self, call: Call, *, name: str, owner: str) -> None:
+        await self._desk.check_administrator(call)
+        await accounts.add_organisation(self._catalog, name, owner=owner)
+        self._desk.note(call, "organisation", None, f"add {name} of {owner}")
+
+    async def list_members(self, call: Call, organisation: str) -> list[dict[str, Any]]:
+        await self._desk.check_member(call, organisation)
+        found = await accounts.list_members(self._catalog, organisation)
+        return [{"login": member.name, "role": member.role} for member in found]
+
+    async def set_member(self, call: Call, organisation: str, user: str, *, role: str) -> None:
+        await self._desk.check_owner(call, organisation)
+        await accounts.set_member(self._catalog, organisation, user, role)
+        self._desk.note(call, "organisation", None, f"{organisation} {user} {role}")
+
+    async def remove_member(self, call: Call, organisation: str, user: str) -> None:
+        await self._desk.check_owner(call, organisation)
+        await accounts.remove_member(self._catalog, organisation, user)
+        self._desk.note(call, "organisation", None, f"{organisation} {user} none")
+
+    async def list_teams(self, call: Call, organisation: str) -> list[dict[str, Any]]:
+        await self._desk.check_member(call, organisation)
+        found = await teams.list_teams(self._catalog, organisation)
+        return [{"name": name} for name in found]
+
+    async def add_team(self, call: Call, organisation: str, *, name: str) -> None:
+        await self._desk.check_owner(call, organisation)
+        await teams.add_team(self._catalog, organisation, name)
+        self._desk.note(call, "team", None, f"add {organisation}/{name}")
+
+    async def remove_team(self, call: Call, organisation: str, team: str) -> None:
+        await self._desk.check_owner(call, organisation)
+        await teams.remove_team(self._catalog, organisation, team)
+        self._desk.note(call, "team", None, f"remove {organisation}/{team}")
+
+    async def list_team_members(
+        self, call: Call, organisation: str, team: str
+    ) -> list[dict[str, Any]]:
+        await self._desk.check_member(call, organisation)
+        found = await teams.list_team_members(self._catalog, organisation, team)
+        return [{"name": name} for name in found]
+
+    async def add_team_member(self, call: Call, organisation: str, team: str, user: str) -> None:
+        await self._desk.check_owner(call, organisation)
+        await teams.add_team_member(self._catalog, organisation, team, user)
+        self._desk.note(call, "team", None, f"{organisation}/{team} {user} joins")
+
+    async def remove_team_member(self, call: Call, organisation: str, team: str, user: str) -> None:
+        await self._desk.check_owner(call, organisation)
+        await teams.remove_team_member(self._catalog, organisation, team, user)
+        self._desk.note(call, "team", None, f"{organisation}/{team} {user} leaves")
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {
+        "login": account.name,
+        "id": account.account_id,
+        "administrator": account.is_administrator,
+        "disabled": account.disabled_at is not None,
+        "created_at": moment(account.created_at),
+    }

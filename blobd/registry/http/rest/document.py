@@ -1,0 +1,223 @@
+"""The OpenAPI document of the management API, made of its operations."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from blobd.registry.http.rest.operation import Operation
+
+_PLACE = re.compile(r"\{(\w+)\}")
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that has exactly these members."""
+    return {
+        "type": "object",
+        "required": list(properties),
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def _list(of: str | dict[str, Any]) -> dict[str, Any]:
+    items = {"$ref": f"#/components/schemas/{of}"} if isinstance(of, str) else of
+    return {"type": "array", "items": items}
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_PERHAPS: dict[str, Any] = {"type": ["string", "null"]}
+_NUMBER: dict[str, Any] = {"type": "integer"}
+_YES_NO: dict[str, Any] = {"type": "boolean"}
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+_PERHAPS_TIME: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
+_VISIBILITY: dict[str, Any] = {"type": "string", "enum": ["private", "internal", "public"]}
+_GIVEN = _object(kind=_TEXT, name=_TEXT, role=_TEXT)
+_PACKAGE: dict[str, dict[str, Any]] = {
+    "id": _NUMBER,
+    "name": _TEXT,
+    "package_type": {"type": "string", "const": "container"},
+    "owner": _object(login=_TEXT, id=_NUMBER, type=_TEXT, url=_TEXT, html_url=_TEXT),
+    "version_count": _NUMBER,
+    "visibility": _VISIBILITY,
+    "url": _TEXT,
+    "created_at": _TIME,
+    "updated_at": _TIME,
+    "html_url": _TEXT,
+    "description": _PERHAPS,
+    "license": _PERHAPS,
+    "source_url": _PERHAPS,
+    "download_count": _NUMBER,
+    "inherits": _YES_NO,
+    "immutable_tags": _YES_NO,
+}
+_VERSION: dict[str, dict[str, Any]] = {
+    "id": _NUMBER,
+    "name": _TEXT,
+    "url": _TEXT,
+    "package_html_url": _TEXT,
+    "html_url": _TEXT,
+    "created_at": _TIME,
+    "updated_at": _TIME,
+    "description": _PERHAPS,
+    "license": _PERHAPS,
+    "metadata": _object(package_type=_TEXT, container=_object(tags=_list(_TEXT))),
+    "size_bytes": _NUMBER,
+    "download_count": _NUMBER,
+    "last_pulled_at": _PERHAPS_TIME,
+    "platforms": _list(_TEXT),
+    "artifact_type": _PERHAPS,
+}
+_REPOSITORY = _object(name=_TEXT, full_name=_TEXT, owner=_object(login=_TEXT))
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "Package": _object(**_PACKAGE)
+    | {"properties": {**_PACKAGE, "repository": _REPOSITORY, "deleted_at": _TIME}},
+    "PackageList": _list("Package"),
+    "Version": _object(**_VERSION) | {"properties": {**_VERSION, "deleted_at": _TIME}},
+    "VersionList": _list("Version"),
+    "Access": _object(
+        visibility=_VISIBILITY,
+        inherits=_YES_NO,
+        repository=_PERHAPS,
+        roles=_list(_GIVEN),
+        workflows=_list(_object(repository=_TEXT, kind=_TEXT, role=_TEXT)),
+    ),
+    "Overwritten": _object(
+        inherits=_YES_NO, overwritten=_object(visibility=_VISIBILITY, roles=_list(_GIVEN))
+    ),
+    "Own": _object(login=_TEXT, administrator=_YES_NO, scopes=_list(_TEXT), workflow=_PERHAPS),
+    "AccountList": _list(
+        _object(login=_TEXT, id=_NUMBER, administrator=_YES_NO, disabled=_YES_NO, created_at=_TIME)
+    ),
+    "MemberList": _list(_object(login=_TEXT, role=_TEXT)),
+    "NameList": _list(_object(name=_TEXT)),
+    "SourceList": _list(_object(full_name=_TEXT, visibility=_VISIBILITY)),
+    "RoleList": _list(_GIVEN),
+    "MadeToken": _object(id=_TEXT, token=_TEXT, expires_at=_PERHAPS_TIME),
+    "TokenList": _list(
+        _object(
+            id=_TEXT,
+            hint=_TEXT,
+            note=_TEXT,
+            scopes=_list(_TEXT),
+            created_at=_TIME,
+            expires_at=_PERHAPS_TIME,
+            last_used_at=_PERHAPS_TIME,
+            revoked_at=_PERHAPS_TIME,
+        )
+    ),
+    "AuditList": _list(
+        _object(
+            at=_TIME,
+            actor=_TEXT,
+            action=_TEXT,
+            package=_PERHAPS,
+            digest=_PERHAPS,
+            detail=_PERHAPS,
+            token_id=_PERHAPS,
+            address=_PERHAPS,
+        )
+    ),
+    "Error": _object(message=_TEXT, documentation_url=_TEXT, status=_TEXT, code=_TEXT),
+}
+
+
+def make_document(operations: Iterable[Operation]) -> dict[str, Any]:
+    """Return the document, in OpenAPI 3.1."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "blobd management API",
+            "version": "1",
+            "description": (
+                "Packages, their versions and who may do what with them, by the paths and fields "
+                "of GitHub's REST API for packages where it has them. Slashes in names are sent "
+                "as %2F."
+            ),
+        },
+        "servers": [{"url": "/api"}],
+        "security": [{"token": []}, {"basic": []}],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
+            },
+        },
+    }
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PLACE.findall(operation.path)
+    ]
+    parameters += [
+        {"name": name, "in": "query", "required": field.required, "schema": field.schema()}
+        for name, field in operation.query.items()
+    ]
+    if operation.pages:
+        parameters += [
+            _counted("page", 1, PAGE_MAX // PER_PAGE_MAX),
+            _counted("per_page", PER_PAGE, PER_PAGE_MAX),
+        ]
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": _responses(operation),
+    }
+    if operation.body:
+        required = [name for name, field in operation.body.items() if field.required]
+        schema: dict[str, Any] = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {name: field.schema() for name, field in operation.body.items()},
+        }
+        if required:
+            schema["required"] = required
+        described["requestBody"] = {
+            "required": bool(required),
+            "content": {"application/json": {"schema": schema}},
+        }
+    return described
+
+
+def _counted(name: str, default: int, most: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return {"name": name, "in": "query", "schema": schema}
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    if operation.answer is None:
+        responses["204"] = {"description": "Done."}
+    else:
+        reference = {"$ref": f"#/components/schemas/{operation.answer}"}
+        responses[str(operation.status)] = {
+            "description": operation.summary,
+            "content": {"application/json": {"schema": reference}},
+        }
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for status, why in (
+        ("400", "It cannot be understood; the message says what."),
+        ("401", "No credential, or one that does not count."),
+        ("403", "The caller's role or token is not enough."),
+        ("404", "Not there, or not for the caller."),
+        ("408", "The body did not come."),
+        ("409", "It would break a promise; the message says what to do first."),
+        ("429", "Too many failed logins; see Retry-After."),
+        ("503", "Trouble that passes; see Retry-After."),
+    ):
+        responses[status] = {"description": why, "content": error}
+    return responses

@@ -1,0 +1,107 @@
+"""Around every call: who asks, what it says, and its answer as JSON, errors too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from blobd.errors import BlobdError, CredentialMalformed, LoginNeeded
+from blobd.registry.http.rest.operation import Call, Page
+from blobd.registry.http.rest.read import read_body, read_page, read_query
+from blobd.wire.errors import UNEXPECTED, answer_for, error_response
+
+if TYPE_CHECKING:
+    from blobd.registry.http.guard import Guard
+    from blobd.registry.http.rest.operation import Operation
+    from blobd.registry.identity.gate import Gate
+    from blobd.registry.identity.identify import Caller
+    from blobd.wire.origin import Origins
+    from blobd.wire.routes import Handler
+
+DOCUMENT_PATH = "/api/openapi.json"
+
+
+class Frame:
+    """Makes handlers of operations."""
+
+    def __init__(self, gate: Gate, guard: Guard, origins: Origins) -> None:
+        self._gate = gate
+        self._guard = guard
+        self._origins = origins
+
+    def handler(self, operation: Operation) -> Handler:
+        """Return what answers requests for an operation."""
+
+        async def handle(request: web.BaseRequest, **path: str) -> web.StreamResponse:
+            try:
+                with self._guard.challenging(request):
+                    caller = await self._caller(request)
+                    page, per_page = read_page(request) if operation.pages else (1, 1)
+                    arguments = (
+                        path
+                        | read_query(request, operation.query)
+                        | await read_body(request, operation.body)
+                    )
+                    call = Call(request, caller, self._origins.base_url(request), page, per_page)
+                    found = await operation.handler(call, **arguments)
+            except BlobdError as error:
+                if answer_for(error) is UNEXPECTED:
+                    raise
+                return self._error(request, error)
+            return _answer(operation, call, found)
+
+        return handle
+
+    async def _caller(self, request: web.BaseRequest) -> Caller:
+        caller = await self._gate.caller(self._guard.knock(request))
+        if not caller.subject.signed_in:
+            raise LoginNeeded("this API")
+        if caller.asked is not None:
+            raise CredentialMalformed(
+                "a registry's bearer token is not for this API; show the token behind it"
+            )
+        return caller
+
+    def _error(self, request: web.BaseRequest, error: BlobdError) -> web.Response:
+        """Return an error as the model tells it, with what the registry's own front says too."""
+        answer = answer_for(error)
+        response = web.json_response(
+            {
+                "message": str(error),
+                "documentation_url": f"{self._origins.base_url(request)}{DOCUMENT_PATH}",
+                "status": str(answer.status),
+                "code": answer.code,
+            },
+            status=answer.status,
+        )
+        for name, value in error_response(error).headers.items():
+            if name not in {"Content-Type", "Content-Length"}:
+                response.headers[name] = value
+        return response
+
+
+def _answer(operation: Operation, call: Call, found: object) -> web.Response:
+    if found is None:
+        return web.Response(status=204)
+    if not isinstance(found, Page):
+        return web.json_response(found, status=operation.status)
+    response = web.json_response(found.entries, status=operation.status)
+    last = max(1, -(-found.total // call.per_page))
+    links = {
+        "prev": call.page - 1 if call.page > 1 else None,
+        "next": call.page + 1 if call.page < last else None,
+        "last": last if call.page < last else None,
+        "first": 1 if call.page > 1 else None,
+    }
+    query = {name: value for name, value in call.request.query.items() if name != "page"}
+    said = [
+        f"<{call.base_url}{call.request.rel_url.raw_path}?"
+        f'{urlencode(query | {"page": str(page)})}>; rel="{relation}"'
+        for relation, page in links.items()
+        if page is not None
+    ]
+    if said:
+        response.headers["Link"] = ", ".join(said)
+    return response

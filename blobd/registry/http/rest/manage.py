@@ -1,0 +1,226 @@
+"""What the model has in its web pages alone: who may do what with a package, and its tags."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from blobd.errors import Refused
+from blobd.registry.auth.roles import Action, Role, Visibility
+from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
+from blobd.registry.http.rest.packages import PREFIXES
+from blobd.registry.http.rest.shapes import Shapes
+from blobd.registry.identity.tokens import WORKFLOW_KINDS
+from blobd.registry.names import parse_name, parse_tag
+from blobd.registry.packages import manage
+from blobd.registry.tags import delete_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.sources import GivenRole
+    from blobd.registry.http.rest.desk import Desk
+
+ROLE = Field("What it may do.", choices=("read", "write", "admin"), required=True)
+_SOURCE = Field("The source repository, as OWNER/NAME.", required=True, most=201)
+
+
+class ManageCalls:
+    """Handlers; all but reading access ask for the role admin."""
+
+    def __init__(self, desk: Desk, *, allow_unpublish: bool) -> None:
+        self._desk = desk
+        self._catalog = desk.catalog
+        self._allow_unpublish = allow_unpublish
+
+    def operations(self) -> Iterator[Operation]:
+        """Yield all operations."""
+        for prefix, _, word in PREFIXES:
+            yield from self._under(f"{prefix}/packages/container/{{name}}", word)
+
+    def _under(self, at: str, word: str) -> Iterator[Operation]:
+        yield Operation(
+            f"change{word}Package",
+            "PATCH",
+            at,
+            "Change who may read a package without a role, or whether its tags stay",
+            self.change,
+            "Package",
+            body={
+                "visibility": Field("Who may.", choices=tuple(map(str, Visibility))),
+                "immutable_tags": Field("Whether a tag stays.", Kind.YES_NO),
+            },
+        )
+        yield Operation(
+            f"get{word}Access", "GET", f"{at}/access", "Show who may do what", self.access, "Access"
+        )
+        yield Operation(
+            f"set{word}AccessMode",
+            "PUT",
+            f"{at}/access/mode",
+            "Inherit from the linked source repository, or have own roles; shows what is replaced",
+            self.set_mode,
+            "Overwritten",
+            body={
+                "inherits": Field("Whether it inherits.", Kind.YES_NO, required=True),
+                "dry_run": Field("Only show.", Kind.YES_NO),
+            },
+        )
+        role = f"{at}/access/roles/{{grantee}}"
+        yield Operation(
+            f"set{word}Role",
+            "PUT",
+            role,
+            "Give a user or a team (ORGANISATION%2FTEAM) a role",
+            self.set_role,
+            body={"role": ROLE},
+        )
+        yield Operation(
+            f"remove{word}Role",
+            "DELETE",
+            role,
+            "Take a role away",
+            partial(self.set_role, role="none"),
+        )
+        grant = f"{at}/access/workflows/{{source}}/{{kind}}"
+        yield Operation(
+            f"set{word}Grant",
+            "PUT",
+            grant,
+            "Let a source repository's (OWNER%2FNAME) workflows do something",
+            self.set_grant,
+            body={"role": ROLE},
+        )
+        yield Operation(
+            f"remove{word}Grant",
+            "DELETE",
+            grant,
+            "Take that away",
+            partial(self.set_grant, role="none"),
+        )
+        link = f"{at}/repository"
+        yield Operation(
+            f"link{word}Package",
+            "PUT",
+            link,
+            "Link a package to a source repository; nobody's rights change",
+            self.link,
+            body={"repository": _SOURCE},
+        )
+        yield Operation(
+            f"unlink{word}Package",
+            "DELETE",
+            link,
+            "End the link",
+            partial(self.link, repository=None),
+        )
+        yield Operation(
+            f"delete{word}Tag",
+            "DELETE",
+            f"{at}/tags/{{tag}}",
+            "Delete one tag; its version stays",
+            self.delete_tag,
+        )
+
+    async def change(
+        self,
+        call: Call,
+        name: str,
+        owner: str = "",
+        *,
+        visibility: str | None = None,
+        immutable_tags: bool | None = None,
+    ) -> dict[str, Any]:
+        package = await self._administered(call, owner, name)
+        if visibility is not None:
+            await manage.set_visibility(
+                self._catalog,
+                package.package_id,
+                Visibility(visibility),
+                allow_unpublish=self._allow_unpublish,
+            )
+            self._desk.note(call, "visibility", package, visibility)
+        if immutable_tags is not None:
+            await manage.set_immutable_tags(
+                self._catalog, package.package_id, immutable=immutable_tags
+            )
+            self._desk.note(call, "immutable_tags", package, str(immutable_tags).lower())
+        return Shapes(call.base_url).package(
+            await self._desk.package(call, owner, name, Action.ADMINISTER)
+        )
+
+    async def access(self, call: Call, name: str, owner: str = "") -> dict[str, Any]:
+        package = await self._administered(call, owner, name)
+        roles = await manage.list_roles(self._catalog, package.package_id)
+        grants = await manage.list_grants(self._catalog, package.package_id)
+        return {
+            "visibility": package.visibility,
+            "inherits": package.inherits,
+            "repository": package.source,
+            "roles": _roles(roles),
+            "workflows": [
+                {"repository": grant.source, "kind": grant.kind, "role": grant.role}
+                for grant in grants
+            ],
+        }
+
+    async def set_mode(
+        self, call: Call, name: str, owner: str = "", *, inherits: bool, dry_run: bool = False
+    ) -> dict[str, Any]:
+        package = await self._administered(call, owner, name)
+        overwritten = await manage.set_inherits(
+            self._catalog,
+            package.package_id,
+            inherits=inherits,
+            allow_unpublish=self._allow_unpublish,
+            dry_run=dry_run,
+        )
+        if not dry_run:
+            self._desk.note(call, "inherit", package, str(inherits).lower())
+        return {
+            "inherits": package.inherits if dry_run else inherits,
+            "overwritten": {
+                "visibility": overwritten.visibility,
+                "roles": _roles(overwritten.roles),
+            },
+        }
+
+    async def set_role(
+        self, call: Call, name: str, grantee: str, owner: str = "", *, role: str
+    ) -> None:
+        package = await self._administered(call, owner, name)
+        given = Role.NONE if role == "none" else Role.parse(role)
+        await manage.set_role(self._catalog, package.package_id, grantee, given)
+        self._desk.note(call, "grant", package, f"{grantee} {role}")
+
+    async def set_grant(
+        self, call: Call, name: str, source: str, kind: str, owner: str = "", *, role: str
+    ) -> None:
+        package = await self._administered(call, owner, name)
+        given = Role.NONE if role == "none" else Role.parse(role)
+        if kind in WORKFLOW_KINDS:
+            await self._desk.check_source(call, source, Role.READ)
+        await manage.set_grant(self._catalog, package.package_id, source, kind, given)
+        self._desk.note(call, "grant", package, f"{source} {kind} {role}")
+
+    async def link(self, call: Call, name: str, owner: str = "", *, repository: str | None) -> None:
+        package = await self._administered(call, owner, name)
+        if repository is not None:
+            await self._desk.check_source(call, repository, Role.READ)
+        await manage.link(self._catalog, package.package_id, repository)
+        self._desk.note(call, "link", package, repository or "none")
+
+    async def delete_tag(self, call: Call, name: str, tag: str, owner: str = "") -> None:
+        package = await self._desk.package(call, owner, name, Action.DELETE)
+        if package.immutable_tags:
+            raise Refused("the tags of this package are immutable; delete the version instead")
+        await delete_tag(self._catalog, parse_name(package.repository), parse_tag(tag))
+        self._desk.note(call, "untag", package, tag)
+
+    async def _administered(self, call: Call, owner: str, name: str) -> Package:
+        return await self._desk.package(call, owner, name, Action.ADMINISTER)
+
+
+def _roles(roles: Sequence[GivenRole]) -> list[dict[str, str]]:
+    return [{"kind": given.kind, "name": given.name, "role": given.role} for given in roles]

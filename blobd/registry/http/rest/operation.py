@@ -1,0 +1,102 @@
+"""What a call of the API is: one value, from which come its route, its checks and its document."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+    from blobd.registry.identity.identify import Caller
+
+PAGE_MAX = 10_000
+"""No list goes further than this many entries, page by page (the model's limit)."""
+PER_PAGE, PER_PAGE_MAX = 30, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, whose caller is known."""
+
+    request: web.BaseRequest
+    caller: Caller
+    base_url: str
+    """Scheme and host as the client came."""
+    page: int
+    per_page: int
+
+    @property
+    def offset(self) -> int:
+        return (self.page - 1) * self.per_page
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, and how long all of it is."""
+
+    entries: list[dict[str, Any]]
+    total: int
+
+
+Handler = Callable[..., Awaitable[dict[str, Any] | list[dict[str, Any]] | Page | None]]
+"""Takes a Call, then what path, query and body say, by name; returns what is to be sent as JSON."""
+
+
+class Kind(Enum):
+    """What a value is, by JSON Schema's word."""
+
+    TEXT = "string"
+    YES_NO = "boolean"
+    NUMBER = "number"
+    TEXTS = "array"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value in a body or a query."""
+
+    what: str
+    """What it is, for people."""
+    kind: Kind = Kind.TEXT
+    choices: tuple[str, ...] = ()
+    required: bool = False
+    least: float | None = None
+    most: float | None = None
+    """Characters of a text; the largest of a number."""
+
+    def schema(self) -> dict[str, Any]:
+        """Return it as JSON Schema."""
+        schema: dict[str, Any] = {"type": self.kind.value, "description": self.what}
+        if self.kind is Kind.TEXTS:
+            schema["items"] = {"type": "string", "enum": list(self.choices)}
+            schema["minItems"] = 1
+        elif self.choices:
+            schema["enum"] = list(self.choices)
+        if self.kind is Kind.NUMBER and self.least is not None:
+            schema["minimum"] = self.least
+        if self.most is not None:
+            schema["maximum" if self.kind is Kind.NUMBER else "maxLength"] = self.most
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A method on a path, as `/orgs/{owner}/packages`."""
+
+    name: str
+    """Its operationId."""
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    answer: str | None = None
+    """The schema of what comes back; None: 204 and nothing."""
+    status: int = 200
+    pages: bool = False
+    query: Mapping[str, Field] = field(default_factory=dict)
+    body: Mapping[str, Field] = field(default_factory=dict)

@@ -1,0 +1,236 @@
+"""The model's calls: packages and versions of an organisation, a user, or the caller."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from blobd.errors import Unknown
+from blobd.registry.auth.roles import Action, Visibility
+from blobd.registry.catalog import versions
+from blobd.registry.catalog.accounts import ORGANISATION, USER
+from blobd.registry.catalog.packages import Listing
+from blobd.registry.http.rest.operation import Call, Field, Operation, Page
+from blobd.registry.http.rest.shapes import Shapes
+from blobd.registry.packages.manage import list_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blobd.registry.catalog import Transaction
+    from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.versions import Version
+    from blobd.registry.http.rest.desk import Desk
+    from blobd.registry.packages.trash import Trash
+
+PREFIXES = (
+    ("/orgs/{owner}", ORGANISATION, "Org"),
+    ("/users/{owner}", USER, "User"),
+    ("/user", USER, "Own"),
+)
+"""Under which paths packages are, of what kind of account, and how operations there are called."""
+_TYPE = Field("`container`: there are no others here.", choices=("container",), required=True)
+_STATE = Field("Which versions.", choices=("active", "deleted"))
+_WHICH = Field("Which packages.", choices=tuple(map(str, Visibility)))
+
+
+class PackageCalls:
+    """Handlers. `kind` and `owner` say whose packages; an empty owner: the caller's."""
+
+    def __init__(self, desk: Desk, trash: Trash) -> None:
+        self._desk = desk
+        self._trash = trash
+
+    def operations(self) -> Iterator[Operation]:
+        """Yield all operations."""
+        for prefix, kind, word in PREFIXES:
+            yield from self._under(prefix, kind, word)
+
+    def _under(self, prefix: str, kind: str, word: str) -> Iterator[Operation]:
+        at = f"{prefix}/packages"
+        one = f"{at}/container/{{name}}"
+        version = f"{one}/versions/{{version_id}}"
+        yield Operation(
+            f"list{word}Packages",
+            "GET",
+            at,
+            "List packages",
+            partial(self.list_packages, kind),
+            "PackageList",
+            pages=True,
+            query={"package_type": _TYPE, "visibility": _WHICH, "state": _STATE},
+        )
+        yield Operation(
+            f"get{word}Package", "GET", one, "Get a package", partial(self.get, kind), "Package"
+        )
+        yield Operation(
+            f"delete{word}Package", "DELETE", one, "Delete a package", partial(self.delete, kind)
+        )
+        yield Operation(
+            f"restore{word}Package",
+            "POST",
+            f"{one}/restore",
+            "Restore a package that was deleted",
+            partial(self.restore, kind),
+            query={"token": Field("Taken, and not needed.", most=255)},
+        )
+        yield Operation(
+            f"list{word}Versions",
+            "GET",
+            f"{one}/versions",
+            "List the versions of a package, the newest first",
+            partial(self.list_versions, kind),
+            "VersionList",
+            pages=True,
+            query={"state": _STATE},
+        )
+        yield Operation(
+            f"get{word}Version",
+            "GET",
+            version,
+            "Get a version",
+            partial(self.get_version, kind),
+            "Version",
+        )
+        yield Operation(
+            f"delete{word}Version",
+            "DELETE",
+            version,
+            "Delete a version with its tags",
+            partial(self.delete_version, kind),
+        )
+        yield Operation(
+            f"restore{word}Version",
+            "POST",
+            f"{version}/restore",
+            "Restore a version that was deleted",
+            partial(self.restore_version, kind),
+        )
+        yield Operation(
+            f"list{word}Conflicts",
+            "GET",
+            f"{prefix}/docker/conflicts",
+            "List packages in the way of a migration, of which there are none",
+            partial(self.conflicts, kind),
+            "PackageList",
+        )
+
+    async def list_packages(
+        self,
+        kind: str,
+        call: Call,
+        owner: str = "",
+        *,
+        package_type: str,  # noqa: ARG002 there is one
+        visibility: str | None = None,
+        state: str = "active",
+    ) -> Page:
+        name = await self._desk.owner(call, kind, owner)
+        found, total = await list_packages(
+            self._desk.catalog,
+            call.caller.subject,
+            Listing(
+                owner=name,
+                visibility=visibility,
+                deleted=state == "deleted",
+                offset=call.offset,
+                limit=call.per_page,
+            ),
+        )
+        return Page([Shapes(call.base_url).package(each) for each in found], total)
+
+    async def get(self, kind: str, call: Call, name: str, owner: str = "") -> dict[str, Any]:
+        package = await self._package(kind, call, owner, name, Action.READ)
+        return Shapes(call.base_url).package(package)
+
+    async def delete(self, kind: str, call: Call, name: str, owner: str = "") -> None:
+        package = await self._package(kind, call, owner, name, Action.DELETE)
+        await self._trash.delete_package(package.package_id, call.caller.subject)
+        self._desk.note(call, "delete", package)
+
+    async def restore(
+        self,
+        kind: str,
+        call: Call,
+        name: str,
+        owner: str = "",
+        *,
+        token: str = "",  # noqa: ARG002 the model's
+    ) -> None:
+        package = await self._package(kind, call, owner, name, Action.ADMINISTER, deleted=True)
+        await self._trash.restore_package(package.package_id)
+        self._desk.note(call, "restore", package)
+
+    async def list_versions(
+        self, kind: str, call: Call, name: str, owner: str = "", *, state: str = "active"
+    ) -> Page:
+        package = await self._package(kind, call, owner, name, Action.READ)
+        deleted = state == "deleted"
+
+        def find(transaction: Transaction) -> tuple[list[Version], int]:
+            found = versions.list_versions(
+                transaction,
+                package.package_id,
+                deleted=deleted,
+                offset=call.offset,
+                limit=call.per_page,
+            )
+            total = versions.count_versions(transaction, package.package_id, deleted=deleted)
+            return found, total
+
+        found, total = await self._desk.catalog.read(find)
+        shapes = Shapes(call.base_url)
+        return Page([shapes.version(package, each) for each in found], total)
+
+    async def get_version(
+        self, kind: str, call: Call, name: str, version_id: str, owner: str = ""
+    ) -> dict[str, Any]:
+        package = await self._package(kind, call, owner, name, Action.READ)
+        version = await self._version(package, version_id, deleted=False)
+        return Shapes(call.base_url).version(package, version)
+
+    async def delete_version(
+        self, kind: str, call: Call, name: str, version_id: str, owner: str = ""
+    ) -> None:
+        package = await self._package(kind, call, owner, name, Action.DELETE)
+        version = await self._version(package, version_id, deleted=False)
+        await self._trash.delete_version(package.package_id, version.digest, call.caller.subject)
+        self._desk.note(call, "delete", package, str(version.digest))
+
+    async def restore_version(
+        self, kind: str, call: Call, name: str, version_id: str, owner: str = ""
+    ) -> None:
+        package = await self._package(kind, call, owner, name, Action.ADMINISTER)
+        version = await self._version(package, version_id, deleted=True)
+        await self._trash.restore_version(package.package_id, version.version_id)
+        self._desk.note(call, "restore", package, str(version.digest))
+
+    async def conflicts(self, kind: str, call: Call, owner: str = "") -> Any:
+        await self._desk.owner(call, kind, owner)
+        return []
+
+    async def _package(
+        self,
+        kind: str,
+        call: Call,
+        owner: str,
+        name: str,
+        action: Action,
+        *,
+        deleted: bool = False,
+    ) -> Package:
+        package = await self._desk.package(call, owner, name, action, deleted=deleted)
+        if owner and package.owner_kind != kind:
+            raise Unknown("package", f"{owner}/{name}")
+        return package
+
+    async def _version(self, package: Package, text: str, *, deleted: bool) -> Version:
+        unknown = Unknown("version", text[:40])
+        if not text.isascii() or not text.isdigit() or len(text) > 9:
+            raise unknown
+        found = await self._desk.catalog.read(
+            lambda transaction: versions.find_version(transaction, package.package_id, int(text))
+        )
+        if found is None or (found.deleted_at is not None) is not deleted:
+            raise unknown
+        return found

@@ -1,0 +1,111 @@
+"""Reading what a call says: its query and its body, held to what its operation takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from blobd.errors import RequestInvalid
+from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX, Field, Kind
+from blobd.wire.bodies import read_whole
+from blobd.wire.middleware import body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+_BODY_MAX_BYTES = 64 * 1024
+_BODY_WITHIN_S = 10.0
+
+
+def read_page(request: web.BaseRequest) -> tuple[int, int]:
+    """Return which page is asked for, and how long pages are. Raises RequestInvalid."""
+    page = _number(request, "page", 1, PAGE_MAX)
+    per_page = _number(request, "per_page", PER_PAGE, PER_PAGE_MAX)
+    if page * per_page > PAGE_MAX:
+        raise RequestInvalid(f"page times per_page is at most {PAGE_MAX}")
+    return page, per_page
+
+
+def read_query(request: web.BaseRequest, fields: Mapping[str, Field]) -> dict[str, str]:
+    """Return what the query says of these fields. Raises RequestInvalid."""
+    found = {}
+    for name, field in fields.items():
+        if name in request.query:
+            found[name] = _text(name, request.query[name], field)
+        elif field.required:
+            raise RequestInvalid(f"the query parameter {name} is missing")
+    return found
+
+
+async def read_body(request: web.BaseRequest, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Return the members of a JSON body. Raises RequestInvalid."""
+    if not fields:
+        return {}
+    body = body_of(request, _BODY_WITHIN_S)
+    too_large = RequestInvalid(f"the body is over {_BODY_MAX_BYTES} bytes")
+    content = await read_whole(body, limit_bytes=_BODY_MAX_BYTES, too_large=too_large)
+    try:
+        document = json.loads(content or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise RequestInvalid("the body is not JSON") from error
+    if not isinstance(document, dict):
+        raise RequestInvalid("the body is not a JSON object")
+    unknown = sorted(document.keys() - fields.keys())
+    if unknown:
+        raise RequestInvalid(f"{unknown[0][:60]!r} is not among {', '.join(fields)}")
+    for name, field in fields.items():
+        if field.required and name not in document:
+            raise RequestInvalid(f"{name} is missing")
+    return {name: _checked(name, value, fields[name]) for name, value in document.items()}
+
+
+def _checked(name: str, value: object, field: Field) -> Any:
+    wrong = RequestInvalid(f"{name} must be {_described(field)}")
+    match field.kind:
+        case Kind.TEXT if isinstance(value, str):
+            return _text(name, value, field)
+        case Kind.YES_NO if isinstance(value, bool):
+            return value
+        case Kind.NUMBER if isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise wrong
+            if field.least is not None and value < field.least:
+                raise wrong
+            if field.most is not None and value > field.most:
+                raise wrong
+            return float(value)
+        case Kind.TEXTS if isinstance(value, list) and value:
+            if not all(isinstance(each, str) and each in field.choices for each in value):
+                raise wrong
+            return tuple(value)
+        case _:
+            raise wrong
+
+
+def _text(name: str, value: str, field: Field) -> str:
+    too_long = field.most is not None and len(value) > field.most
+    # no database takes a NUL in a text, nor half of a surrogate pair
+    broken = "\0" in value or any("\ud800" <= character <= "\udfff" for character in value)
+    if too_long or broken or (field.choices and value not in field.choices):
+        raise RequestInvalid(f"{name} must be {_described(field)}")
+    return value
+
+
+def _described(field: Field) -> str:
+    if field.choices:
+        return f"{'some' if field.kind is Kind.TEXTS else 'one'} of {', '.join(field.choices)}"
+    words = {Kind.TEXT: "a text", Kind.YES_NO: "true or false", Kind.NUMBER: "a number"}
+    limit = "" if field.most is None else f" of at most {field.most:g}"
+    return words.get(field.kind, "a list") + limit
+
+
+def _number(request: web.BaseRequest, name: str, default: int, most: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
+        raise RequestInvalid(f"{name} must be a number from 1 to {most}")
+    return int(text)

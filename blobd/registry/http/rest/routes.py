@@ -1,0 +1,60 @@
+"""The management API, wired: all operations as routes, and the document of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from blobd.registry.http.rest.accounts import AccountCalls
+from blobd.registry.http.rest.document import make_document
+from blobd.registry.http.rest.frame import DOCUMENT_PATH
+from blobd.registry.http.rest.manage import ManageCalls
+from blobd.registry.http.rest.packages import PackageCalls
+from blobd.registry.http.rest.sources import SourceCalls
+
+if TYPE_CHECKING:
+    from blobd.registry.http.rest.desk import Desk
+    from blobd.registry.http.rest.frame import Frame
+    from blobd.registry.http.rest.operation import Operation
+    from blobd.registry.packages.trash import Trash
+    from blobd.wire.routes import Handler, Routes
+
+_ROOT = "/api"
+_PLACE = re.compile(r"\\\{(\w+)\\\}")
+
+
+def add_rest(
+    routes: Routes, frame: Frame, desk: Desk, trash: Trash, *, allow_unpublish: bool
+) -> None:
+    """Add all operations; what is fixed in a path goes before what is a name there."""
+    operations = [
+        *AccountCalls(desk).operations(),
+        *SourceCalls(desk).operations(),
+        *PackageCalls(desk, trash).operations(),
+        *ManageCalls(desk, allow_unpublish=allow_unpublish).operations(),
+    ]
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    for path in sorted(by_path, key=lambda path: (path.count("{"), path)):
+        handlers = {method: frame.handler(operation) for method, operation in by_path[path].items()}
+        name = re.sub(r"\W+", "_", path).strip("_")
+        routes.add(f"api_{name}", _pattern(path), raw=True, **handlers)
+    routes.add("api_document", re.escape(DOCUMENT_PATH), GET=_document(operations))
+
+
+def _document(operations: list[Operation]) -> Handler:
+    content = json.dumps(make_document(operations), indent=1).encode()
+
+    async def document(request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG001
+        return web.Response(body=content, content_type="application/json")
+
+    return document
+
+
+def _pattern(path: str) -> str:
+    """Return the pattern of a path as it is sent: a name's slashes are `%2F`."""
+    return _PLACE.sub(r"(?P<\1>[^/]+)", re.escape(_ROOT + path))

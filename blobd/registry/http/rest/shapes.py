@@ -1,0 +1,102 @@
+"""Packages and versions as the model writes them in JSON, with what it does not have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.versions import Version
+
+PAGES = "/packages"
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Writes values with the URLs that a client came by."""
+
+    base_url: str
+
+    def package(self, package: Package) -> dict[str, Any]:
+        """Return a package."""
+        organisation = package.owner_kind == "organisation"
+        shape: dict[str, Any] = {
+            "id": package.package_id,
+            "name": package.name,
+            "package_type": "container",
+            "owner": {
+                "login": package.owner,
+                "id": package.owner_id,
+                "type": "Organization" if organisation else "User",
+                "url": f"{self.base_url}/api/{'orgs' if organisation else 'users'}/{package.owner}",
+                "html_url": f"{self.base_url}{PAGES}/{package.owner}",
+            },
+            "version_count": package.version_count,
+            "visibility": package.visibility,
+            "url": self._url(package),
+            "created_at": moment(package.created_at),
+            "updated_at": moment(package.updated_at),
+            "html_url": self._page(package),
+            "description": package.description,
+            "license": package.licences,
+            "source_url": package.source_url,
+            "download_count": package.downloads,
+            "inherits": package.inherits,
+            "immutable_tags": package.immutable_tags,
+        }
+        if package.source is not None:
+            owner, _, name = package.source.partition("/")
+            shape["repository"] = {
+                "name": name,
+                "full_name": package.source,
+                "owner": {"login": owner},
+            }
+        if package.deleted_at is not None:
+            shape["deleted_at"] = moment(package.deleted_at)
+        return shape
+
+    def version(self, package: Package, version: Version) -> dict[str, Any]:
+        """Return a version of a package."""
+        shape: dict[str, Any] = {
+            "id": version.version_id,
+            "name": str(version.digest),
+            "url": f"{self._url(package)}/versions/{version.version_id}",
+            "package_html_url": self._page(package),
+            "html_url": self._page(package),
+            "created_at": moment(version.created_at),
+            "updated_at": moment(version.updated_at),
+            "description": version.description,
+            "license": version.licences,
+            "metadata": {
+                "package_type": "container",
+                "container": {"tags": list(version.tags)},
+            },
+            "size_bytes": version.size_bytes,
+            "download_count": version.downloads,
+            "last_pulled_at": (
+                None if version.last_pulled_at is None else moment(version.last_pulled_at)
+            ),
+            "platforms": list(version.platforms),
+            "artifact_type": version.artifact_type,
+        }
+        if version.deleted_at is not None:
+            shape["deleted_at"] = moment(version.deleted_at)
+        return shape
+
+    def _url(self, package: Package) -> str:
+        kind = "orgs" if package.owner_kind == "organisation" else "users"
+        return (
+            f"{self.base_url}/api/{kind}/{package.owner}/packages/container/"
+            f"{quote(package.name, safe='')}"
+        )
+
+    def _page(self, package: Package) -> str:
+        return f"{self.base_url}{PAGES}/{package.owner}/{package.name}"
+
+
+def moment(at: float) -> str:
+    """Return a moment as the model writes it."""
+    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,262 @@
+"""Source repositories, tokens and the audit over REST."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from blobd.registry.auth.roles import SCOPES, Action, Role, Visibility
+from blobd.registry.catalog import audit
+from blobd.registry.http.rest.manage import ROLE
+from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
+from blobd.registry.http.rest.shapes import moment
+from blobd.registry.identity import sources, tokens
+from blobd.registry.identity.tokens import (
+    NOTE_MAX_CHARACTERS,
+    WORKFLOW_KINDS,
+    WORKFLOW_LIFETIME_MAX_S,
+    WORKFLOW_LIFETIME_S,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blobd.registry.http.rest.desk import Desk
+    from blobd.registry.identity.tokens import MadeToken
+
+_VISIBILITY = Field("Who may read it.", choices=tuple(map(str, Visibility)), required=True)
+_AUDIT_MAX = 1000
+_LIFETIME_MAX_S = 10 * 365 * 86_400.0
+
+
+class SourceCalls:
+    """Handlers. A source repository is its namespace's; its roles and tokens its admins'."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._catalog = desk.catalog
+
+    def operations(self) -> Iterator[Operation]:
+        """Yield all operations."""
+        at, one = "/repos/{owner}", "/repos/{owner}/{name}"
+        yield Operation(
+            "listSources", "GET", at, "List source repositories", self.list_sources, "SourceList"
+        )
+        yield Operation(
+            "addSource",
+            "POST",
+            at,
+            "Name a source repository",
+            self.add,
+            body={"name": Field("A name.", required=True, most=100), "visibility": _VISIBILITY},
+        )
+        yield Operation(
+            "changeSource",
+            "PATCH",
+            one,
+            "Change who may read what inherits from it without a role",
+            self.change,
+            body={"visibility": _VISIBILITY},
+        )
+        yield Operation("removeSource", "DELETE", one, "Forget it", self.remove)
+        yield Operation(
+            "listSourceRoles", "GET", f"{one}/roles", "Show who may do what", self.roles, "RoleList"
+        )
+        role = f"{one}/roles/{{grantee}}"
+        yield Operation(
+            "setSourceRole",
+            "PUT",
+            role,
+            "Give a user or a team (ORGANISATION%2FTEAM) a role",
+            self.set_role,
+            body={"role": ROLE},
+        )
+        yield Operation(
+            "removeSourceRole",
+            "DELETE",
+            role,
+            "Take a role away",
+            partial(self.set_role, role="none"),
+        )
+        yield Operation(
+            "issueWorkflowToken",
+            "POST",
+            f"{one}/tokens",
+            "Issue a token for a workflow; for an admin, or whoever runs workflows in its name",
+            self.issue,
+            "MadeToken",
+            status=201,
+            body={
+                "kind": Field("For what.", choices=WORKFLOW_KINDS, required=True),
+                "lifetime_s": Field("Seconds.", Kind.NUMBER, least=1, most=WORKFLOW_LIFETIME_MAX_S),
+            },
+        )
+        yield from self._of_tokens()
+
+    def _of_tokens(self) -> Iterator[Operation]:
+        yield Operation(
+            "listTokens", "GET", "/user/tokens", "List own tokens", self.list_tokens, "TokenList"
+        )
+        yield Operation(
+            "createToken",
+            "POST",
+            "/user/tokens",
+            "Make a token, which is shown once; never for more than the one that is used",
+            self.create_token,
+            "MadeToken",
+            status=201,
+            body={
+                "scopes": Field("What for.", Kind.TEXTS, choices=SCOPES, required=True),
+                "note": Field("What to know it by.", most=NOTE_MAX_CHARACTERS),
+                "lifetime_s": Field(
+                    "Seconds; left out: 90 days.", Kind.NUMBER, least=1, most=_LIFETIME_MAX_S
+                ),
+            },
+        )
+        yield Operation(
+            "revokeToken", "DELETE", "/user/tokens/{token_id}", "End a token", self.revoke
+        )
+        yield Operation(
+            "listAudit",
+            "GET",
+            "/audit",
+            "Who did what, the newest first: all for the administrator, or of one package",
+            self.audit,
+            "AuditList",
+            query={
+                "package": Field("As OWNER/NAME.", most=255),
+                "actor": Field("An account.", most=100),
+            },
+        )
+
+    async def list_sources(self, call: Call, owner: str) -> list[dict[str, Any]]:
+        await self._desk.check_namespace(call, owner)
+        found = await sources.list_sources(self._catalog, owner)
+        return [
+            {"full_name": source.full_name, "visibility": source.visibility} for source in found
+        ]
+
+    async def add(self, call: Call, owner: str, *, name: str, visibility: str) -> None:
+        await self._desk.check_namespace(call, owner)
+        await sources.add_source(self._catalog, owner, name, Visibility(visibility))
+        self._desk.note(call, "repository", None, f"add {owner}/{name}")
+
+    async def change(self, call: Call, owner: str, name: str, *, visibility: str) -> None:
+        await self._desk.check_source(call, f"{owner}/{name}")
+        await sources.set_source_visibility(
+            self._catalog, f"{owner}/{name}", Visibility(visibility)
+        )
+        self._desk.note(call, "repository", None, f"{owner}/{name} {visibility}")
+
+    async def remove(self, call: Call, owner: str, name: str) -> None:
+        await self._desk.check_source(call, f"{owner}/{name}")
+        await sources.remove_source(self._catalog, f"{owner}/{name}")
+        self._desk.note(call, "repository", None, f"remove {owner}/{name}")
+
+    async def roles(self, call: Call, owner: str, name: str) -> list[dict[str, Any]]:
+        await self._desk.check_source(call, f"{owner}/{name}")
+        found = await sources.list_source_roles(self._catalog, f"{owner}/{name}")
+        return [{"kind": one.kind, "name": one.name, "role": one.role} for one in found]
+
+    async def set_role(self, call: Call, owner: str, name: str, grantee: str, *, role: str) -> None:
+        await self._desk.check_source(call, f"{owner}/{name}")
+        given = Role.NONE if role == "none" else Role.parse(role)
+        await sources.set_source_role(self._catalog, f"{owner}/{name}", grantee, given)
+        self._desk.note(call, "grant", None, f"{owner}/{name} {grantee} {role}")
+
+    async def issue(
+        self,
+        call: Call,
+        owner: str,
+        name: str,
+        *,
+        kind: str,
+        lifetime_s: float = WORKFLOW_LIFETIME_S,
+    ) -> dict[str, Any]:
+        await self._desk.check_source(call, f"{owner}/{name}")
+        made = await tokens.issue_workflow_token(
+            self._catalog,
+            f"{owner}/{name}",
+            kind,
+            voucher=call.caller.subject.name,
+            lifetime_s=lifetime_s,
+        )
+        self._desk.note(call, "token", None, f"{kind} {owner}/{name} {made.token_id}")
+        return _made(made)
+
+    async def list_tokens(self, call: Call) -> list[dict[str, Any]]:
+        found = await tokens.list_tokens(self._catalog, call.caller.subject.name)
+        return [
+            {
+                "id": token.token_id,
+                "hint": token.hint,
+                "note": token.note,
+                "scopes": token.scopes.split(),
+                "created_at": moment(token.created_at),
+                "expires_at": _when(token.expires_at),
+                "last_used_at": _when(token.last_used_at),
+                "revoked_at": _when(token.revoked_at),
+            }
+            for token in found
+        ]
+
+    async def create_token(
+        self,
+        call: Call,
+        *,
+        scopes: tuple[str, ...],
+        note: str = "",
+        lifetime_s: float = 90 * 86_400.0,
+    ) -> dict[str, Any]:
+        self._desk.check_person(call, scopes)
+        made = await tokens.create_token(
+            self._catalog,
+            call.caller.subject.name,
+            scopes=scopes,
+            note=note,
+            lifetime_s=lifetime_s,
+        )
+        self._desk.note(call, "token", None, made.token_id)
+        return _made(made)
+
+    async def revoke(self, call: Call, token_id: str) -> None:
+        self._desk.check_person(call, ())
+        subject = call.caller.subject
+        owner = None if subject.is_administrator else subject.name
+        await tokens.revoke_token(self._catalog, token_id, owner=owner)
+        self._desk.note(call, "token", None, f"revoke {token_id}")
+
+    async def audit(
+        self, call: Call, *, package: str | None = None, actor: str | None = None
+    ) -> list[dict[str, Any]]:
+        if package is None:
+            await self._desk.check_administrator(call)
+        else:
+            owner, _, name = package.partition("/")
+            await self._desk.package(call, owner or "-", name, Action.ADMINISTER)
+        found = await self._catalog.read(
+            lambda transaction: audit.list_entries(
+                transaction, package=package, actor=actor, limit=_AUDIT_MAX
+            )
+        )
+        return [
+            {
+                "at": moment(entry.at),
+                "actor": entry.actor,
+                "action": entry.action,
+                "package": entry.package,
+                "digest": None if entry.digest is None else str(entry.digest),
+                "detail": entry.detail,
+                "token_id": entry.token_id,
+                "address": entry.address,
+            }
+            for entry in found
+        ]
+
+
+def _made(made: MadeToken) -> dict[str, Any]:
+    return {"id": made.token_id, "token": made.secret, "expires_at": _when(made.expires_at)}
+
+
+def _when(at: float | None) -> str | None:
+    return None if at is None else moment(at)
