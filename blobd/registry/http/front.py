@@ -16,6 +16,7 @@ from blobd.registry.http.guard import Guard
 from blobd.registry.http.listings import ListingRoutes
 from blobd.registry.http.manifests import ManifestRoutes
 from blobd.registry.http.package_work import PackageWork
+from blobd.registry.http.pages import PageRoutes
 from blobd.registry.http.rest.desk import Desk
 from blobd.registry.http.rest.frame import Frame
 from blobd.registry.http.rest.routes import add_rest
@@ -100,6 +101,7 @@ async def open_registry(
         trash,
         allow_unpublish=config.registry.allow_unpublish,
     )
+    PageRoutes(catalog, gate, guard, origins).add_to(routes)
     if identify is not None:
         issuer = Issuer(catalog, keyring)
         add_tokens(routes, TokenRoutes(identify, issuer, guard))

@@ -40,7 +40,11 @@ HEADERS: Mapping[str, str] = {
     "Vary": "Authorization",
 }
 
-_ASSETS = {"style.css": "text/css", "copy.js": "text/javascript"}
+_ASSETS = {
+    "style.css": "text/css",
+    "copy.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -75,6 +79,11 @@ def render_package(facts: PackageFacts, *, host: str, visitor: str) -> str:
 def render_owner(facts: OwnerFacts, *, host: str, visitor: str) -> str:
     """Return an owner's list of packages."""
     return _environment().get_template("owner.html").render(owner=facts, host=host, visitor=visitor)
+
+
+def render_home(*, host: str, visitor: str) -> str:
+    """Return the page that says where packages are, and where to sign in."""
+    return _environment().get_template("home.html").render(host=host, visitor=visitor)
 
 
 def render_missing(*, host: str, visitor: str) -> str:

@@ -1,0 +1,191 @@
+"""`/packages`: pages for people, as far as each visitor may read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from blobd.errors import LoginNeeded, NameInvalid, NameUnknown, Unauthenticated, Unknown
+from blobd.registry.auth.roles import Action
+from blobd.registry.catalog import accounts, versions
+from blobd.registry.catalog.packages import Listing
+from blobd.registry.names import parse_name
+from blobd.registry.packages.manage import find_package, list_packages
+from blobd.registry.pages import render
+from blobd.registry.pages.facts import OwnerFacts, PackageFacts, PackageRow, VersionRow
+
+if TYPE_CHECKING:
+    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.versions import Version
+    from blobd.registry.http.guard import Guard
+    from blobd.registry.identity.gate import Gate
+    from blobd.registry.identity.identify import Caller
+    from blobd.wire.origin import Origins
+    from blobd.wire.routes import Routes
+
+_PER_PAGE = 30
+_PAGES_MAX = 1000
+_CHALLENGE = 'Basic realm="blobd packages", charset="UTF-8"'
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+class PageRoutes:
+    """Handlers of pages."""
+
+    def __init__(self, catalog: Catalog, gate: Gate, guard: Guard, origins: Origins) -> None:
+        self._catalog = catalog
+        self._gate = gate
+        self._guard = guard
+        self._origins = origins
+
+    def add_to(self, routes: Routes) -> None:
+        """Add all paths."""
+        root = render.ROOT
+        routes.add("page_home", rf"{root}/?", GET=self.home)
+        routes.add("page_file", rf"{root}/-/(?P<tag>[0-9a-f]+)/(?P<file>[a-z.]+)", GET=self.file)
+        routes.add("page_owner", rf"{root}/(?P<owner>[^/]+)/?", GET=self.owner)
+        routes.add("page_package", rf"{root}/(?P<owner>[^/]+)/(?P<name>.+)", GET=self.package)
+
+    async def home(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Where to sign in; a browser asks for the password when it is told to here."""
+        caller = await self._caller(request)
+        name = caller.subject.name
+        if not name and "login" in request.query and not self._gate.is_open:
+            error = LoginNeeded("this page")
+            error.challenge = _CHALLENGE
+            raise error
+        if name:
+            place = f"{render.ROOT}/{name}"
+            return web.Response(status=303, headers={**render.HEADERS, "Location": place})
+        return _page(render.render_home(host=self._host(request), visitor=""))
+
+    async def file(self, request: web.BaseRequest, tag: str, file: str) -> web.StreamResponse:  # noqa: ARG002
+        """A style sheet or a script, by its content's tag."""
+        found = render.asset(file)
+        if found is None or found.tag != tag:
+            return web.Response(status=404, headers=dict(render.HEADERS))
+        headers = {**render.HEADERS, "Cache-Control": _FOR_EVER, "Content-Type": found.media_type}
+        return web.Response(body=found.content, headers=headers)
+
+    async def owner(self, request: web.BaseRequest, owner: str) -> web.StreamResponse:
+        """An account's packages, as far as the visitor may read them; 404 where none may be."""
+        caller = await self._caller(request)
+        page = _number(request)
+        wanted = Listing(owner=owner, offset=(page - 1) * _PER_PAGE, limit=_PER_PAGE)
+        found, total = await list_packages(self._catalog, caller.subject, wanted)
+        account = await self._catalog.read(
+            lambda transaction: accounts.find_account(transaction, owner)
+        )
+        own = caller.subject.name == owner and bool(owner)
+        if account is None or (total == 0 and not own):
+            return self._missing(request, caller)
+        facts = OwnerFacts(
+            owner=owner,
+            kind=account.kind,
+            packages=[_package_row(package) for package in found],
+            page=page,
+            pages=_pages(total),
+        )
+        html = render.render_owner(facts, host=self._host(request), visitor=caller.subject.name)
+        return _page(html)
+
+    async def package(self, request: web.BaseRequest, owner: str, name: str) -> web.StreamResponse:
+        """A package with its versions; 404 alike for what is not there and what is not for them."""
+        caller = await self._caller(request)
+        try:
+            repository = parse_name(f"{owner}/{name}")
+            package = await find_package(self._catalog, owner, name)
+            await self._gate.decide(caller, repository, Action.READ)
+        except (NameInvalid, NameUnknown, Unknown, LoginNeeded):
+            return self._missing(request, caller)
+        page = _number(request)
+
+        def find(transaction: Transaction) -> tuple[list[Version], int]:
+            found = versions.list_versions(
+                transaction,
+                package.package_id,
+                deleted=False,
+                offset=(page - 1) * _PER_PAGE,
+                limit=_PER_PAGE,
+            )
+            return found, package.version_count
+
+        found, total = await self._catalog.read(find)
+        facts = _package_facts(package, found, page=page, pages=_pages(total))
+        html = render.render_package(facts, host=self._host(request), visitor=caller.subject.name)
+        return _page(html)
+
+    async def _caller(self, request: web.BaseRequest) -> Caller:
+        """Return who visits. A wrong password is asked for again, never taken for none."""
+        try:
+            return await self._gate.caller(self._guard.knock(request))
+        except Unauthenticated as error:
+            error.challenge = _CHALLENGE
+            raise
+
+    def _missing(self, request: web.BaseRequest, caller: Caller) -> web.Response:
+        html = render.render_missing(host=self._host(request), visitor=caller.subject.name)
+        return _page(html, status=404)
+
+    def _host(self, request: web.BaseRequest) -> str:
+        return urlsplit(self._origins.base_url(request)).netloc
+
+
+def _page(html: str, *, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status, text=html, content_type="text/html", headers=dict(render.HEADERS)
+    )
+
+
+def _number(request: web.BaseRequest) -> int:
+    """Return which page is asked for; what is no number is the first."""
+    text = request.query.get("page", "1")
+    if not text.isascii() or not text.isdigit() or len(text) > 6:
+        return 1
+    return min(max(int(text), 1), _PAGES_MAX)
+
+
+def _pages(total: int) -> int:
+    return max(1, -(-total // _PER_PAGE))
+
+
+def _package_row(package: Package) -> PackageRow:
+    return PackageRow(
+        name=package.name,
+        visibility=package.visibility,
+        description=package.description,
+        downloads=package.downloads,
+        updated_at=package.updated_at,
+    )
+
+
+def _package_facts(
+    package: Package, found: list[Version], *, page: int, pages: int
+) -> PackageFacts:
+    return PackageFacts(
+        owner=package.owner,
+        name=package.name,
+        visibility=package.visibility,
+        description=package.description,
+        licences=package.licences,
+        source_url=package.source_url,
+        downloads=package.downloads,
+        version_count=package.version_count,
+        versions=[
+            VersionRow(
+                digest=version.digest,
+                tags=version.tags,
+                platforms=version.platforms,
+                artifact_type=version.artifact_type,
+                size_bytes=version.size_bytes,
+                pushed_at=version.created_at,
+                downloads=version.downloads,
+            )
+            for version in found
+        ],
+        page=page,
+        pages=pages,
+    )
