@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.layers import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 _OCI = "application/vnd.oci.image"
@@ -167,14 +167,21 @@ class Layout:
         return Image(self, tag, manifest, config, tuple(layers))
 
     def add_index(
-        self, tag: str, manifests: Sequence[Descriptor], *, types: MediaTypes = OCI
+        self,
+        tag: str,
+        manifests: Sequence[Descriptor],
+        *,
+        types: MediaTypes = OCI,
+        annotations: Mapping[str, str] | None = None,
     ) -> Descriptor:
         """Store an index of manifests, and name it."""
-        content = {
+        content: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": types.index,
             "manifests": [manifest.as_json() for manifest in manifests],
         }
+        if annotations:
+            content["annotations"] = dict(annotations)
         index = self._add_json(content, types.index)
         self.name(tag, index)
         return index

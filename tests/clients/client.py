@@ -23,5 +23,8 @@ class Client(Protocol):
     def copy(self, source: str, target: str) -> None:
         """Push under another name what is pulled, or has been."""
 
+    def log_in(self, host: str, secret: str | None) -> None:
+        """Show a token to a registry from now on; None: nobody is logged in any more."""
+
     def forget(self) -> None:
         """Lose all that is stored or remembered locally."""

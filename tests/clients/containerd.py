@@ -39,6 +39,7 @@ class Containerd:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._pulls = 0
+        self._user: tuple[str, ...] = ()
 
     def push(self, image: Image, reference: str) -> None:
         self.push_layout(image.layout.folder, image.tag, reference)
@@ -62,6 +63,9 @@ class Containerd:
         self._pull(source)
         self._push(source, target)
 
+    def log_in(self, host: str, secret: str | None) -> None:
+        self._user = () if secret is None else ("--user", f"somebody:{secret}")
+
     def forget(self) -> None:
         names = self._images("ls", "-q").split()
         if names:
@@ -69,10 +73,10 @@ class Containerd:
 
     def _push(self, name: str, reference: str) -> None:
         self._images("tag", "--force", name, reference)
-        self._images("push", "--plain-http", reference)
+        self._images("push", "--plain-http", *self._user, reference)
 
     def _pull(self, reference: str) -> None:
-        self._images("pull", "--plain-http", "--snapshotter", "native", reference)
+        self._images("pull", "--plain-http", *self._user, "--snapshotter", "native", reference)
 
     def _images(self, *arguments: str | Path) -> str:
         return self._home.run(

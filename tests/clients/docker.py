@@ -56,6 +56,12 @@ class Docker:
         self._run("tag", source, target)
         self._run("push", "--quiet", target)
 
+    def log_in(self, host: str, secret: str | None) -> None:
+        if secret is None:
+            self._run("logout", host)
+        else:
+            self._run("login", "-u", "somebody", "-p", secret, host)
+
     def forget(self) -> None:
         ids = set(self._run("images", "--all", "--quiet").split())
         if ids:

@@ -13,6 +13,8 @@ from tests.clients.contents import diff_ids
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from oras.client import OrasClient
+
     from tests.images import Descriptor, Image
 
 _CHUNK_BYTES = 4_000_000
@@ -28,6 +30,7 @@ class Oras:
         self._folder = folder
         self._chunked = chunked
         self._pulls = 0
+        self._secret: str | None = None
 
     def push(self, image: Image, reference: str) -> None:
         paths = (image.layout.path_of(layer.descriptor.digest) for layer in image.layers)
@@ -38,11 +41,10 @@ class Oras:
         self, files: list[str], reference: str, *, subject: Descriptor | None = None
     ) -> None:
         """Push files, each as path:media type, as an artifact; perhaps about a subject."""
-        from oras.client import OrasClient
         from oras.oci import Subject
 
         about = subject and Subject(subject.media_type, subject.digest, subject.size_bytes)
-        OrasClient(hostname=_host(reference), insecure=True).push(
+        self._client(reference).push(
             target=reference,
             files=files,
             subject=about,
@@ -57,26 +59,33 @@ class Oras:
 
     def pull_files(self, reference: str) -> list[Path]:
         """Pull an artifact and return its files."""
-        from oras.client import OrasClient
-
         self._pulls += 1
         folder = self._folder / f"pulled-{self._pulls}"
         folder.mkdir()
-        client = OrasClient(hostname=_host(reference), insecure=True)
+        client = self._client(reference)
         return [Path(file) for file in client.pull(target=reference, outdir=str(folder))]
 
     def delete(self, reference: str) -> None:
         """Delete the manifest that a tag names."""
-        from oras.client import OrasClient
-
         name, _, tag = reference.rpartition(":")
-        assert OrasClient(hostname=_host(reference), insecure=True).delete_tags(name, [tag])
+        assert self._client(reference).delete_tags(name, [tag])
 
     def copy(self, source: str, target: str) -> None:
         raise NotImplementedError("oras has no way to mount")
 
+    def log_in(self, host: str, secret: str | None) -> None:
+        self._secret = secret
+
     def forget(self) -> None:
         """Nothing: it remembers nothing."""
+
+    def _client(self, reference: str) -> OrasClient:
+        from oras.client import OrasClient
+
+        client = OrasClient(hostname=_host(reference), insecure=True)
+        if self._secret is not None:
+            client.auth.set_basic_auth("somebody", self._secret)
+        return client
 
 
 @contextmanager

@@ -50,6 +50,12 @@ class Podman:
     def copy(self, source: str, target: str) -> None:
         self._push(self._pull(source), target)
 
+    def log_in(self, host: str, secret: str | None) -> None:
+        if secret is None:
+            self._run("logout", host)
+        else:
+            self._run("login", "--tls-verify=false", "-u", "somebody", "-p", secret, host)
+
     def push_index(self, images: Sequence[Image], reference: str) -> None:
         """Make an index of images, and push it with all that it names."""
         self._run("manifest", "create", reference)

@@ -66,6 +66,13 @@ class Skopeo:
     def copy(self, source: str, target: str) -> None:
         self._copy(f"docker://{source}", f"docker://{target}")
 
+    def log_in(self, host: str, secret: str | None) -> None:
+        if secret is None:
+            self._home.run("skopeo", "logout", host)
+        else:
+            plain = "--tls-verify=false"
+            self._home.run("skopeo", "login", plain, "-u", "somebody", "-p", secret, host)
+
     def forget(self) -> None:
         shutil.rmtree(self._home.system_store / "cache", ignore_errors=True)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from tests.engines.ports import free_port
 from tests.engines.process import Process
 from tests.engines.s3 import Access, S3Engine
 from tests.engines.scratch import make_folder
+
+_ROOT = Path(__file__).parents[2]
 
 
 class Moto(S3Engine):
@@ -22,8 +25,12 @@ class Moto(S3Engine):
     def __init__(self) -> None:
         port = free_port()
         folder = make_folder("blobd-moto-")
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        environment = {**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1"}  # as tests set up the others
+        command = [sys.executable, "-m", "tests.engines.moto_serving", str(port)]
+        environment = {
+            **os.environ,
+            "S3_UPLOAD_PART_MIN_SIZE": "1",  # as tests set up the others
+            "PYTHONPATH": str(_ROOT),
+        }
         self._process = Process("moto", command, log=folder / "log", environment=environment)
         access = Access(f"http://127.0.0.1:{port}", "test", "testing")
         super().__init__(access, folder, [self._process])

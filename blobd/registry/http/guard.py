@@ -67,6 +67,13 @@ class Guard:
         """Let those in who may read."""
         return self._admitting(Action.READ, handler)
 
+    def looks(self, handler: Handler) -> Handler:
+        """Let those in who may read; whoever shows nothing yet is told to ask for writing too.
+
+        For what pushers ask before they push: some keep the first token that they get.
+        """
+        return self._admitting(Action.READ, handler, challenge=Action.WRITE)
+
     def writes(self, handler: Handler) -> Handler:
         """Let those in who may write, be there a repository or not."""
         return self._admitting(Action.WRITE, handler)
@@ -106,13 +113,17 @@ class Guard:
             )
             raise
 
-    def _admitting(self, action: Action, handler: Handler) -> Handler:
+    def _admitting(
+        self, action: Action, handler: Handler, *, challenge: Action | None = None
+    ) -> Handler:
         async def guarded(
             request: web.BaseRequest, name: str, **arguments: str
         ) -> web.StreamResponse:
             knock = self.knock(request)
             with self.challenging(request):
-                access = await self._gate.admit(knock, parse_name(name), action)
+                access = await self._gate.admit(
+                    knock, parse_name(name), action, challenge=challenge or action
+                )
             return await handler(request, access, **arguments)
 
         return guarded

@@ -46,7 +46,7 @@ def add_distribution(
         "blob",
         rf"{_NAME}/blobs/(?P<digest>[^/]+)",
         GET=guard.reads(blobs.get),
-        HEAD=guard.reads(blobs.head),
+        HEAD=guard.looks(blobs.head),
         DELETE=guard.deletes(blobs.delete),
     )
     routes.add(

@@ -105,8 +105,15 @@ class Gate:
             return False
         return True
 
-    async def admit(self, knock: Knock, repository: RepositoryName, action: Action) -> Access:
-        """Let a request in.
+    async def admit(
+        self,
+        knock: Knock,
+        repository: RepositoryName,
+        action: Action,
+        *,
+        challenge: Action | None = None,
+    ) -> Access:
+        """Let a request in; who shows no credential yet is told to ask for `challenge`.
 
         Raises LoginNeeded and other Unauthenticated, NameUnknown, Forbidden, ScopeMissing.
         """
@@ -118,13 +125,17 @@ class Gate:
         remembered = self._allowed.get(key)
         if remembered is not None and remembered[0] > self._clock():
             return remembered[1]
-        scope = str(on_repository(repository, *_wanted(action)))
+        scope = str(on_repository(repository, *_wanted(challenge or action)))
         try:
             caller = await self.caller(knock)
         except Unauthenticated as error:
             error.scope = scope
             raise
-        access = await self.decide(caller, repository, action)
+        try:
+            access = await self.decide(caller, repository, action)
+        except LoginNeeded as error:
+            error.scope = scope
+            raise
         if access.exists:
             self._remember(key, access, caller)
         return access

@@ -66,6 +66,8 @@ def test_the_challenge_says_where_to_log_in_and_for_what(town: Town) -> None:
     answer = nobody.get("/v2/a/b/tags/list")
     assert (answer.status, answer.codes) == (401, ["UNAUTHORIZED"])
     assert answer.headers["WWW-Authenticate"] == f'{challenge},scope="repository:a/b:pull"'
+    answer = nobody.head(f"/v2/a/b/blobs/sha256:{'0' * 64}")
+    assert answer.headers["WWW-Authenticate"] == f'{challenge},scope="repository:a/b:pull,push"'
     answer = nobody.start("a/b")
     assert answer.headers["WWW-Authenticate"] == f'{challenge},scope="repository:a/b:pull,push"'
     answer = town.client("Bearer a.b.c").get("/v2/a/b/tags/list")
