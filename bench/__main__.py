@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from bench import commit, download, growth, idle, memory, resume, s3, small, upload
+from bench import access, commit, download, growth, idle, memory, resume, s3, small, upload
 from bench.charts import draw
 from bench.journal import LOAD, Journal, Key
 from bench.machine import facts, warm_memory
@@ -29,6 +29,7 @@ _RUNS = {
     "resume": resume.run,
     "idle": idle.run,
     "growth": growth.run,
+    "access": access.run,
     "s3": s3.run,
 }
 _WARM_BODIES = 5

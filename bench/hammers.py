@@ -35,6 +35,14 @@ class Errand:
     keep_alive: bool
     seed: int
     count_max: int = 1_000_000_000
+    authorization: str = ""
+    """What each request shows."""
+
+    @property
+    def fields(self) -> str:
+        """The header fields of every request."""
+        shown = f"Authorization: {self.authorization}\r\n" if self.authorization else ""
+        return f"Host: {self.host}\r\n{shown}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ def _pushes(errand: Errand, line: Line) -> str:
     own = f"{errand.seed:08x}".encode()
     filler = random.Random(errand.seed).randbytes(errand.size_bytes - 16)
     hasher = hashlib.sha256(filler)
-    start = f"POST {errand.uploads} HTTP/1.1\r\nHost: {errand.host}\r\nContent-Length: 0\r\n\r\n"
+    start = f"POST {errand.uploads} HTTP/1.1\r\n{errand.fields}Content-Length: 0\r\n\r\n"
     end_s = time.monotonic() + errand.duration_s
     digest = ""
     count = 0
@@ -101,7 +109,7 @@ def _pushes(errand: Errand, line: Line) -> str:
         location = _location(head)
         mark = "&" if "?" in location else "?"
         put = (
-            f"PUT {location}{mark}digest={digest} HTTP/1.1\r\nHost: {errand.host}\r\n"
+            f"PUT {location}{mark}digest={digest} HTTP/1.1\r\n{errand.fields}"
             f"Content-Type: application/octet-stream\r\nContent-Length: {errand.size_bytes}\r\n\r\n"
         )
         head = line.exchange(put.encode() + filler + suffix)
@@ -123,8 +131,7 @@ def _location(head: bytes) -> str:
 def _reads(errand: Errand, line: Line) -> int:
     method = errand.mode.upper()
     requests = [
-        f"{method} {target} HTTP/1.1\r\nHost: {errand.host}\r\n\r\n".encode()
-        for target in errand.targets
+        f"{method} {target} HTTP/1.1\r\n{errand.fields}\r\n".encode() for target in errand.targets
     ]
     random.Random(errand.seed).shuffle(requests)
     bodiless = errand.mode == "head"

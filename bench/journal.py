@@ -33,6 +33,7 @@ COMPLETE = "of it the engine's Complete, ms"
 REQUESTS = "engine requests"
 FINISHED = "uploads that finished"
 FAILED = "requests that failed"
+ANSWER = "slowest answer, ms"
 TAIL = "largest tail fetched, MiB"
 
 

@@ -12,7 +12,10 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-PARTS = ("upload", "download", "small", "commit", "memory", "resume", "idle", "growth", "s3")
+PARTS = (
+    *("upload", "download", "small", "commit", "memory", "resume", "idle", "growth"),
+    *("access", "s3"),
+)
 REPOSITORY = "bench/blobs"
 
 
@@ -37,6 +40,8 @@ class Plan:
     idle_clients: int = 1000
     slow_clients: int = 200
     blob_counts: tuple[int, ...] = (1_000, 100_000, 1_000_000)
+    packages: int = 10_000
+    """With ten times as many versions."""
     engine: str = ""
     """The S3 engine: `ceph` or `swift`; empty for the first of them that is installed."""
     s3_commit_sizes_bytes: tuple[int, ...] = (64 * MIB, GIB, 4 * GIB)
@@ -69,6 +74,7 @@ def quick_plan(plan: Plan) -> Plan:
         idle_clients=200,
         slow_clients=40,
         blob_counts=(1_000, 20_000),
+        packages=1_000,
         s3_commit_sizes_bytes=(16 * MIB, 128 * MIB),
         s3_uploads=8,
         s3_upload_bytes=16 * MIB,

@@ -41,6 +41,8 @@ class Server:
     """Whether it speaks the distribution protocol; else it takes plain PUTs and GETs."""
     api_port: int = 0
     """blobd's own front, with the metrics."""
+    token: str = ""
+    """Of blobd's first administrator, where it has identities."""
     start_s: float = 0.0
     """From the start of its process to its being ready."""
 
@@ -97,7 +99,7 @@ def running_blobd(
     command += [f"--set={key}={value}" for key, value in all_settings.items()]
     start_s = time.monotonic()
     with _running(command, folder, stdout=subprocess.PIPE, env=_environment()) as process:
-        ports = _announced_ports(process)
+        ports, token = _announced(process)
         yield Server(
             name or (f"blobd, {workers} workers" if workers > 1 else "blobd"),
             port=ports["registry"],
@@ -105,6 +107,7 @@ def running_blobd(
             payload=folder / "blobs",
             is_registry=True,
             api_port=ports["blob API"],
+            token=token,
             start_s=time.monotonic() - start_s,
         )
 
@@ -213,16 +216,25 @@ def _await_port(process: subprocess.Popen[str], port: int, log: IO[str]) -> None
     raise RuntimeError(f"{process.args!r} did not accept connections")
 
 
-def _announced_ports(process: subprocess.Popen[str]) -> dict[str, int]:
+def _announced(process: subprocess.Popen[str]) -> tuple[dict[str, int], str]:
+    """Return the ports of blobd's fronts, and the first administrator's token."""
     ports: dict[str, int] = {}
-    while process.stdout is not None and len(ports) < 2:
+    token = ""
+    while process.stdout is not None:
         line = process.stdout.readline()
         if not line:
             raise RuntimeError("blobd did not start; see its log")
-        label, _, url = line.strip().partition("  ")
-        if label in {"registry", "blob API"}:
-            ports[label] = urlsplit(url.strip()).port or 0
-    return ports
+        label, _, rest = line.strip().partition("  ")
+        match label:
+            case "registry" | "blob API":
+                ports[label] = urlsplit(rest.strip()).port or 0
+            case "token":
+                token = rest.strip()
+            case "try":
+                break
+            case _:
+                pass
+    return ports, token
 
 
 def _free_port() -> int:

@@ -33,6 +33,7 @@ def verdicts(plan: Plan, journal: Journal) -> Iterator[Verdict]:
     yield from _resume(journal)
     yield from _memory(plan, journal)
     yield from _growth(plan, journal)
+    yield from _access(plan, journal)
     yield from s3.verdicts(plan, journal)
 
 
@@ -72,6 +73,27 @@ def _ratios(journal: Journal) -> Iterator[Verdict]:
     for subject in ("blobd", _TWO):
         key = Key("upload", "4 clients stream", subject, metric.LAG)
         yield from plain(journal, f"loop lag p99, 4 clients stream, {subject}", key, 5.0, "ms")
+
+
+def _access(plan: Plan, journal: Journal) -> Iterator[Verdict]:
+    for mode in ("HEAD", "GET"):
+        reference = Key("access", f"{mode} 4 KiB", "open", metric.RATE)
+        for way in ("closed, token", "closed, bearer token"):
+            key = Key("access", f"{mode} 4 KiB", way, metric.RATE)
+            text = f"{mode} rate, {way}, of an open registry"
+            yield from ratio(journal, text, key, reference, 0.85, at_most=False)
+    key = Key("access", "token requests", "closed", metric.CPU_EACH)
+    yield from plain(journal, "CPU of a token request", key, 2_000, "µs")
+    for case in (
+        "first page of packages",
+        "100th page of packages",
+        "package with versions",
+        "owner's page",
+        "package's page",
+        "catalog",
+    ):
+        key = Key("access", f"{case}, of {plan.packages:,}", "closed", metric.ANSWER)
+        yield from plain(journal, f"{case}, {plan.packages:,} packages", key, 100, "ms")
 
 
 def _small(journal: Journal) -> Iterator[Verdict]:
