@@ -5,6 +5,9 @@ Invariants
     (2) An upload waits for its first buffer only, in the order of asking. Whoever has one is
         granted a further one at once or not at all, and never while somebody waits for a first.
     So nobody waits for a buffer while he keeps one from others: he sends what he has, and goes on.
+
+A buffer is made whole and used again: one that grows while bytes arrive is moved by the allocator
+again and again, and leaves holes as large as itself.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ class PartMemory:
     def __init__(self, max_bytes: int, *, part_size_bytes: int, wait_s: float) -> None:
         self._max_bytes = max_bytes
         self._wait_s = wait_s
-        self._free = max(1, max_bytes // part_size_bytes)
+        self._part_size_bytes = part_size_bytes
+        self._count = self._free = max(1, max_bytes // part_size_bytes)
+        self._pool: list[bytearray] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def hold(self) -> Held:
@@ -59,6 +64,8 @@ class PartMemory:
                 turn.set_result(None)
                 return
         self._free += 1
+        if self._free == self._count:
+            self._pool.clear()
 
 
 class Held:
@@ -89,3 +96,14 @@ class Held:
         """Give one buffer back."""
         self.count -= 1
         self._memory._give_back()
+
+    def lend(self, size_bytes: int) -> bytearray:
+        """Return the memory of a buffer that is held. Whoever has used it calls `used`."""
+        pool = self._memory._pool
+        is_usual = size_bytes == self._memory._part_size_bytes  # but of sessions of other settings
+        return pool.pop() if is_usual and pool else bytearray(size_bytes)
+
+    def used(self, buffer: bytearray) -> None:
+        """Let memory be used again; to be called before its buffer is given back."""
+        if len(buffer) == self._memory._part_size_bytes:
+            self._memory._pool.append(buffer)

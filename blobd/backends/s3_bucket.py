@@ -82,7 +82,7 @@ class Bucket:
         claim = replace(state, number=number, resting=False, touched_at=state.later())
         return self.add(upload_id, claim)
 
-    def add(self, upload_id: str, state: State, tail: bytes = b"") -> State:
+    def add(self, upload_id: str, state: State, tail: bytes | bytearray = b"") -> State:
         """Write a session's next record; return it as it stands. Raises UploadOvertaken."""
         try:
             return self.log.add(upload_id, state, tail)

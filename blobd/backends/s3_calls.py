@@ -116,7 +116,7 @@ class S3Calls:
                 Bucket=self._bucket, Key=self._prefix + key, Body=body, **self._attributes
             )
 
-    def put_new(self, key: str, body: bytes) -> bool:
+    def put_new(self, key: str, body: bytes | bytearray) -> bool:
         """Write an object unless there is one; return whether. Only where `conditional`.
 
         An answer that was lost may have been a success: what is there then is looked at.

@@ -209,7 +209,7 @@ class SessionLog:
             items = self._numbered(upload_id)
         return None
 
-    def add(self, upload_id: str, state: State, tail: bytes | memoryview = b"") -> State:
+    def add(self, upload_id: str, state: State, tail: bytes | bytearray = b"") -> State:
         """Write `state` as the number it has; return it as it stands. Raises Taken."""
         state = replace(
             state,
@@ -217,7 +217,7 @@ class SessionLog:
             tail_key=state.tail_key if state.tail_bytes and not tail else "",
             modified_at=time.time(),
         )
-        body = b"".join((_head(state), tail))
+        body = bytearray().join((_head(state), tail))
         if self._calls.conditional:
             if not self._calls.put_new(state.key, body):
                 raise Taken
@@ -229,7 +229,7 @@ class SessionLog:
             self._tails.keep(state.key, bytes(tail))
         return self._remembered(upload_id, state)
 
-    def _put_alone(self, upload_id: str, state: State, body: bytes) -> str:
+    def _put_alone(self, upload_id: str, state: State, body: bytearray) -> str:
         """Write a record that is alone with its number; return its key. Raises Taken.
 
         Of two who write at once, each finds the other's, and both take theirs back: so they try

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blobd.backends.s3_index import OBJECTS
@@ -32,6 +33,15 @@ _SMALL_BYTES = 64 * 1024
 _log = logging.getLogger("blobd.s3")
 
 
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """A part on its way."""
+
+    number: int
+    memory: bytearray
+    etag: asyncio.Future[str]
+
+
 class Parts:
     """One multipart upload, being written."""
 
@@ -42,11 +52,27 @@ class Parts:
         self._upload_id = upload_id
         self._size_bytes = size_bytes
         self._held: Held = bucket.memory.hold()
-        self._in_flight: deque[tuple[int, int, asyncio.Future[str]]] = deque()
-        self.buffer = bytearray()
-        """The bytes that are in no part yet."""
+        self._in_flight: deque[_Sending] = deque()
+        self._small = bytearray()
+        self._memory: bytearray | None = None
+        """Where the bytes are that are in no part yet: here, or while they are few in `_small`."""
+        self._filled_bytes = 0
         self.multipart = multipart
         """With the parts that have arrived."""
+
+    @property
+    def rest_bytes(self) -> int:
+        """How many bytes are in no part yet."""
+        return len(self._small) if self._memory is None else self._filled_bytes
+
+    def rest(self, start: int = 0, stop: int | None = None) -> bytearray:
+        """Return a copy of the bytes that are in no part yet, or of some of them."""
+        stop = self.rest_bytes if stop is None else min(stop, self.rest_bytes)
+        return (self._small if self._memory is None else self._memory)[start:stop]
+
+    def begin_with(self, rest: bytes) -> None:
+        """Take bytes that are in no part yet from a record; there must be none so far."""
+        self._small = bytearray(rest)
 
     @property
     def are_most(self) -> bool:
@@ -59,18 +85,31 @@ class Parts:
         return arrived + len(self._in_flight) + 1
 
     async def add(self, view: memoryview) -> int:
-        """Take bytes into the buffer; return how many: none where it is full.
+        """Take bytes to the rest; return how many: none where it is enough for a part.
 
         Raises BudgetExhausted.
         """
-        if len(self.buffer) + view.nbytes > _SMALL_BYTES:
-            await self._held.first()
-        taken = view[: self._size_bytes - len(self.buffer)]
-        self.buffer += taken
+        if self._memory is None:
+            if len(self._small) + view.nbytes <= min(_SMALL_BYTES, self._size_bytes):
+                self._small += view
+                return view.nbytes
+            self._memory = await self._grown()
+        taken = view[: self._size_bytes - self._filled_bytes]
+        with memoryview(self._memory) as memory:
+            memory[self._filled_bytes : self._filled_bytes + taken.nbytes] = taken
+        self._filled_bytes += taken.nbytes
         return taken.nbytes
 
+    async def _grown(self) -> bytearray:
+        """Return memory of a part's size that begins with the few bytes there are."""
+        await self._held.first()
+        memory = self._held.lend(self._size_bytes)
+        memory[: len(self._small)] = self._small
+        self._filled_bytes, self._small = len(self._small), bytearray()
+        return memory
+
     async def send(self) -> None:
-        """Let the buffer become a part; return when there is room for another one.
+        """Let the rest, which is enough for a part, become one; return when there is room again.
 
         Raises BackendUnavailable, MultipartGone: of this part, or one before it.
         """
@@ -78,19 +117,14 @@ class Parts:
         multipart = self.multipart
         if multipart is None:
             multipart = await bucket.threads.run(self._begin)
-        await self._held.first()
         while len(self._in_flight) >= bucket.parts_in_flight:
             await self._arrived()
+        memory = self._memory or await self._grown()
+        self._memory, self._filled_bytes = None, 0
         number = self._next_part
-        body, self.buffer = self.buffer, bytearray()
-        sending = bucket.threads.start(
-            bucket.calls.put_part,
-            multipart.key,
-            multipart.multipart_id,
-            number,
-            body,
-        )
-        self._in_flight.append((number, len(body), sending))
+        put = bucket.calls.put_part
+        etag = bucket.threads.start(put, multipart.key, multipart.multipart_id, number, memory)
+        self._in_flight.append(_Sending(number, memory, etag))
         while self._held.count <= len(self._in_flight) and not self._held.further():
             await self._arrived()
 
@@ -100,17 +134,18 @@ class Parts:
             await self._arrived()
 
     async def _arrived(self) -> None:
-        number, _, sending = self._in_flight[0]
-        etag = await outlast(sending)
+        sending = self._in_flight[0]
+        etag = await outlast(sending.etag)
         self._in_flight.popleft()
-        self._count(number, etag)
+        self._held.used(sending.memory)
+        self._count(sending.number, etag)
         self._held.shrink(len(self._in_flight) + 1)
 
     def send_last(self, multipart: Multipart) -> None:
         """Send what is left as its last part. Blocks. Raises as `send` does."""
         key, multipart_id, number = multipart.key, multipart.multipart_id, self._next_part
-        self._count(number, self._bucket.calls.put_part(key, multipart_id, number, self.buffer))
-        self.buffer = bytearray()
+        self._count(number, self._bucket.calls.put_part(key, multipart_id, number, self.rest()))
+        self._drop_rest()
 
     def _count(self, number: int, etag: str) -> None:
         if self.multipart is not None:
@@ -120,16 +155,23 @@ class Parts:
     def put_alone(self) -> str:
         """Send what is left as an object of its own; return its key. Blocks."""
         key = self._new_key()
-        self._bucket.calls.put(key, self.buffer)
-        self.buffer = bytearray()
+        self._bucket.calls.put(key, self.rest())
+        self._drop_rest()
         return key
 
+    def _drop_rest(self) -> None:
+        self._small.clear()
+        self._filled_bytes = 0
+
     def abandon(self, *, unrecorded: bool) -> None:
-        """Let go of buffer and parts; `unrecorded`: no record names this multipart upload."""
+        """Let go of rest and parts; `unrecorded`: no record names this multipart upload."""
         wasted_bytes = 0
-        for _, size_bytes, sending in self._in_flight:
-            wasted_bytes += size_bytes
-            sending.add_done_callback(self._gave_back)
+        for sending in self._in_flight:
+            wasted_bytes += self._size_bytes
+            sending.etag.add_done_callback(partial(self._gave_back, sending.memory))
+        if self._memory is not None:
+            self._held.used(self._memory)
+            self._memory = None
         at_once = self._held.count - len(self._in_flight)
         self._in_flight.clear()
         for _ in range(at_once):
@@ -138,9 +180,10 @@ class Parts:
             self._bucket.threads.later(self._abort, self.multipart)
             wasted_bytes += len(self.multipart.parts) * self._size_bytes
         self._bucket.metrics.s3_wasted_bytes.inc(wasted_bytes)
-        self.multipart, self.buffer = None, bytearray()
+        self.multipart, self._small = None, bytearray()
 
-    def _gave_back(self, sending: asyncio.Future[str]) -> None:
+    def _gave_back(self, memory: bytearray, sending: asyncio.Future[str]) -> None:
+        self._held.used(memory)
         self._held.give_back()
         if not sending.cancelled():
             sending.exception()

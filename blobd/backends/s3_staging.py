@@ -110,14 +110,14 @@ class S3Staging:
     async def checkpoint(self, memo: bytes, *, last: bool = False) -> None:
         self._check_writer()
         with self._or_at_the_record(Exception):
-            if len(self._parts.buffer) == self._state.part_size_bytes:
+            if self._parts.rest_bytes == self._state.part_size_bytes:
                 await self._send()
             await self._parts.settle()
             await self._bucket.threads.run(self._save, memo, last=last)
 
     def _save(self, memo: bytes, *, last: bool) -> None:
         state = replace(self._next(), memo=memo, resting=last)
-        tail = bytes(self._parts.buffer) if self._tail_fetched else b""
+        tail = self._parts.rest() if self._tail_fetched else b""
         self._state = self._bucket.add(self._upload_id, state, tail)
         self._bucket.log.tidy(self._upload_id, self._state)
 
@@ -135,7 +135,7 @@ class S3Staging:
             async for piece in pieces:
                 yield piece
         start, stop = max(0, span.start - stored_bytes), max(0, span.stop - stored_bytes)
-        yield bytes(self._parts.buffer[start:stop])
+        yield bytes(self._parts.rest(start, stop))
 
     async def commit(self, digest: Digest) -> Committed:
         if self._receipt is None:
@@ -165,7 +165,7 @@ class S3Staging:
             raise
 
     def _put_rest(self) -> None:
-        size_bytes = len(self._parts.buffer)
+        size_bytes = self._parts.rest_bytes
         if self._must_seal:
             self._seal()
         if not size_bytes:
@@ -241,7 +241,7 @@ class S3Staging:
             segments=self._segments,
             multipart=self._parts.multipart,
             tail_key="" if self._tail_fetched else state.tail_key,
-            tail_bytes=len(self._parts.buffer) if self._tail_fetched else state.tail_bytes,
+            tail_bytes=self._parts.rest_bytes if self._tail_fetched else state.tail_bytes,
             touched_at=state.later(),
         )
 
@@ -255,7 +255,7 @@ class S3Staging:
             await self._bucket.threads.run(self._fetch)
 
     def _fetch(self) -> None:
-        self._parts.buffer += self._bucket.log.read_tail(self._state)
+        self._parts.begin_with(self._bucket.log.read_tail(self._state))
         self._tail_fetched = True
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 It checks signatures and hashes of bodies, and open multipart uploads outlive kill -9. It answers
 conditional writes with 501. The hash suffix is that of the package's /etc/swift/swift.conf.
+By default it gives out objects of more than ten parts below 1 MiB at one part a second; here not.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ max_upload_part_num = 10000
 max_multi_delete_objects = 1000
 min_segment_size = 1
 auth_pipeline_check = true
+[filter:slo]
+use = egg:swift#slo
+rate_limit_under_size = 0
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = testing .admin
@@ -80,7 +84,7 @@ for name, port in (word.split("=") for word in sys.argv[1:]):
     builder.get_ring().save(f"{name}.ring.gz")
 """
 """For the system's Python, which is Debian's Swift's; swift-ring-builder starts it 9 times."""
-_SELF_EXPLAINING = set(_MIDDLEWARE) - {"cache", "s3api", "tempauth"}
+_SELF_EXPLAINING = set(_MIDDLEWARE) - {"cache", "s3api", "slo", "tempauth"}
 
 
 class Swift(S3Engine):
