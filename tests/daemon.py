@@ -39,10 +39,19 @@ class Daemon:
     daemon is down until `start`; leaving the context while it is down is fine.
     """
 
-    def __init__(self, data: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        config: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        listen: str = "127.0.0.1:0",
+    ) -> None:
         """Prepare a daemon of one worker, open to everyone.
 
-        Where `settings` (SECTION.NAME: value) do not say otherwise.
+        Where `settings` (SECTION.NAME: value) do not say otherwise. `config` is a file of settings,
+        which they override; `environment` holds more variables.
         """
         self.data = data
         self._settings = {
@@ -51,7 +60,9 @@ class Daemon:
             "registry.trash_retention_s": "0",
             **(settings or {}),
         }
-        self._listen = self._blob_api = "127.0.0.1:0"
+        self._config = () if config is None else (f"--config={config}",)
+        self._environment = dict(environment or {})
+        self._listen, self._blob_api = listen, "127.0.0.1:0"
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[str] | None = None
         self.stderr = ""
@@ -94,11 +105,14 @@ class Daemon:
         settings = [f"--set={name}={value}" for name, value in self._settings.items()]
         addresses = [f"--listen={self._listen}", f"--blob-api={self._blob_api}"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "blobd", "serve", f"--data={self.data}", *addresses, *settings],
+            [
+                *(sys.executable, "-m", "blobd", "serve", f"--data={self.data}"),
+                *(*self._config, *addresses, *settings),
+            ],
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
-            env=_environment(),
+            env=_environment() | self._environment,
         )
         try:
             self._read_addresses(self._process)

@@ -1,0 +1,1 @@
+"""The worked examples in `deploy/`, run as they stand but for addresses and folders."""
