@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_S = 10.0
+_SMALL_BODY_S = 1.0
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _CLIENT_GONE = "499"
 """The status in metrics and logs of a request whose client went away; nginx's number for it."""
@@ -138,6 +139,10 @@ class Front:
         except (RequestInvalid, ConnectionResetError):
             response.force_close()
             return
+        if not isinstance(body, TakenBody) and body.invited and response.status != 408:
+            # A small one is taken in before the answer: some clients that are answered in the
+            # middle of a body tell their user of that, and not of the answer.
+            await body.discard(limit_bytes=_DRAIN_BYTES, limit_s=_SMALL_BODY_S)
         if isinstance(body, TakenBody) or not body.invited or response.status == 408:
             response.force_close()
         elif body.ended:
