@@ -24,9 +24,11 @@ from blobd.limits import Admission, Budget
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
 from blobd.registry.catalog import Catalog, catalog_place, open_catalog
+from blobd.registry.catalog.audit import Entry, write_entries
 from blobd.registry.http.front import open_registry
 from blobd.registry.identity.first import FirstAdministrator as FirstAdministrator
 from blobd.registry.identity.first import first_administrator
+from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore, Keeper
@@ -68,6 +70,15 @@ class Daemon:
     roots: Roots
     trash: Trash
     """What was deleted and can be restored."""
+
+    async def note_operator(self, what: str) -> None:
+        """Note in the audit what was done by the command line."""
+        entry = Entry(self.catalog.now(), "", "operator", detail=what)
+        await self.catalog.write(lambda transaction: write_entries(transaction, [entry]))
+
+    async def forget_audit(self) -> None:
+        """Remove from the audit what is older than it is to be known."""
+        await forget_audit(self.catalog, self.config.registry.audit_retention_s)
 
 
 @asynccontextmanager

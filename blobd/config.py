@@ -170,6 +170,9 @@ class Registry:
     trash_retention_s: float = _setting(
         2_592_000, "how long deleted packages and versions can be restored; 0: not at all", least=0
     )
+    audit_retention_s: float = _setting(
+        7_776_000, "how long it is kept who did what; the log has it too", least=0
+    )
     allow_unpublish: bool = _setting(
         default=False, reason="let admins make public packages private again"
     )

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from blobd.wire.middleware import Front
 
 _PR_SET_PDEATHSIG = 1
-_TRASH_INTERVAL_S = 600.0
+_TIDY_INTERVAL_S = 600.0
 
 _log = logging.getLogger("blobd")
 
@@ -91,7 +91,8 @@ def _jobs(daemon: Daemon) -> tuple[Job, ...]:
     return (
         Job("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire),
         Job("garbage collection", upkeep.gc_interval_s, partial(_collect, daemon)),
-        Job("trash", _TRASH_INTERVAL_S, daemon.trash.purge),
+        Job("trash", _TIDY_INTERVAL_S, daemon.trash.purge),
+        Job("audit", _TIDY_INTERVAL_S, daemon.forget_audit),
         Job("sweep", upkeep.sweep_interval_s, partial(sweep, daemon.store.backend, daemon.metrics)),
     )
 

@@ -22,12 +22,18 @@ T = TypeVar("T")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def on_catalog(config: Config, work: Callable[[Catalog], Awaitable[T]]) -> T:
-    """Return what the work returns on the catalog of a configuration."""
+def on_catalog(config: Config, work: Callable[[Catalog], Awaitable[T]], *, noted: str = "") -> T:
+    """Return what the work returns on the catalog of a configuration.
+
+    What changes anything is `noted` in the audit, as what the operator did.
+    """
 
     async def run() -> T:
         async with opened(config) as daemon:
-            return await work(daemon.catalog)
+            done = await work(daemon.catalog)
+            if noted:
+                await daemon.note_operator(noted)
+            return done
 
     return asyncio.run(run())
 
@@ -45,7 +51,11 @@ def add_user(config: Config, name: str, admin: bool) -> None:  # noqa: FBT001 - 
     """Make a user; `blobd token create` gives it a token to log in with."""
     from blobd.registry.identity import accounts
 
-    on_catalog(config, lambda catalog: accounts.add_user(catalog, name, is_administrator=admin))
+    on_catalog(
+        config,
+        lambda catalog: accounts.add_user(catalog, name, is_administrator=admin),
+        noted=f"user add {name}",
+    )
 
 
 @user.command("ls")
@@ -63,7 +73,9 @@ def disable(config: Config, name: str) -> None:
     """Shut a user out: none of its tokens counts from now."""
     from blobd.registry.identity import accounts
 
-    on_catalog(config, lambda catalog: accounts.disable_user(catalog, name))
+    on_catalog(
+        config, lambda catalog: accounts.disable_user(catalog, name), noted=f"user disable {name}"
+    )
 
 
 @user.command
@@ -73,7 +85,9 @@ def enable(config: Config, name: str) -> None:
     """Let a user in again, with the tokens it had."""
     from blobd.registry.identity import accounts
 
-    on_catalog(config, lambda catalog: accounts.enable_user(catalog, name))
+    on_catalog(
+        config, lambda catalog: accounts.enable_user(catalog, name), noted=f"user enable {name}"
+    )
 
 
 @click.group
@@ -89,7 +103,11 @@ def add_organisation(config: Config, name: str, owner: str) -> None:
     """Make an organisation."""
     from blobd.registry.identity import accounts
 
-    on_catalog(config, lambda catalog: accounts.add_organisation(catalog, name, owner=owner))
+    on_catalog(
+        config,
+        lambda catalog: accounts.add_organisation(catalog, name, owner=owner),
+        noted=f"org add {name} of {owner}",
+    )
 
 
 @org.command("ls")
@@ -122,7 +140,11 @@ def set_member(config: Config, name: str, user_name: str, role: str) -> None:
     """Let a user belong to an organisation; owners are admins of all its packages."""
     from blobd.registry.identity import accounts
 
-    on_catalog(config, lambda catalog: accounts.set_member(catalog, name, user_name, role))
+    on_catalog(
+        config,
+        lambda catalog: accounts.set_member(catalog, name, user_name, role),
+        noted=f"org set {name} {user_name} {role}",
+    )
 
 
 @org.command("rm")
@@ -133,7 +155,11 @@ def remove_member(config: Config, name: str, user_name: str) -> None:
     """Let a user belong to an organisation no longer."""
     from blobd.registry.identity import accounts
 
-    on_catalog(config, lambda catalog: accounts.remove_member(catalog, name, user_name))
+    on_catalog(
+        config,
+        lambda catalog: accounts.remove_member(catalog, name, user_name),
+        noted=f"org rm {name} {user_name}",
+    )
 
 
 def _show_accounts(config: Config, kind: str, *, as_json: bool) -> None:

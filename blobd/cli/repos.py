@@ -36,7 +36,9 @@ def add_repo(config: Config, full_name: str, visibility: str) -> None:
 
     owner, _, name = full_name.partition("/")
     on_catalog(
-        config, lambda catalog: sources.add_source(catalog, owner, name, Visibility(visibility))
+        config,
+        lambda catalog: sources.add_source(catalog, owner, name, Visibility(visibility)),
+        noted=f"repo add {full_name}",
     )
 
 
@@ -47,7 +49,11 @@ def remove_repo(config: Config, full_name: str) -> None:
     """Forget a source repository: packages that inherit from it are private, its tokens gone."""
     from blobd.registry.identity import sources
 
-    on_catalog(config, lambda catalog: sources.remove_source(catalog, full_name))
+    on_catalog(
+        config,
+        lambda catalog: sources.remove_source(catalog, full_name),
+        noted=f"repo rm {full_name}",
+    )
 
 
 @repo.command("ls")
@@ -75,6 +81,7 @@ def set_visibility(config: Config, full_name: str, visibility: str) -> None:
     on_catalog(
         config,
         lambda catalog: sources.set_source_visibility(catalog, full_name, Visibility(visibility)),
+        noted=f"repo visibility {full_name} {visibility}",
     )
 
 
@@ -104,4 +111,5 @@ def set_role(config: Config, full_name: str, grantee: str, role: str) -> None:
     on_catalog(
         config,
         lambda catalog: sources.set_source_role(catalog, full_name, grantee, Role[role.upper()]),
+        noted=f"repo grant {full_name} {grantee} {role}",
     )

@@ -43,7 +43,11 @@ def add_team(config: Config, team_name: tuple[str, str]) -> None:
     """Make a team."""
     from blobd.registry.identity import teams
 
-    on_catalog(config, lambda catalog: teams.add_team(catalog, *team_name))
+    on_catalog(
+        config,
+        lambda catalog: teams.add_team(catalog, *team_name),
+        noted=f"team add {'/'.join(team_name)}",
+    )
 
 
 @team.command("rm")
@@ -53,7 +57,11 @@ def remove_team(config: Config, team_name: tuple[str, str]) -> None:
     """Remove a team; what it was given is nobody's any more."""
     from blobd.registry.identity import teams
 
-    on_catalog(config, lambda catalog: teams.remove_team(catalog, *team_name))
+    on_catalog(
+        config,
+        lambda catalog: teams.remove_team(catalog, *team_name),
+        noted=f"team rm {'/'.join(team_name)}",
+    )
 
 
 @team.command("ls")
@@ -76,7 +84,11 @@ def add_member(config: Config, team_name: tuple[str, str], user_name: str) -> No
     """Put a member of the organisation into a team."""
     from blobd.registry.identity import teams
 
-    on_catalog(config, lambda catalog: teams.add_team_member(catalog, *team_name, user_name))
+    on_catalog(
+        config,
+        lambda catalog: teams.add_team_member(catalog, *team_name, user_name),
+        noted=f"team join {'/'.join(team_name)} {user_name}",
+    )
 
 
 @team.command("leave")
@@ -87,7 +99,11 @@ def remove_member(config: Config, team_name: tuple[str, str], user_name: str) ->
     """Take a user out of a team."""
     from blobd.registry.identity import teams
 
-    on_catalog(config, lambda catalog: teams.remove_team_member(catalog, *team_name, user_name))
+    on_catalog(
+        config,
+        lambda catalog: teams.remove_team_member(catalog, *team_name, user_name),
+        noted=f"team leave {'/'.join(team_name)} {user_name}",
+    )
 
 
 @team.command("members")

@@ -75,6 +75,7 @@ def create(
         lambda catalog: tokens.create_token(
             catalog, user_name, scopes=scopes, note=note, lifetime_s=lifetime_s
         ),
+        noted=f"token create {user_name} {' '.join(scopes)}",
     )
     if as_json:
         show.as_json({"id": made.token_id, "token": made.secret, "expires_at": made.expires_at})
@@ -115,7 +116,11 @@ def revoke(config: Config, token_id: str) -> None:
     """End a token by its id; it counts no longer from the next request."""
     from blobd.registry.identity import tokens
 
-    on_catalog(config, lambda catalog: tokens.revoke_token(catalog, token_id))
+    on_catalog(
+        config,
+        lambda catalog: tokens.revoke_token(catalog, token_id),
+        noted=f"token revoke {token_id}",
+    )
 
 
 @click.group
@@ -141,4 +146,4 @@ def rotate(config: Config) -> None:
     """Sign with a new key from within a minute; what older ones signed counts until it ends."""
     from blobd.registry.identity import signing_keys
 
-    click.echo(on_catalog(config, signing_keys.add_signing_key)[0].kid)
+    click.echo(on_catalog(config, signing_keys.add_signing_key, noted="key rotate")[0].kid)

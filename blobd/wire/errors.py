@@ -8,6 +8,7 @@ code but a few, so a refusal for good is always DENIED.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,8 @@ def error_response(error: BaseException) -> web.Response:
         content_type="application/json",
     )
     if getattr(error, "retryable", False) and answer.status != 507:
-        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+        wait_s = error.wait_s if isinstance(error, errors.TooManyFailures) else _RETRY_AFTER_S
+        response.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     if isinstance(error, errors.MethodUnsupported):
         response.headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, errors.Unauthenticated):

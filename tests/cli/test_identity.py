@@ -181,3 +181,18 @@ def test_a_lifetime_that_is_none_is_a_usage_error(operator: Operator, lifetime: 
     run = operator.run(*words, f"--expires={lifetime}")
     assert run.returncode == 2
     assert b"is not a lifetime" in run.stderr
+
+
+def test_what_an_operator_does_is_in_the_audit(daemon: Daemon, operator: Operator) -> None:
+    operator.do("user", "add", "noted")
+    made = operator.json("token", "create", "--user", "noted", "--scope", "read:packages")
+    operator.do("token", "revoke", made["id"])
+    shown = {"Authorization": f"Bearer {daemon.first_token}"}
+    answer = Registry(daemon.registry).send("GET", "/api/audit?actor=", headers=shown)
+    said = [entry["detail"] for entry in answer.json()[:3]]
+    assert said == [
+        f"token revoke {made['id']}",
+        "token create noted read:packages",
+        "user add noted",
+    ]
+    assert made["token"] not in answer.body.decode()

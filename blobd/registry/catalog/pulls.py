@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, case, delete, func, select, update
+from sqlalchemy import bindparam, case, delete, select, update
 
 from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import (
@@ -106,9 +106,3 @@ def count_downloads(
 def forget_index_pulls(transaction: Transaction, *, before: float) -> None:
     """Forget who got which index, once it matters no longer."""
     transaction.execute(delete(index_pulls).where(index_pulls.c.pulled_at < before))
-
-
-def total_downloads(transaction: Transaction, package_id: int) -> int:
-    """Return how often a package was downloaded."""
-    query = select(func.sum(packages.c.downloads)).where(packages.c.repository_id == package_id)
-    return int(transaction.execute(query).scalar() or 0)

@@ -15,7 +15,7 @@ from blobd.wire.bodies import read_whole
 from blobd.wire.middleware import body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
@@ -31,10 +31,18 @@ _REALM = "blobd"
 class TokenRoutes:
     """Handlers of the token endpoint."""
 
-    def __init__(self, identify: Identify, issuer: Issuer, guard: Guard) -> None:
+    def __init__(
+        self,
+        identify: Identify,
+        issuer: Issuer,
+        guard: Guard,
+        used: Callable[[Subject], None],
+    ) -> None:
+        """`used` is told whose token was used."""
         self._identify = identify
         self._issuer = issuer
         self._guard = guard
+        self._used = used
 
     async def get(self, request: web.BaseRequest) -> web.StreamResponse:
         """A token for who shows Basic credentials, or for nobody known."""
@@ -86,6 +94,7 @@ class TokenRoutes:
         offline: bool,
         refresh_token: str | None = None,
     ) -> web.Response:
+        self._used(subject)
         issued = await self._issuer.access(subject, asked)
         if refresh_token is None and offline and subject != ANONYMOUS:
             refresh_token = (await self._issuer.refresh(subject)).token

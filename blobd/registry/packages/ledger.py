@@ -136,6 +136,12 @@ class Ledger:
             _log.warning("downloads and audit are not written yet: %s", error)
 
 
+async def forget_audit(catalog: Catalog, retention_s: float) -> None:
+    """Remove what was done longer ago than it is to be known."""
+    before = catalog.now() - retention_s
+    await catalog.write(lambda transaction: audit.forget_entries(transaction, before=before))
+
+
 def _counted(
     transaction: Transaction,
     settled: tuple[Pull, ...],

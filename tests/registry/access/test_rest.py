@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.registry.acts import image
 from tests.registry.protocol import Answer, next_page
 
 if TYPE_CHECKING:
@@ -364,3 +365,15 @@ def test_pages_of_tags_do_not_name_the_trash(town: Town, app: str) -> None:
     assert next_page(answer) is None
     for name in ("@deleted/1", "@trash/1"):
         assert town.admin().get(f"/v2/{name}/tags/list").status == 400
+
+
+def test_what_an_image_says_wrongly_comes_with_a_warning(town: Town, app: str) -> None:
+    client = town.person("ada")
+    said = {"Labels": {"org.opencontainers.image.description": "x" * 600}}
+    document = {"os": "linux", "architecture": "amd64", "config": said}
+    config = client.push(app, json.dumps(document).encode())
+    answer = client.put_manifest(app, "v1", image(config, client.push(app, b"layer")))
+    assert answer.status == 201
+    assert answer.headers["Warning"].startswith(
+        '299 - "org.opencontainers.image.description has 600'
+    )
