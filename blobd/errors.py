@@ -449,6 +449,17 @@ class Forbidden(BlobdError):
         self.scope = scope
 
 
+class TokenTooNarrow(BlobdError):
+    """The token is not for this, whatever its owner may do."""
+
+    def __init__(self, scope: str, scopes: Sequence[str]) -> None:
+        super().__init__(
+            f"this takes a token with the scope {scope}; the one shown has "
+            f"{', '.join(scopes) or 'none'}"
+        )
+        self.scope = scope
+
+
 class TooManyFailures(BlobdError):
     """An address has failed to log in too often."""
 

@@ -34,6 +34,7 @@ REGISTRY_ONLY = {
     errors.TokenRefused,
     errors.ScopeMissing,
     errors.Forbidden,
+    errors.TokenTooNarrow,
     errors.TagInvalid,
     errors.ManifestUnknown,
     errors.ManifestInvalid,

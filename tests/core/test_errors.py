@@ -67,6 +67,7 @@ EXAMPLES: list[Exception] = [
     errors.TokenRefused("token blobd_pat_1…", "expired", expired=True),
     errors.ScopeMissing("repository:a/b:push"),
     errors.Forbidden("a/b", who="ada", role="write", has="read", scope="write:packages"),
+    errors.TokenTooNarrow("write:packages", ["read:packages"]),
     errors.TooManyFailures(3),
     errors.HeadTooSlow(10),
 ]

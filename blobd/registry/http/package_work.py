@@ -50,7 +50,7 @@ class PackageWork:
     def publication(self, access: Access) -> PackagePublication:
         """Return what a push of a manifest writes beside it."""
         return PackagePublication(
-            self._store, self._threads, access.subject, now=self._catalog.now()
+            self._catalog, self._store, self._threads, access.repository, access.subject
         )
 
     def pushed(self, request: web.BaseRequest, access: Access, accepted: Accepted) -> None:

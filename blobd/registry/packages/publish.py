@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blobd.backends.threads import Threads
+    from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Transaction
+    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.packages import Package
     from blobd.registry.documents import Document
     from blobd.registry.manifests import Pushed
-    from blobd.registry.names import Tag
+    from blobd.registry.names import RepositoryName, Tag
     from blobd.store import BlobStore
 
 _CONFIG_TYPES = frozenset(
@@ -44,11 +45,20 @@ _CONFIG_MAX_BYTES = 4 * 1024 * 1024
 class PackagePublication:
     """One push into a package; a `blobd.registry.manifests.Publication`."""
 
-    def __init__(self, store: BlobStore, threads: Threads, subject: Subject, *, now: float) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: BlobStore,
+        threads: Threads,
+        repository: RepositoryName,
+        subject: Subject,
+    ) -> None:
+        self._catalog = catalog
+        self._repository = repository
         self._store = store
         self._threads = threads
         self._subject = subject
-        self._now = now
+        self._now = catalog.now()
         self._said = Description()
         self._platform: str | None = None
 
@@ -63,15 +73,22 @@ class PackagePublication:
         if document.media_type in {OCI_MANIFEST, DOCKER_MANIFEST}:
             config = document.blobs[0]
             if config.media_type in _CONFIG_TYPES:
-                try:
-                    content = await self._store.read_small(
-                        config.digest, limit_bytes=_CONFIG_MAX_BYTES, threads=self._threads
-                    )
-                except BlobNotFound:
-                    content = None  # the push is about to fail for it
-                labels |= labels_of_config(content or b"")
-                self._platform = platform_of_config(content or b"")
+                content = await self._content(config.digest)
+                labels |= labels_of_config(content)
+                self._platform = platform_of_config(content)
         self._said = describe(labels)
+
+    async def _content(self, digest: Digest) -> bytes:
+        """Return a configuration; nothing where it is too large, or not for this repository."""
+        if await self._catalog.hot.link(self._repository, digest) is None:
+            return b""
+        try:
+            content = await self._store.read_small(
+                digest, limit_bytes=_CONFIG_MAX_BYTES, threads=self._threads
+            )
+        except BlobNotFound:
+            return b""
+        return content or b""
 
     def write(
         self, transaction: Transaction, repository_id: int, pushed: Pushed, tags: Sequence[Tag]

@@ -293,6 +293,25 @@ def test_tokens_are_made_for_no_more_than_the_one_that_asks(town: Town) -> None:
     assert api(town, "bobr").get("/user")["login"] == "bob"
 
 
+def test_a_token_for_reading_changes_nothing_whatever_its_owner_may(town: Town, app: str) -> None:
+    town.person("ada").push_image(app)
+    made = api(town, "ada").do("POST", "/user/tokens", 201, scopes=["read:packages"])
+    narrow = Api(town.client(f"Bearer {made['token']}"))
+    assert narrow.get(path_of(app))
+    for method, path, body in (
+        ("PUT", "/orgs/acme/members/eve", {"role": "owner"}),
+        ("POST", "/orgs/acme/teams", {"name": "narrow"}),
+        ("POST", "/repos/acme", {"name": "narrow", "visibility": "public"}),
+        ("POST", "/repos/acme/code/tokens", {"kind": "automation"}),
+        ("PATCH", path_of(app), {"visibility": "public"}),
+        ("DELETE", path_of(app), {}),
+        ("POST", f"{path_of(app)}/restore", {}),
+    ):
+        answer = narrow.call(method, path, **body)
+        assert answer.status == 403, (method, path)
+        assert ":packages" in answer.json()["message"]
+
+
 def test_a_registrys_bearer_token_is_not_for_the_api(town: Town, app: str) -> None:
     town.person("ada").push_image(app)
     bearer = town.bearer("blobd_pat_ada", f"repository:{app}:pull")

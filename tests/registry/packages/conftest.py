@@ -88,7 +88,7 @@ class Shop:
         subject: Subject | None = None,
     ) -> Digest:
         who = subject or self.ada
-        publication = PackagePublication(self.store, self._threads, who, now=self.clock())
+        publication = PackagePublication(self.catalog, self.store, self._threads, repository, who)
         digest = digest_of(content)
         accepted = await self._manifests.put(
             repository,

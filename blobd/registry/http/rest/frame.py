@@ -7,12 +7,13 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from blobd.errors import BlobdError, CredentialMalformed, LoginNeeded
+from blobd.errors import BlobdError, CredentialMalformed, LoginNeeded, TokenTooNarrow
 from blobd.registry.http.rest.operation import Call, Page
 from blobd.registry.http.rest.read import read_body, read_page, read_query
 from blobd.wire.errors import UNEXPECTED, answer_for, error_response
 
 if TYPE_CHECKING:
+    from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.http.rest.operation import Operation
     from blobd.registry.identity.gate import Gate
@@ -38,6 +39,7 @@ class Frame:
             try:
                 with self._guard.challenging(request):
                     caller = await self._caller(request)
+                    _check_scope(caller.subject, operation.needed_scope)
                     page, per_page = read_page(request) if operation.pages else (1, 1)
                     arguments = (
                         path
@@ -80,6 +82,11 @@ class Frame:
             if name not in {"Content-Type", "Content-Length"}:
                 response.headers[name] = value
         return response
+
+
+def _check_scope(subject: Subject, scope: str) -> None:
+    if scope and not subject.has_scope(scope):
+        raise TokenTooNarrow(scope, sorted(subject.scopes))
 
 
 def _answer(operation: Operation, call: Call, found: object) -> web.Response:

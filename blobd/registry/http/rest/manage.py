@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from blobd.errors import Refused
-from blobd.registry.auth.roles import Action, Role, Visibility
+from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Role, Visibility
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
 from blobd.registry.http.rest.packages import PREFIXES
 from blobd.registry.http.rest.shapes import Shapes
@@ -121,6 +121,7 @@ class ManageCalls:
             f"{at}/tags/{{tag}}",
             "Delete one tag; its version stays",
             self.delete_tag,
+            scope=DELETE_PACKAGES,
         )
 
     async def change(

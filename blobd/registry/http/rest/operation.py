@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from blobd.registry.auth.roles import WRITE_PACKAGES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -100,3 +102,12 @@ class Operation:
     pages: bool = False
     query: Mapping[str, Field] = field(default_factory=dict)
     body: Mapping[str, Field] = field(default_factory=dict)
+    scope: str | None = None
+    """What the token has to be for; None: `write:packages` for all but GET."""
+
+    @property
+    def needed_scope(self) -> str:
+        """The scope that a token needs; empty: any will do."""
+        if self.scope is not None:
+            return self.scope
+        return "" if self.method == "GET" else WRITE_PACKAGES

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from blobd.errors import Unknown
-from blobd.registry.auth.roles import Action, Visibility
+from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Visibility
 from blobd.registry.catalog import versions
 from blobd.registry.catalog.accounts import ORGANISATION, USER
 from blobd.registry.catalog.packages import Listing
@@ -64,7 +64,12 @@ class PackageCalls:
             f"get{word}Package", "GET", one, "Get a package", partial(self.get, kind), "Package"
         )
         yield Operation(
-            f"delete{word}Package", "DELETE", one, "Delete a package", partial(self.delete, kind)
+            f"delete{word}Package",
+            "DELETE",
+            one,
+            "Delete a package",
+            partial(self.delete, kind),
+            scope=DELETE_PACKAGES,
         )
         yield Operation(
             f"restore{word}Package",
@@ -98,6 +103,7 @@ class PackageCalls:
             version,
             "Delete a version with its tags",
             partial(self.delete_version, kind),
+            scope=DELETE_PACKAGES,
         )
         yield Operation(
             f"restore{word}Version",

@@ -105,6 +105,7 @@ class SourceCalls:
             self.create_token,
             "MadeToken",
             status=201,
+            scope="",
             body={
                 "scopes": Field("What for.", Kind.TEXTS, choices=SCOPES, required=True),
                 "note": Field("What to know it by.", most=NOTE_MAX_CHARACTERS),
@@ -114,7 +115,7 @@ class SourceCalls:
             },
         )
         yield Operation(
-            "revokeToken", "DELETE", "/user/tokens/{token_id}", "End a token", self.revoke
+            "revokeToken", "DELETE", "/user/tokens/{token_id}", "End a token", self.revoke, scope=""
         )
         yield Operation(
             "listAudit",
