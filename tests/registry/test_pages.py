@@ -171,3 +171,14 @@ def test_an_owners_list_links_its_packages() -> None:
 def test_sizes_read_as_docker_prints_them(size_bytes: int, text: str) -> None:
     """Powers of 1000, three figures."""
     assert text in shown(replace(PACKAGE, versions=(replace(VERSION, size_bytes=size_bytes),))).text
+
+
+def test_a_version_of_ten_thousand_tags_shows_the_first() -> None:
+    tags = tuple(f"t{number:05}" for number in range(10_000))
+    page = render.render_package(
+        replace(PACKAGE, versions=(replace(VERSION, tags=tags),)), host=HOST, visitor=""
+    )
+    text = Reader(page).text
+    assert "t00019" in text
+    assert "t00020" not in text
+    assert "and 9,980 more" in text
