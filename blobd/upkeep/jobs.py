@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blobd.errors import BlobdError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
@@ -47,6 +49,13 @@ async def _repeat(job: Job) -> None:
     while True:
         try:
             await job.call()
+        except BlobdError as error:
+            if not error.retryable:
+                _log.exception("%s failed; it will run again in %g s", job.name, job.interval_s)
+            else:
+                _log.warning(
+                    "%s did not run; it will again in %g s: %s", job.name, job.interval_s, error
+                )
         except Exception:  # noqa: BLE001 the next run is the remedy
             _log.exception("%s failed; it will run again in %g s", job.name, job.interval_s)
         await asyncio.sleep(job.interval_s)

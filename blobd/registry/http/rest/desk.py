@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from blobd.registry.http.rest.operation import Call
     from blobd.registry.identity.gate import Gate
 
-OWN = ""
-"""The owner that `/user` stands for: whoever asks."""
-
 
 class Desk:
     """One per process."""
