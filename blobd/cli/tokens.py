@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SCOPES = ["read:packages", "write:packages", "delete:packages"]
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DIGITS_MAX = 9
 
 
 class _Lifetime(click.ParamType[float | None]):
@@ -28,7 +29,8 @@ class _Lifetime(click.ParamType[float | None]):
         if value == "never":
             return None
         number, unit = value[:-1], value[-1:]
-        if not (number.isascii() and number.isdigit() and int(number) and unit in _UNITS_S):
+        digits = number.isascii() and number.isdigit() and len(number) <= _DIGITS_MAX
+        if not (digits and int(number) and unit in _UNITS_S):
             self.fail(f"{value!r} is not a lifetime such as 30d, 12h or never", param, ctx)
         return float(int(number) * _UNITS_S[unit])
 

@@ -36,9 +36,14 @@ def parse_account(text: str) -> str:
 
     Raises AccountInvalid.
     """
-    if len(text) > ACCOUNT_MAX_CHARACTERS or _PART_ALONE.fullmatch(text) is None:
+    if not is_account(text):
         raise AccountInvalid(text, ACCOUNT_MAX_CHARACTERS)
     return text
+
+
+def is_account(text: str) -> bool:
+    """Return whether there can be an account, a team or a source repository of that name."""
+    return len(text) <= ACCOUNT_MAX_CHARACTERS and _PART_ALONE.fullmatch(text) is not None
 
 
 def parse_tag(text: str) -> Tag:

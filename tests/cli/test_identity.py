@@ -175,12 +175,21 @@ def test_what_was_signed_before_a_rotation_still_counts(daemon: Daemon, operator
     assert registry.get("/v2/", Authorization=f"Bearer {bearer}").status == 200
 
 
-@pytest.mark.parametrize("lifetime", ["0d", "soon", "-1d", "5", "1w"])
+@pytest.mark.parametrize("lifetime", ["0d", "soon", "-1d", "5", "1w", "9" * 5000 + "d"])
 def test_a_lifetime_that_is_none_is_a_usage_error(operator: Operator, lifetime: str) -> None:
     words = ("token", "create", "--user", "admin", "--scope", "read:packages")
     run = operator.run(*words, f"--expires={lifetime}")
     assert run.returncode == 2
     assert b"is not a lifetime" in run.stderr
+
+
+def test_what_cannot_be_is_one_line(operator: Operator) -> None:
+    words = ("token", "create", "--user", "admin", "--scope", "read:packages")
+    assert "within ten years" in operator.refused(*words, "--expires", "99999999d")
+    assert "control characters" in operator.refused(*words, "--note", "\x1b[2J")
+    assert "control characters" in operator.refused(*words, "--note", "\udcff")
+    assert "is not known" in operator.refused("user", "disable", "\udcff")
+    assert "is not known" in operator.refused("token", "revoke", "\udcff")
 
 
 def test_what_an_operator_does_is_in_the_audit(daemon: Daemon, operator: Operator) -> None:

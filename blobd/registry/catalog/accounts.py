@@ -128,6 +128,14 @@ def count_owners(transaction: Transaction, organisation_id: int) -> int:
     return transaction.execute(query).scalar_one()
 
 
+def stays_member(transaction: Transaction, organisation_id: int, account_id: int) -> bool:
+    """Return whether a user belongs to an organisation, and let it until the transaction ends."""
+    query = select(memberships.c.role).where(
+        memberships.c.organisation_id == organisation_id, memberships.c.account_id == account_id
+    )
+    return transaction.execute(query.with_for_update()).first() is not None
+
+
 def membership(transaction: Transaction, organisation_id: int, account_id: int) -> str | None:
     """Return what a user is in an organisation."""
     query = select(memberships.c.role).where(

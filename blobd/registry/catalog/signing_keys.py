@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 
 from blobd.registry.auth.bearer import SigningKey
 from blobd.registry.catalog.rows import upsert
@@ -12,6 +12,15 @@ from blobd.registry.catalog.tables import signing_keys
 
 if TYPE_CHECKING:
     from blobd.registry.catalog.transaction import Transaction
+
+
+_LOCK = text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+
+
+def lock_signing_keys(transaction: Transaction) -> None:
+    """Let nobody else make or remove keys until the transaction ends; they are read meanwhile."""
+    if transaction.dialect == "postgresql":  # there is one writer on SQLite
+        transaction.execute(_LOCK)
 
 
 def list_signing_keys(transaction: Transaction) -> list[SigningKey]:

@@ -11,7 +11,7 @@ from blobd.errors import LoginNeeded, NameInvalid, NameUnknown, Unauthenticated,
 from blobd.registry.auth.roles import Action
 from blobd.registry.catalog import accounts, versions
 from blobd.registry.catalog.packages import Listing
-from blobd.registry.names import parse_name
+from blobd.registry.names import is_account, parse_name
 from blobd.registry.packages.manage import find_package, list_packages
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import OwnerFacts, PackageFacts, PackageRow, VersionRow
@@ -73,6 +73,8 @@ class PageRoutes:
     async def owner(self, request: web.BaseRequest, owner: str) -> web.StreamResponse:
         """An account's packages, as far as the visitor may read them; 404 where none may be."""
         caller = await self._caller(request)
+        if not is_account(owner):
+            return self._missing(request, caller)
         page = _number(request)
         wanted = Listing(owner=owner, offset=(page - 1) * _PER_PAGE, limit=_PER_PAGE)
         found, total = await list_packages(self._catalog, caller.subject, wanted)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blobd.errors import Refused, Taken, Unknown
 from blobd.registry.catalog import accounts, teams
 from blobd.registry.catalog.accounts import ORGANISATION, OWNER, USER
-from blobd.registry.names import parse_account
+from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog, Transaction
@@ -119,7 +119,8 @@ async def list_members(catalog: Catalog, organisation: str) -> list[Member]:
 
 def known(transaction: Transaction, kind: str, name: str) -> Account:
     """Return an account of a kind. Raises Unknown."""
-    found = accounts.find_account(transaction, name)
+    # what cannot be a name may be what no database takes as a text
+    found = accounts.find_account(transaction, name) if is_account(name) else None
     if found is None or found.kind != kind:
         raise Unknown(kind, name)
     return found

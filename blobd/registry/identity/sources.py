@@ -8,7 +8,7 @@ from blobd.errors import Taken, Unknown
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import accounts, sources
 from blobd.registry.identity.grantees import known_grantee
-from blobd.registry.names import parse_account
+from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog, Transaction
@@ -26,7 +26,7 @@ async def add_source(
     now = catalog.now()
 
     def add(transaction: Transaction) -> None:
-        account = accounts.find_account(transaction, owner)
+        account = accounts.find_account(transaction, owner) if is_account(owner) else None
         if account is None:
             raise Unknown("account", owner)
         if not sources.insert_source(
@@ -39,6 +39,8 @@ async def add_source(
 
 async def list_sources(catalog: Catalog, owner: str | None = None) -> list[Source]:
     """Return the source repositories of an account, or all; by name."""
+    if owner is not None and not is_account(owner):
+        return []
     return await catalog.read(lambda transaction: sources.list_sources(transaction, owner))
 
 
@@ -88,7 +90,8 @@ async def list_source_roles(catalog: Catalog, full_name: str) -> list[GivenRole]
 def known_source(transaction: Transaction, full_name: str) -> Source:
     """Return the source repository `OWNER/NAME`. Raises Unknown."""
     owner, _, name = full_name.partition("/")
-    found = sources.find_source(transaction, owner, name)
+    named = is_account(owner) and is_account(name)
+    found = sources.find_source(transaction, owner, name) if named else None
     if found is None:
         raise Unknown("source repository", full_name)
     return found

@@ -8,7 +8,7 @@ from blobd.errors import Refused, Taken, Unknown
 from blobd.registry.catalog import accounts, teams
 from blobd.registry.catalog.accounts import ORGANISATION, USER
 from blobd.registry.identity.accounts import known
-from blobd.registry.names import parse_account
+from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog, Transaction
@@ -51,7 +51,7 @@ async def add_team_member(catalog: Catalog, organisation: str, name: str, user: 
     def add(transaction: Transaction) -> None:
         place = known(transaction, ORGANISATION, organisation)
         who = known(transaction, USER, user)
-        if accounts.membership(transaction, place.account_id, who.account_id) is None:
+        if not accounts.stays_member(transaction, place.account_id, who.account_id):
             raise Refused(f"{user} is no member of {organisation}; add it there first")
         team_id = known_team(transaction, organisation, name)
         teams.insert_team_member(transaction, team_id, who.account_id)
@@ -84,7 +84,7 @@ async def list_team_members(catalog: Catalog, organisation: str, name: str) -> l
 def known_team(transaction: Transaction, organisation: str, name: str) -> int:
     """Return a team's id. Raises Unknown."""
     place = known(transaction, ORGANISATION, organisation)
-    team_id = teams.find_team(transaction, place.account_id, name)
+    team_id = teams.find_team(transaction, place.account_id, name) if is_account(name) else None
     if team_id is None:
         raise Unknown("team", f"{organisation}/{name}")
     return team_id

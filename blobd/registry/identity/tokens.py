@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,9 +28,15 @@ AUTOMATION, ENVIRONMENT = "automation", "environment"
 WORKFLOW_KINDS = (AUTOMATION, ENVIRONMENT)
 WORKFLOW_LIFETIME_S = 3600.0
 WORKFLOW_LIFETIME_MAX_S = 86_400.0
+PERSONAL_LIFETIME_MAX_S = 10 * 365 * 86_400.0
+"""Of a token that expires at all."""
 NOTE_MAX_CHARACTERS = 255
 
 _WORKFLOW_SCOPES = (READ_PACKAGES, WRITE_PACKAGES)
+_ID_BYTES = 8
+_ID = re.compile(rf"[0-9a-f]{{{2 * _ID_BYTES}}}")
+_NOT_IN_NOTES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""By general category: a note is one line on somebody's terminal, and a text to every database."""
 _KEPT_S = 30 * 86_400.0
 """How long a workflow's token is kept after its end, to be told from one that never was."""
 
@@ -59,8 +67,10 @@ async def create_token(
         raise RequestInvalid(f"a token's scopes are some of {', '.join(SCOPES)}, not {wrong or {}}")
     if len(note) > NOTE_MAX_CHARACTERS:
         raise RequestInvalid(f"a token's note has at most {NOTE_MAX_CHARACTERS} characters")
-    if lifetime_s is not None and lifetime_s <= 0:
-        raise RequestInvalid("a token's lifetime is longer than nothing")
+    if any(unicodedata.category(character) in _NOT_IN_NOTES for character in note):
+        raise RequestInvalid("a token's note is one line of text, without control characters")
+    if lifetime_s is not None and not 0 < lifetime_s <= PERSONAL_LIFETIME_MAX_S:
+        raise RequestInvalid("a token that expires does so within ten years")
     now = catalog.now()
 
     def create(transaction: Transaction) -> MadeToken:
@@ -94,7 +104,7 @@ async def revoke_token(catalog: Catalog, token_id: str, *, owner: str | None = N
     now = catalog.now()
 
     def revoke(transaction: Transaction) -> None:
-        found = tokens.find_token(transaction, token_id)
+        found = tokens.find_token(transaction, token_id) if _ID.fullmatch(token_id) else None
         if found is None or owner not in (None, found.owner):
             raise Unknown("token", token_id)
         tokens.revoke_token(transaction, token_id, now=now)
@@ -171,7 +181,7 @@ def _write(
     expires_at: float | None,
 ) -> MadeToken:
     secret = make_secret(PERSONAL if source_id is None else WORKFLOW)
-    token_id = secrets.token_hex(8)
+    token_id = secrets.token_hex(_ID_BYTES)
     tokens.insert_token(
         transaction,
         NewToken(

@@ -162,7 +162,8 @@ def test_signing_in_is_asked_for_where_a_browser_will_remember_it(town: Town) ->
 
 
 @pytest.mark.parametrize(
-    "path", ["..", "%2e%2e/x", "acme/%00", "acme/<b>", "a" * 3000, "acme/a?page=-1", "-/00/x.css"]
+    "path",
+    ["..", "%2e%2e/x", "acme/%00", "%00", "acme/<b>", "a" * 3000, "acme/a?page=-1", "-/00/x.css"],
 )
 def test_odd_paths_are_not_there(town: Town, path: str) -> None:
     answer = town.client().get(f"/packages/{path}")

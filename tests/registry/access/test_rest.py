@@ -77,6 +77,23 @@ def test_names_with_slashes_are_sent_encoded(town: Town, app: str) -> None:
         assert ada.call("GET", f"/orgs/acme/packages/container/{name}").status == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/orgs/a%00b/members"),
+        ("GET", "/orgs/a%00b/packages?package_type=container"),
+        ("GET", "/users/a%00b/packages?package_type=container"),
+        ("PUT", "/orgs/acme/teams/core/members/a%00b"),
+        ("POST", "/users/a%00b/disable"),
+        ("GET", "/repos/acme/a%00b/roles"),
+        ("DELETE", "/repos/acme/code/roles/a%00b"),
+        ("DELETE", "/user/tokens/a%00b"),
+    ],
+)
+def test_what_no_database_takes_as_a_text_is_not_there(town: Town, method: str, path: str) -> None:
+    assert api(town, "admin").call(method, path).status == 404
+
+
 def test_who_may_not_read_is_told_what_is_told_of_nothing(town: Town, app: str) -> None:
     town.person("ada").push_image(app)
     (version,) = api(town, "ada").get(f"{path_of(app)}/versions")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import jwt
 import pytest
 
 from blobd.errors import Refused, RequestInvalid, TokenRefused, Unknown
 from blobd.registry.auth.attempts import Attempts
-from blobd.registry.auth.bearer import Keyring
+from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
 from blobd.registry.auth.roles import SCOPES
 from blobd.registry.auth.subjects import WorkflowOf
 from blobd.registry.catalog import open_catalog
@@ -140,8 +141,37 @@ async def test_a_replaced_key_stays_as_long_as_what_it_signed(
     clock.advance(10)
     second, kept = await add_signing_key(catalog)
     assert kept == first
-    clock.advance(REFRESH_LIFETIME_S - 1)
+    # whoever has not looked for newer keys yet signs with the old one for a while
+    clock.advance(REFRESH_LIFETIME_S + 60)
     third, *rest = await add_signing_key(catalog)
     assert rest == [second, first]
-    clock.advance(2)
+    clock.advance(61)
     assert [key.kid for key in await add_signing_key(catalog)][1:] == [third.kid, second.kid]
+
+
+async def test_of_processes_that_begin_together_one_makes_the_key(
+    place: Path | Server, catalog: Catalog
+) -> None:
+    async with open_catalog(place, durable=False) as other:
+        found = await asyncio.gather(
+            *(load_signing_keys(each) for each in (catalog, other) for _ in range(3))
+        )
+    (key,) = found[0]
+    assert all(list(each) == [key] for each in found)
+
+
+async def test_a_new_key_signs_whatever_the_clock_was(catalog: Catalog, clock: Clock) -> None:
+    (ahead,) = await load_signing_keys(catalog)
+    clock.advance(-3600)
+    new, *old = await add_signing_key(catalog)
+    assert old == [ahead]
+    assert new.created_at > ahead.created_at
+
+    async def load() -> list[SigningKey]:
+        return list(await load_signing_keys(catalog))
+
+    keyring = Keyring(load, audience="here", clock=clock)
+    claims = Claims(ACCESS, "ada", "t", (), clock(), clock() + 60)
+    signed = await keyring.sign(claims)
+    assert jwt.get_unverified_header(signed)["kid"] == new.kid
+    assert (await keyring.verify(signed, use=ACCESS)).account == "ada"

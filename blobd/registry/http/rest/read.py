@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from blobd.errors import RequestInvalid
+from blobd.errors import RequestInvalid, RouteUnknown
 from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX, Field, Kind
 from blobd.wire.bodies import read_whole
 from blobd.wire.middleware import body_of
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 _BODY_MAX_BYTES = 64 * 1024
 _BODY_WITHIN_S = 10.0
+
+
+def check_path(request: web.BaseRequest, arguments: Mapping[str, str]) -> None:
+    """Raise RouteUnknown where a path names what no database could have kept."""
+    if any(map(_broken, arguments.values())):
+        raise RouteUnknown(f"there is nothing at {request.rel_url.raw_path[:200]}")
 
 
 def read_page(request: web.BaseRequest) -> tuple[int, int]:
@@ -87,11 +93,14 @@ def _checked(name: str, value: object, field: Field) -> Any:
 
 def _text(name: str, value: str, field: Field) -> str:
     too_long = field.most is not None and len(value) > field.most
-    # no database takes a NUL in a text, nor half of a surrogate pair
-    broken = "\0" in value or any("\ud800" <= character <= "\udfff" for character in value)
-    if too_long or broken or (field.choices and value not in field.choices):
+    if too_long or _broken(value) or (field.choices and value not in field.choices):
         raise RequestInvalid(f"{name} must be {_described(field)}")
     return value
+
+
+def _broken(value: str) -> bool:
+    """Return whether a text is none to a database: for a NUL, or half of a surrogate pair."""
+    return "\0" in value or any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _described(field: Field) -> str:

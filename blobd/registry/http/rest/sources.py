@@ -13,6 +13,7 @@ from blobd.registry.http.rest.shapes import moment
 from blobd.registry.identity import sources, tokens
 from blobd.registry.identity.tokens import (
     NOTE_MAX_CHARACTERS,
+    PERSONAL_LIFETIME_MAX_S,
     WORKFLOW_KINDS,
     WORKFLOW_LIFETIME_MAX_S,
     WORKFLOW_LIFETIME_S,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _VISIBILITY = Field("Who may read it.", choices=tuple(map(str, Visibility)), required=True)
 _AUDIT_MAX = 1000
-_LIFETIME_MAX_S = 10 * 365 * 86_400.0
 
 
 class SourceCalls:
@@ -110,7 +110,10 @@ class SourceCalls:
                 "scopes": Field("What for.", Kind.TEXTS, choices=SCOPES, required=True),
                 "note": Field("What to know it by.", most=NOTE_MAX_CHARACTERS),
                 "lifetime_s": Field(
-                    "Seconds; left out: 90 days.", Kind.NUMBER, least=1, most=_LIFETIME_MAX_S
+                    "Seconds; left out: 90 days.",
+                    Kind.NUMBER,
+                    least=1,
+                    most=PERSONAL_LIFETIME_MAX_S,
                 ),
             },
         )
