@@ -49,15 +49,16 @@ async def _repeat(job: Job) -> None:
     while True:
         try:
             await job.call()
-        except BlobdError as error:
-            if not error.retryable:
-                _log.exception("%s failed; it will run again in %g s", job.name, job.interval_s)
-            else:
-                _log.warning(
-                    "%s did not run; it will again in %g s: %s", job.name, job.interval_s, error
-                )
-        except Exception:  # noqa: BLE001 the next run is the remedy
-            _log.exception("%s failed; it will run again in %g s", job.name, job.interval_s)
+        except Exception as error:  # noqa: BLE001 the next run is the remedy
+            passes = isinstance(error, BlobdError) and error.retryable
+            _log.log(
+                logging.WARNING if passes else logging.ERROR,
+                "%s failed; it will run again in %g s: %s",
+                job.name,
+                job.interval_s,
+                error,
+                exc_info=not passes,
+            )
         await asyncio.sleep(job.interval_s)
 
 

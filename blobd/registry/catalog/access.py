@@ -23,7 +23,7 @@ from blobd.registry.catalog.tables import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import ColumnElement, Select, Table
 
     from blobd.registry.auth.subjects import Subject, WorkflowOf
 
@@ -65,31 +65,38 @@ def open_to(subject: Subject) -> ColumnElement[bool]:
     return repositories.c.id.in_(ids)
 
 
-def _of_person(account_id: int) -> ColumnElement[bool]:
-    owned = select(memberships.c.organisation_id).where(
+def owned_by(account_id: int) -> ColumnElement[bool]:
+    """Return a condition for the rows of `sources` whose owner an account is, or owns."""
+    return or_(sources.c.owner_id == account_id, sources.c.owner_id.in_(_owned(account_id)))
+
+
+def given_to(roles: Table, account_id: int) -> ColumnElement[bool]:
+    """Return a condition for the roles that an account was given, itself or by its teams."""
+    in_teams = select(team_members.c.team_id).where(team_members.c.account_id == account_id)
+    return or_(
+        and_(roles.c.grantee_kind == "user", roles.c.grantee_id == account_id),
+        and_(roles.c.grantee_kind == "team", roles.c.grantee_id.in_(in_teams)),
+    )
+
+
+def _owned(account_id: int) -> Select[int]:
+    return select(memberships.c.organisation_id).where(
         memberships.c.account_id == account_id, memberships.c.role == "owner"
     )
-    given = select(package_roles.c.repository_id).where(_given(package_roles, account_id))
-    owned_sources = select(sources.c.id).where(
-        or_(sources.c.owner_id == account_id, sources.c.owner_id.in_(owned))
-    )
-    given_sources = select(source_roles.c.source_id).where(_given(source_roles, account_id))
+
+
+def _of_person(account_id: int) -> ColumnElement[bool]:
+    given = select(package_roles.c.repository_id).where(given_to(package_roles, account_id))
+    owned_sources = select(sources.c.id).where(owned_by(account_id))
+    given_sources = select(source_roles.c.source_id).where(given_to(source_roles, account_id))
     return or_(
         packages.c.owner_id == account_id,
-        packages.c.owner_id.in_(owned),
+        packages.c.owner_id.in_(_owned(account_id)),
         and_(~packages.c.inherits, packages.c.repository_id.in_(given)),
         and_(
             packages.c.inherits,
             or_(packages.c.source_id.in_(owned_sources), packages.c.source_id.in_(given_sources)),
         ),
-    )
-
-
-def _given(roles: Table, account_id: int) -> ColumnElement[bool]:
-    teams = select(team_members.c.team_id).where(team_members.c.account_id == account_id)
-    return or_(
-        and_(roles.c.grantee_kind == "user", roles.c.grantee_id == account_id),
-        and_(roles.c.grantee_kind == "team", roles.c.grantee_id.in_(teams)),
     )
 
 

@@ -116,7 +116,7 @@ def linked(
     """Return which of these blobs the repository links, and keep those links as they are."""
     query = select(links.c.digest).where(links.c.repository_id == repository_id)
     found: set[Digest] = set()
-    for some in _portions(digests):
+    for some in portions(digests):
         kept = query.where(links.c.digest.in_(some)).order_by(links.c.digest).with_for_update()
         found.update(transaction.execute(kept).scalars())
     return found
@@ -128,14 +128,14 @@ def present(
     """Return which of these manifests the repository has, and keep them as they are."""
     query = select(manifests.c.digest).where(manifests.c.repository_id == repository_id)
     found: set[Digest] = set()
-    for some in _portions(digests):
+    for some in portions(digests):
         kept = query.where(manifests.c.digest.in_(some)).order_by(manifests.c.digest)
         rows = transaction.execute(kept.with_for_update(read=True))
         found.update(rows.scalars())
     return found
 
 
-def _portions(digests: Collection[Digest]) -> Iterator[Sequence[Digest]]:
+def portions(digests: Collection[Digest]) -> Iterator[Sequence[Digest]]:
     """Yield the digests in order, as many at a time as fit into one statement."""
     ordered = sorted(digests)
     for start in range(0, len(ordered), _DIGESTS_PER_QUERY):

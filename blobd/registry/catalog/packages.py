@@ -9,11 +9,9 @@ from sqlalchemy import delete, func, select, update
 
 from blobd.registry.catalog.access import VISIBILITY, readable
 from blobd.registry.catalog.rows import make_repository, upsert
-from blobd.registry.catalog.sources import GivenRole, named_roles
 from blobd.registry.catalog.tables import (
     accounts,
     package_grants,
-    package_roles,
     packages,
     repositories,
     sources,
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
 
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog.sources import Grantee
     from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
 
@@ -192,38 +189,6 @@ def lock_package(transaction: Transaction, package_id: int) -> None:
     """Take a package's row for the rest of the transaction."""
     query = select(packages.c.repository_id).where(packages.c.repository_id == package_id)
     transaction.execute(query.with_for_update())
-
-
-def set_role(transaction: Transaction, package_id: int, to: Grantee, role: str) -> None:
-    """Give a user or a team a role, in the place of what it had."""
-    row = {
-        "repository_id": package_id,
-        "grantee_kind": to.kind,
-        "grantee_id": to.grantee_id,
-        "role": role,
-    }
-    upsert(transaction, package_roles, row, replace=["role"])
-
-
-def delete_role(transaction: Transaction, package_id: int, of: Grantee) -> bool:
-    """Take a role away; return whether there was one."""
-    gone = delete(package_roles).where(
-        package_roles.c.repository_id == package_id,
-        package_roles.c.grantee_kind == of.kind,
-        package_roles.c.grantee_id == of.grantee_id,
-    )
-    return transaction.execute(gone).rowcount > 0
-
-
-def delete_roles(transaction: Transaction, package_id: int) -> None:
-    """Take away all roles."""
-    transaction.execute(delete(package_roles).where(package_roles.c.repository_id == package_id))
-
-
-def list_roles(transaction: Transaction, package_id: int) -> list[GivenRole]:
-    """Return the roles that were given, by kind and name."""
-    query = named_roles(package_roles).where(package_roles.c.repository_id == package_id)
-    return [GivenRole(*row) for row in transaction.execute(query)]
 
 
 def set_grant(

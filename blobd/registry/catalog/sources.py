@@ -1,26 +1,18 @@
-"""Source repositories and the roles there, in SQL."""
+"""Source repositories, in SQL."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, delete, or_, select, update
+from sqlalchemy import delete, select, update
 
 from blobd.registry.auth.roles import Role
+from blobd.registry.catalog.access import given_to, owned_by
 from blobd.registry.catalog.rows import upsert
-from blobd.registry.catalog.tables import (
-    accounts,
-    memberships,
-    source_roles,
-    sources,
-    team_members,
-    teams,
-)
+from blobd.registry.catalog.tables import accounts, source_roles, sources
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select, Table
-
     from blobd.registry.catalog.transaction import Transaction
 
 
@@ -37,24 +29,6 @@ class Source:
     def full_name(self) -> str:
         """`OWNER/NAME`."""
         return f"{self.owner}/{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Grantee:
-    """A user or a team, by id."""
-
-    kind: str
-    """`user` or `team`."""
-    grantee_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class GivenRole:
-    """What a user or a team was given."""
-
-    kind: str
-    name: str
-    role: str
 
 
 _SOURCES = select(sources.c.id, accounts.c.name, sources.c.name, sources.c.visibility).join(
@@ -103,64 +77,12 @@ def delete_source(transaction: Transaction, source_id: int) -> None:
     transaction.execute(delete(sources).where(sources.c.id == source_id))
 
 
-def set_source_role(transaction: Transaction, source_id: int, to: Grantee, role: str) -> None:
-    """Give a role, in the place of what was given before."""
-    row = {
-        "source_id": source_id,
-        "grantee_kind": to.kind,
-        "grantee_id": to.grantee_id,
-        "role": role,
-    }
-    upsert(transaction, source_roles, row, replace=["role"])
-
-
-def delete_source_role(transaction: Transaction, source_id: int, of: Grantee) -> bool:
-    """Take a role away; return whether there was one."""
-    gone = delete(source_roles).where(
-        source_roles.c.source_id == source_id,
-        source_roles.c.grantee_kind == of.kind,
-        source_roles.c.grantee_id == of.grantee_id,
-    )
-    return transaction.execute(gone).rowcount > 0
-
-
-def list_source_roles(transaction: Transaction, source_id: int) -> list[GivenRole]:
-    """Return the roles that were given, by kind and name."""
-    query = named_roles(source_roles).where(source_roles.c.source_id == source_id)
-    return [GivenRole(*row) for row in transaction.execute(query)]
-
-
 def role_of_person(transaction: Transaction, source_id: int, account_id: int) -> Role:
     """Return what a user may do in a source repository: owner, by itself, or by its teams."""
-    owned = select(memberships.c.organisation_id).where(
-        memberships.c.account_id == account_id, memberships.c.role == "owner"
-    )
-    owns = select(sources.c.id).where(
-        sources.c.id == source_id,
-        or_(sources.c.owner_id == account_id, sources.c.owner_id.in_(owned)),
-    )
+    owns = select(sources.c.id).where(sources.c.id == source_id, owned_by(account_id))
     if transaction.execute(owns).first() is not None:
         return Role.ADMIN
-    in_teams = select(team_members.c.team_id).where(team_members.c.account_id == account_id)
     given = select(source_roles.c.role).where(
-        source_roles.c.source_id == source_id,
-        or_(
-            and_(source_roles.c.grantee_kind == "user", source_roles.c.grantee_id == account_id),
-            and_(source_roles.c.grantee_kind == "team", source_roles.c.grantee_id.in_(in_teams)),
-        ),
+        source_roles.c.source_id == source_id, given_to(source_roles, account_id)
     )
-    roles = transaction.execute(given).scalars()
-    return max(map(Role.parse, roles), default=Role.NONE)
-
-
-def named_roles(roles: Table) -> Select[str, str, str]:
-    """Return a query for a table's roles with the names of who has them."""
-    name = case((roles.c.grantee_kind == "team", teams.c.name), else_=accounts.c.name)
-    return (
-        select(roles.c.grantee_kind, name, roles.c.role)
-        .outerjoin(
-            accounts, (roles.c.grantee_kind == "user") & (accounts.c.id == roles.c.grantee_id)
-        )
-        .outerjoin(teams, (roles.c.grantee_kind == "team") & (teams.c.id == roles.c.grantee_id))
-        .order_by(roles.c.grantee_kind, name)
-    )
+    return max(map(Role.parse, transaction.execute(given).scalars()), default=Role.NONE)

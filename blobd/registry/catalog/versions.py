@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, select, update
 
+from blobd.registry.catalog.contents import portions
 from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import blobs, tags, trashed_tags, versions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Select
 
     from blobd.digest import Digest
     from blobd.registry.catalog.transaction import Transaction
-
-_DIGESTS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ def delete_version(transaction: Transaction, package_id: int, digest: Digest) ->
 def size_of(transaction: Transaction, digests: Collection[Digest]) -> int:
     """Return how many bytes these blobs have together, as far as they are stored here."""
     total = 0
-    for some in _portions(digests):
+    for some in portions(digests):
         query = select(func.sum(blobs.c.size_bytes)).where(blobs.c.digest.in_(some))
         total += int(transaction.execute(query).scalar() or 0)
     return total
@@ -180,7 +179,7 @@ def of_digests(
 ) -> list[tuple[int, str]]:
     """Return sizes and platforms (separated by commas) of the versions of these digests."""
     found: list[tuple[int, str]] = []
-    for some in _portions(digests):
+    for some in portions(digests):
         query = select(versions.c.size_bytes, versions.c.platforms).where(
             versions.c.repository_id == package_id, versions.c.digest.in_(some)
         )
@@ -192,10 +191,12 @@ def _is(*, deleted: bool) -> ColumnElement[bool]:
     return versions.c.deleted_at.is_not(None) if deleted else versions.c.deleted_at.is_(None)
 
 
-def _with_tags(transaction: Transaction, package_id: int, query: object) -> list[Version]:
-    rows = transaction.execute(query).all()  # type: ignore[call-overload]
+def _with_tags(
+    transaction: Transaction, package_id: int, query: Select[*tuple[Any, ...]]
+) -> list[Version]:
+    rows = transaction.execute(query).all()
     named: dict[Digest, list[str]] = defaultdict(list)
-    for some in _portions([row.digest for row in rows]):
+    for some in portions([row.digest for row in rows]):
         for table in (tags, trashed_tags):
             names = select(table.c.digest, table.c.name).where(
                 table.c.repository_id == package_id, table.c.digest.in_(some)
@@ -219,12 +220,4 @@ def _with_tags(transaction: Transaction, package_id: int, query: object) -> list
             tags=tuple(named[row.digest]),
         )
         for row in rows
-    ]
-
-
-def _portions(digests: Collection[Digest]) -> list[list[Digest]]:
-    ordered = sorted(set(digests))
-    return [
-        ordered[start : start + _DIGESTS_PER_QUERY]
-        for start in range(0, len(ordered), _DIGESTS_PER_QUERY)
     ]

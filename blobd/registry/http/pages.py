@@ -9,15 +9,15 @@ from aiohttp import web
 
 from blobd.errors import LoginNeeded, NameInvalid, NameUnknown, Unauthenticated, Unknown
 from blobd.registry.auth.roles import Action
-from blobd.registry.catalog import accounts, versions
 from blobd.registry.catalog.packages import Listing
-from blobd.registry.names import is_account, parse_name
-from blobd.registry.packages.manage import find_package, list_packages
+from blobd.registry.identity.accounts import find_account
+from blobd.registry.names import parse_name
+from blobd.registry.packages.manage import find_package, list_packages, list_versions
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import OwnerFacts, PackageFacts, PackageRow, VersionRow
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.packages import Package
     from blobd.registry.catalog.versions import Version
     from blobd.registry.http.guard import Guard
@@ -73,16 +73,14 @@ class PageRoutes:
     async def owner(self, request: web.BaseRequest, owner: str) -> web.StreamResponse:
         """An account's packages, as far as the visitor may read them; 404 where none may be."""
         caller = await self._caller(request)
-        if not is_account(owner):
-            return self._missing(request, caller)
         page = _number(request)
+        account = await find_account(self._catalog, owner)
+        if account is None:
+            return self._missing(request, caller)
         wanted = Listing(owner=owner, offset=(page - 1) * _PER_PAGE, limit=_PER_PAGE)
         found, total = await list_packages(self._catalog, caller.subject, wanted)
-        account = await self._catalog.read(
-            lambda transaction: accounts.find_account(transaction, owner)
-        )
-        own = caller.subject.name == owner and bool(owner)
-        if account is None or (total == 0 and not own):
+        own = caller.subject.name == owner
+        if total == 0 and not own:
             return self._missing(request, caller)
         facts = OwnerFacts(
             owner=owner,
@@ -105,17 +103,9 @@ class PageRoutes:
             return self._missing(request, caller)
         page = _number(request)
 
-        def find(transaction: Transaction) -> tuple[list[Version], int]:
-            found = versions.list_versions(
-                transaction,
-                package.package_id,
-                deleted=False,
-                offset=(page - 1) * _PER_PAGE,
-                limit=_PER_PAGE,
-            )
-            return found, package.version_count
-
-        found, total = await self._catalog.read(find)
+        found, total = await list_versions(
+            self._catalog, package.package_id, offset=(page - 1) * _PER_PAGE, limit=_PER_PAGE
+        )
         facts = _package_facts(package, found, page=page, pages=_pages(total))
         html = render.render_package(facts, host=self._host(request), visitor=caller.subject.name)
         return _page(html)

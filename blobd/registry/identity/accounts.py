@@ -45,6 +45,14 @@ async def add_organisation(catalog: Catalog, name: str, *, owner: str) -> None:
     await catalog.write(add)
 
 
+async def find_account(catalog: Catalog, name: str) -> Account | None:
+    """Return a user or an organisation."""
+    # what cannot be a name may be what no database takes as a text
+    if not is_account(name):
+        return None
+    return await catalog.read(lambda transaction: accounts.find_account(transaction, name))
+
+
 async def list_accounts(catalog: Catalog, kind: str) -> list[Account]:
     """Return all users or all organisations, by name."""
     return await catalog.read(lambda transaction: accounts.list_accounts(transaction, kind))

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blobd.errors import Unknown
+from blobd.registry.auth.roles import Role
 from blobd.registry.catalog.accounts import USER
-from blobd.registry.catalog.sources import Grantee
+from blobd.registry.catalog.roles import Grantee, Roles
 from blobd.registry.identity.accounts import known
 from blobd.registry.identity.teams import known_team
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Transaction
+
+
+def change_role(
+    transaction: Transaction, roles: Roles, thing_id: int, grantee: str, role: Role
+) -> None:
+    """Give a user or a team a role on a thing; NONE takes it away. Raises Unknown."""
+    who = known_grantee(transaction, grantee)
+    if role is not Role.NONE:
+        roles.give(transaction, thing_id, who, str(role))
+    elif not roles.take(transaction, thing_id, who):
+        raise Unknown("role", f"of {grantee}")
 
 
 def known_grantee(transaction: Transaction, text: str) -> Grantee:

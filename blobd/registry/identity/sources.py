@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blobd.errors import Taken, Unknown
-from blobd.registry.auth.roles import Role, Visibility
+from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import accounts, sources
-from blobd.registry.identity.grantees import known_grantee
+from blobd.registry.catalog.roles import SOURCE_ROLES
+from blobd.registry.identity.grantees import change_role
 from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
+    from blobd.registry.auth.roles import Role
     from blobd.registry.catalog import Catalog, Transaction
-    from blobd.registry.catalog.sources import GivenRole, Source
+    from blobd.registry.catalog.roles import GivenRole
+    from blobd.registry.catalog.sources import Source
 
 
 async def add_source(
@@ -68,11 +71,7 @@ async def set_source_role(catalog: Catalog, full_name: str, grantee: str, role: 
 
     def change(transaction: Transaction) -> None:
         source_id = known_source(transaction, full_name).source_id
-        who = known_grantee(transaction, grantee)
-        if role is not Role.NONE:
-            sources.set_source_role(transaction, source_id, who, str(role))
-        elif not sources.delete_source_role(transaction, source_id, who):
-            raise Unknown("role", f"of {grantee} in {full_name}")
+        change_role(transaction, SOURCE_ROLES, source_id, grantee, role)
 
     await catalog.write(change)
 
@@ -82,7 +81,7 @@ async def list_source_roles(catalog: Catalog, full_name: str) -> list[GivenRole]
 
     def find(transaction: Transaction) -> list[GivenRole]:
         source_id = known_source(transaction, full_name).source_id
-        return sources.list_source_roles(transaction, source_id)
+        return SOURCE_ROLES.list(transaction, source_id)
 
     return await catalog.read(find)
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import accounts
-from blobd.registry.catalog.packages import NewPackage, insert_package, set_role
+from blobd.registry.catalog.packages import NewPackage, insert_package
+from blobd.registry.catalog.roles import PACKAGE_ROLES, Grantee
 from blobd.registry.catalog.rows import find_repository, make_repository
-from blobd.registry.catalog.sources import Grantee
 from blobd.registry.names import ACCOUNT_MAX_CHARACTERS
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def package_maker(repository: RepositoryName, subject: Subject, *, now: float) -
         repository_id = insert_package(transaction, package, now=now)
         maker = subject.person_id
         if maker is not None and maker != owner_id:
-            set_role(transaction, repository_id, Grantee("user", maker), str(Role.ADMIN))
+            PACKAGE_ROLES.give(transaction, repository_id, Grantee("user", maker), str(Role.ADMIN))
         return repository_id
 
     return make

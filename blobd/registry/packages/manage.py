@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from blobd.errors import Refused, RequestInvalid, Unknown
 from blobd.registry.auth.roles import Role, Visibility
-from blobd.registry.catalog import packages, sources
-from blobd.registry.identity.grantees import known_grantee
+from blobd.registry.catalog import packages, sources, versions
+from blobd.registry.catalog.roles import PACKAGE_ROLES, SOURCE_ROLES
+from blobd.registry.identity.grantees import change_role
 from blobd.registry.identity.sources import known_source
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.packages import Grant, Listing, Package
-    from blobd.registry.catalog.sources import GivenRole
+    from blobd.registry.catalog.roles import GivenRole
+    from blobd.registry.catalog.versions import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,20 @@ async def list_packages(
     return await catalog.read(find)
 
 
+async def list_versions(
+    catalog: Catalog, package_id: int, *, deleted: bool = False, offset: int, limit: int
+) -> tuple[list[Version], int]:
+    """Return versions, the newest first, and how many there are in all."""
+
+    def find(transaction: Transaction) -> tuple[list[Version], int]:
+        found = versions.list_versions(
+            transaction, package_id, deleted=deleted, offset=offset, limit=limit
+        )
+        return found, versions.count_versions(transaction, package_id, deleted=deleted)
+
+    return await catalog.read(find)
+
+
 async def set_visibility(
     catalog: Catalog, package_id: int, visibility: Visibility, *, allow_unpublish: bool
 ) -> None:
@@ -78,11 +94,7 @@ async def set_role(catalog: Catalog, package_id: int, grantee: str, role: Role) 
 
     def change(transaction: Transaction) -> None:
         _own(transaction, package_id)
-        who = known_grantee(transaction, grantee)
-        if role is not Role.NONE:
-            packages.set_role(transaction, package_id, who, str(role))
-        elif not packages.delete_role(transaction, package_id, who):
-            raise Unknown("role", f"of {grantee}")
+        change_role(transaction, PACKAGE_ROLES, package_id, grantee, role)
 
     await catalog.write(change)
 
@@ -147,7 +159,7 @@ async def set_inherits(
         after = Visibility(source.visibility)
         _check_published(package, after, allow_unpublish=allow_unpublish)
         if not dry_run:
-            packages.delete_roles(transaction, package_id)
+            PACKAGE_ROLES.take_all(transaction, package_id)
             packages.change_package(transaction, package_id, inherits=True)
         return before
 
@@ -213,10 +225,10 @@ def _own(transaction: Transaction, package_id: int) -> Package:
 
 def _roles(transaction: Transaction, package: Package) -> list[GivenRole]:
     if not package.inherits:
-        return packages.list_roles(transaction, package.package_id)
+        return PACKAGE_ROLES.list(transaction, package.package_id)
     if package.source_id is None:
         return []
-    return sources.list_source_roles(transaction, package.source_id)
+    return SOURCE_ROLES.list(transaction, package.source_id)
 
 
 def _check_published(package: Package, after: Visibility, *, allow_unpublish: bool) -> None:

@@ -8,6 +8,7 @@ from blobd.errors import Forbidden, NameInvalid, NameUnknown, Unknown
 from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.catalog import accounts, sources
 from blobd.registry.catalog.accounts import ORGANISATION, OWNER
+from blobd.registry.identity.accounts import find_account
 from blobd.registry.names import RepositoryName, parse_name
 from blobd.registry.packages.manage import find_package
 
@@ -32,9 +33,7 @@ class Desk:
     async def owner(self, call: Call, kind: str, owner: str) -> str:
         """Return the account that a path names. Raises Unknown."""
         name = owner or call.caller.subject.name
-        found = await self.catalog.read(
-            lambda transaction: accounts.find_account(transaction, name)
-        )
+        found = await find_account(self.catalog, name)
         if found is None or (owner and found.kind != kind):
             raise Unknown(kind, name)
         return name

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from blobd.registry.catalog.packages import Package
-    from blobd.registry.catalog.sources import GivenRole
+    from blobd.registry.catalog.roles import GivenRole
     from blobd.registry.http.rest.desk import Desk
 
 ROLE = Field("What it may do.", choices=("read", "write", "admin"), required=True)

@@ -12,12 +12,11 @@ from blobd.registry.catalog.accounts import ORGANISATION, USER
 from blobd.registry.catalog.packages import Listing
 from blobd.registry.http.rest.operation import Call, Field, Operation, Page
 from blobd.registry.http.rest.shapes import Shapes
-from blobd.registry.packages.manage import list_packages
+from blobd.registry.packages.manage import list_packages, list_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from blobd.registry.catalog import Transaction
     from blobd.registry.catalog.packages import Package
     from blobd.registry.catalog.versions import Version
     from blobd.registry.http.rest.desk import Desk
@@ -171,20 +170,13 @@ class PackageCalls:
         self, kind: str, call: Call, name: str, owner: str = "", *, state: str = "active"
     ) -> Page:
         package = await self._package(kind, call, owner, name, Action.READ)
-        deleted = state == "deleted"
-
-        def find(transaction: Transaction) -> tuple[list[Version], int]:
-            found = versions.list_versions(
-                transaction,
-                package.package_id,
-                deleted=deleted,
-                offset=call.offset,
-                limit=call.per_page,
-            )
-            total = versions.count_versions(transaction, package.package_id, deleted=deleted)
-            return found, total
-
-        found, total = await self._desk.catalog.read(find)
+        found, total = await list_versions(
+            self._desk.catalog,
+            package.package_id,
+            deleted=state == "deleted",
+            offset=call.offset,
+            limit=call.per_page,
+        )
         shapes = Shapes(call.base_url)
         return Page([shapes.version(package, each) for each in found], total)
 
