@@ -148,16 +148,6 @@ class Manifests:
         await self._catalog.write(write)
         return Accepted(digest, document.subject, tuple(dict.fromkeys(tags)))
 
-    async def delete(self, repository: RepositoryName, digest: Digest) -> None:
-        """Remove a manifest and every tag of it (R68). Raises ManifestUnknown, NameUnknown."""
-
-        def delete(transaction: Transaction) -> None:
-            repository_id = _known(transaction, repository)
-            if not contents.delete_manifest(transaction, repository_id, digest):
-                raise ManifestUnknown(str(digest))
-
-        await self._catalog.write(delete)
-
     def _examine(
         self, content: bytes, content_type: str | None, announced: Digest | None
     ) -> tuple[Digest, Document]:

@@ -10,11 +10,13 @@ from sqlalchemy import text
 from blobd.config import Catalog as CatalogConfig
 from blobd.config import Config
 from blobd.digest import Digest
+from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog import catalog_place
 from blobd.registry.catalog.opening import Server
 from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.links import RepositoryKeeper
 from blobd.registry.names import RepositoryName
+from blobd.registry.packages.trash import Trash
 from tests.backends.acts import digest_of, staged
 
 if TYPE_CHECKING:
@@ -78,6 +80,11 @@ async def push(
 ) -> Digest:
     """Commit a blob into a repository."""
     return await push_as(RepositoryKeeper(catalog, repository), store, data)
+
+
+async def delete_manifest(catalog: Catalog, repository: RepositoryName, digest: Digest) -> None:
+    """Delete a manifest for good, as there is no trash."""
+    await Trash(catalog, 0).delete_manifest(repository, digest, EVERYONE)
 
 
 def descriptor(digest: Digest | str, media_type: str = LAYER_TYPE, **more: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from blobd.store import BlobStore
 from blobd.upkeep.gc import Roots, Verdict, collect
 from tests.backends.acts import digest_of, fetch, off_loop
 from tests.cancellation import cancel_at_each_checkpoint
-from tests.registry.acts import APP, OTHER, Clock, image, push, push_as
+from tests.registry.acts import APP, OTHER, Clock, delete_manifest, image, push, push_as
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -169,7 +169,7 @@ async def test_a_link_that_a_manifest_names_never_lapses(
     assert verdict.reasons == ("linked by team/app",)
     assert await catalog.hot.link(APP, digest) is not None
     assert await catalog.hot.link(OTHER, digest) is None
-    await manifests.delete(APP, accepted.digest)
+    await delete_manifest(catalog, APP, accepted.digest)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
 
 

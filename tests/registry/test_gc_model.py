@@ -33,7 +33,7 @@ from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore
 from blobd.upkeep.gc import collect
 from tests.backends.acts import digest_of, fetch
-from tests.registry.acts import Clock, image, push, push_as
+from tests.registry.acts import Clock, delete_manifest, image, push, push_as
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -148,7 +148,7 @@ class Holding(RuleBasedStateMachine):
         if self._manifests:
             key = data.draw(st.sampled_from(sorted(self._manifests, key=str)))
             repository, digest = key
-            self._run(self._real_manifests.delete(repository, digest))
+            self._run(delete_manifest(self._catalog, repository, digest))
             del self._manifests[key]
 
     @rule(digest=digests)

@@ -14,7 +14,16 @@ from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import RepositoryName, Tag
 from blobd.registry.referrers import list_referrers
 from blobd.registry.tags import list_repositories, list_tags
-from tests.registry.acts import APP, CONFIG_TYPE, OTHER, descriptor, image, index, push
+from tests.registry.acts import (
+    APP,
+    CONFIG_TYPE,
+    OTHER,
+    delete_manifest,
+    descriptor,
+    image,
+    index,
+    push,
+)
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog
@@ -168,7 +177,7 @@ async def test_referrers_stay_within_their_repository_and_go_when_deleted(
     await push(catalog, store, b"{}")
     accepted = await manifests.put(APP, Tag("t"), content=content, content_type=None)
     assert len(await _referrers(catalog)) == 1
-    await manifests.delete(APP, accepted.digest)
+    await delete_manifest(catalog, APP, accepted.digest)
     assert await _referrers(catalog) == []
 
 

@@ -31,7 +31,7 @@ from blobd.registry.tags import delete_tag, list_tags
 from blobd.store import BlobStore
 from tests.backends.acts import digest_of, off_loop
 from tests.cancellation import cancel_at_each_checkpoint
-from tests.registry.acts import APP, OTHER, descriptor, image, index, push
+from tests.registry.acts import APP, OTHER, delete_manifest, descriptor, image, index, push
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -79,7 +79,7 @@ async def test_a_manifest_is_kept_under_every_digest_it_was_pushed_with(
     for digest in digests:
         assert (await manifests.get(APP, digest)).content == content
         assert (await manifests.get(APP, Tag(digest.algorithm))).digest == digest
-    await manifests.delete(APP, digests[0])
+    await delete_manifest(catalog, APP, digests[0])
     assert (await manifests.get(APP, digests[1])).content == content
 
 
@@ -225,15 +225,15 @@ async def test_deleting_a_manifest_takes_every_tag_of_it(
     digest = digest_of(content)
     await manifests.put(APP, digest, content=content, content_type=None, tags=[LATEST, Tag("v1")])
     await manifests.put(APP, Tag("v2"), content=image(config, config), content_type=None)
-    await manifests.delete(APP, digest)
+    await delete_manifest(catalog, APP, digest)
     for reference in (digest, LATEST, Tag("v1")):
         with pytest.raises(ManifestUnknown):
             await manifests.find(APP, reference)
     assert (await list_tags(catalog, APP, after="", limit=9)).names == ("v2",)
     with pytest.raises(ManifestUnknown):
-        await manifests.delete(APP, digest)
+        await delete_manifest(catalog, APP, digest)
     with pytest.raises(NameUnknown):
-        await manifests.delete(OTHER, digest)
+        await delete_manifest(catalog, OTHER, digest)
 
 
 async def test_deleting_a_tag_leaves_its_manifest(
@@ -260,7 +260,7 @@ async def test_the_same_manifest_may_lie_in_many_repositories(
     await push(catalog, store, b"{}", OTHER)
     accepted = await manifests.put(APP, LATEST, content=content, content_type=None)
     await manifests.put(OTHER, LATEST, content=content, content_type=None)
-    await manifests.delete(APP, accepted.digest)
+    await delete_manifest(catalog, APP, accepted.digest)
     assert (await manifests.get(OTHER, LATEST)).content == content
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVarTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from blobd.registry.catalog.access import VISIBILITY, readable
 from blobd.registry.catalog.rows import make_repository, upsert
@@ -71,6 +71,14 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What a push has to know of its package."""
+
+    source_id: int | None
+    immutable_tags: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """Which packages are asked for, and which of them in order."""
 
@@ -129,8 +137,18 @@ _PACKAGES = (
 )
 
 
-def insert_package(transaction: Transaction, package: NewPackage, *, now: float) -> int:
-    """Write a package and its repository, unless somebody else was first; return its id."""
+_PUBLISHED = select(packages.c.source_id, packages.c.immutable_tags).where(
+    packages.c.repository_id == bindparam("package")
+)
+
+
+def insert_package(
+    transaction: Transaction, package: NewPackage, *, now: float
+) -> tuple[int, bool]:
+    """Write a package and its repository, unless somebody else was first.
+
+    Returns its id, and whether it is new.
+    """
     repository_id = make_repository(transaction, package.repository, now=now)
     row = {
         "repository_id": repository_id,
@@ -145,8 +163,19 @@ def insert_package(transaction: Transaction, package: NewPackage, *, now: float)
         "updated_at": now,
         "downloads": 0,
     }
-    upsert(transaction, packages, row, replace=[])
-    return repository_id
+    return repository_id, upsert(transaction, packages, row, replace=[]) > 0
+
+
+def creator(transaction: Transaction, package_id: int) -> int | None:
+    """Return the account that made a package; None where there were no identities."""
+    query = select(packages.c.created_by).where(packages.c.repository_id == package_id)
+    return transaction.execute(query).scalar_one_or_none()
+
+
+def published(transaction: Transaction, package_id: int) -> Published | None:
+    """Return what a push has to know; None where its repository is no package."""
+    rows = transaction.fetch(_PUBLISHED, {"package": package_id})
+    return Published(rows[0][0], bool(rows[0][1])) if rows else None
 
 
 def find_package(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, insert, literal, select, update
 
 from blobd.registry.catalog import contents, holds
-from blobd.registry.catalog.rows import find_repository, make_repository
+from blobd.registry.catalog.rows import find_repository, make_repository, upsert
 from blobd.registry.catalog.tables import (
     links,
     manifest_references,
@@ -108,6 +108,19 @@ def rename_repository(transaction: Transaction, repository_id: int, name: Reposi
     )
 
 
+def rename_if_free(
+    transaction: Transaction, repository_id: int, name: RepositoryName, *, now: float
+) -> bool:
+    """Give a repository a name that others may be taking just now; return whether it was free."""
+    row = {"name": name, "created_at": now}
+    if not upsert(transaction, repositories, row, replace=[], unique=("name",)):
+        return False
+    # the name is this transaction's alone from here on
+    transaction.execute(delete(repositories).where(repositories.c.name == name))
+    rename_repository(transaction, repository_id, name)
+    return True
+
+
 def list_overdue(
     transaction: Transaction, *, before: float, limit: int
 ) -> tuple[list[int], list[tuple[int, Digest]]]:
@@ -148,16 +161,19 @@ def _copy(transaction: Transaction, start: int, end: int, digest: Digest, *, now
         if holds.lock(transaction, blob):
             holds.link(transaction, end, blob, now=now)
     kept = [column for column in manifests.c if column.name != "repository_id"]
-    there = select(literal(end), *kept).where(
+    there = select(literal(end).label("repository_id"), *kept).where(
         manifests.c.repository_id == start, manifests.c.digest == digest
     )
-    contents.delete_manifest(transaction, end, digest)
-    names = ["repository_id", *(column.name for column in kept)]
-    if transaction.execute(insert(manifests).from_select(names, there)).rowcount == 0:
+    row = transaction.execute(there).mappings().first()
+    if row is None:
         return False
+    # somebody may be pushing it there again: then it is the same
+    upsert(transaction, manifests, dict(row), replace=[])
     references = select(
-        literal(end), manifest_references.c.manifest, manifest_references.c.digest
+        literal(end).label("repository_id"),
+        manifest_references.c.manifest,
+        manifest_references.c.digest,
     ).where(manifest_references.c.repository_id == start, manifest_references.c.manifest == digest)
-    columns = ["repository_id", "manifest", "digest"]
-    transaction.execute(insert(manifest_references).from_select(columns, references))
+    rows = [dict(each) for each in transaction.execute(references).mappings()]
+    upsert(transaction, manifest_references, rows, replace=[])
     return True

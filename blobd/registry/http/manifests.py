@@ -86,7 +86,7 @@ class ManifestRoutes:
             content=content,
             content_type=request.headers.get("Content-Type"),
             tags=tags,
-            make=package_maker(repository, access.subject, now=self._catalog.now()),
+            make=package_maker(access, now=self._catalog.now()),
             publication=publication,
         )
         self._packages.pushed(request, access, accepted)

@@ -93,7 +93,7 @@ class UploadRoutes:
             into=access.repository,
             source=source,
             subject=access.subject,
-            make=package_maker(access.repository, access.subject, now=self._catalog.now()),
+            make=package_maker(access, now=self._catalog.now()),
         )
         return digest if done else None
 
@@ -105,7 +105,7 @@ class UploadRoutes:
             keeper=RepositoryKeeper(
                 self._catalog,
                 repository,
-                package_maker(repository, access.subject, now=self._catalog.now()),
+                package_maker(access, now=self._catalog.now()),
             ),
             upload_location=lambda upload_id: (
                 f"/v2/{repository}/blobs/uploads/{upload_id}{query(upload_id)}"

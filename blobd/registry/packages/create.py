@@ -4,32 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blobd.errors import NameUnknown
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import accounts
-from blobd.registry.catalog.packages import NewPackage, insert_package
+from blobd.registry.catalog.packages import NewPackage, creator, insert_package
 from blobd.registry.catalog.roles import PACKAGE_ROLES, Grantee
 from blobd.registry.catalog.rows import find_repository, make_repository
 from blobd.registry.names import ACCOUNT_MAX_CHARACTERS
 
 if TYPE_CHECKING:
-    from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Transaction
     from blobd.registry.catalog.rows import Maker
-    from blobd.registry.names import RepositoryName
+    from blobd.registry.identity.gate import Access
 
 
-def package_maker(repository: RepositoryName, subject: Subject, *, now: float) -> Maker:
+def package_maker(access: Access, *, now: float) -> Maker:
     """Return what makes a package, in the transaction that puts the first thing into it.
 
     It is private, and its maker an admin of it; one that a workflow makes is linked to the source
     repository and inherits from there. A name in no namespace is a repository and no
     package. Where there are no identities its owner is made too.
+
+    Who was admitted to make it, where somebody else has been first, is told NameUnknown, as if it
+    came later.
     """
+    repository, subject = access.repository, access.subject
+
+    def checked(transaction: Transaction, repository_id: int) -> int:
+        by_another = creator(transaction, repository_id) != subject.account_id
+        if not access.exists and by_another and not subject.is_administrator:
+            raise NameUnknown(repository)
+        return repository_id
 
     def make(transaction: Transaction) -> int:
         found = find_repository(transaction, repository)
         if found is not None:
-            return found
+            return checked(transaction, found)
         namespace, _, image = repository.partition("/")
         if not image or len(namespace) > ACCOUNT_MAX_CHARACTERS:
             return make_repository(transaction, repository, now=now)
@@ -43,7 +53,9 @@ def package_maker(repository: RepositoryName, subject: Subject, *, now: float) -
             inherits=workflow is not None,
             created_by=subject.account_id,
         )
-        repository_id = insert_package(transaction, package, now=now)
+        repository_id, is_new = insert_package(transaction, package, now=now)
+        if not is_new:
+            return checked(transaction, repository_id)
         maker = subject.person_id
         if maker is not None and maker != owner_id:
             PACKAGE_ROLES.give(transaction, repository_id, Grantee("user", maker), str(Role.ADMIN))

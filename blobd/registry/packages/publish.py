@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
-    from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.packages import Published
     from blobd.registry.documents import Document
     from blobd.registry.manifests import Pushed
     from blobd.registry.names import RepositoryName, Tag
@@ -94,7 +94,7 @@ class PackagePublication:
         self, transaction: Transaction, repository_id: int, pushed: Pushed, tags: Sequence[Tag]
     ) -> None:
         """Write the version and what it changes. Raises TagImmutable."""
-        package = packages.get_package(transaction, repository_id)
+        package = packages.published(transaction, repository_id)
         if package is None:
             return
         if package.immutable_tags:
@@ -133,7 +133,7 @@ class PackagePublication:
         )
 
     def _changes(
-        self, transaction: Transaction, package: Package, *, is_first: bool
+        self, transaction: Transaction, package: Published, *, is_first: bool
     ) -> dict[str, object]:
         """Return what the package takes over, which stays as it is where nothing is said."""
         said = self._said

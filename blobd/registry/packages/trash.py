@@ -54,7 +54,8 @@ class Trash:
 
     async def restore_package(self, package_id: int) -> None:
         """Bring a package back as it was. Raises Unknown; Refused where its name is in use."""
-        deadline = self.catalog.now() - self.retention_s
+        now = self.catalog.now()
+        deadline = now - self.retention_s
 
         def restore(transaction: Transaction) -> None:
             packages.lock_package(transaction, package_id)
@@ -62,47 +63,51 @@ class Trash:
             if package.deleted_at is None or package.deleted_at < deadline:
                 raise Unknown("deleted package", package.name)
             name = RepositoryName(f"{package.owner}/{package.name}")
-            if find_repository(transaction, name) is not None:
+            if not trash.rename_if_free(transaction, package_id, name, now=now):
                 raise Refused(f"the name {name} is in use again; delete that package first")
-            trash.rename_repository(transaction, package_id, name)
             packages.change_package(transaction, package_id, deleted_at=None)
 
         await self.catalog.write(restore)
 
     async def delete_version(self, package_id: int, digest: Digest, subject: Subject) -> None:
         """Delete a version with its tags. Raises ManifestUnknown, TooPopular."""
-        now = self.catalog.now()
-
-        def delete(transaction: Transaction) -> None:
-            packages.lock_package(transaction, package_id)
-            package = packages.get_package(transaction, package_id)
-            version = versions.find_digest(transaction, package_id, digest)
-            if package is not None and version is not None and version.deleted_at is None:
-                _check_popularity(package, version.downloads, subject)
-            if self.retention_s == 0 or package is None or version is None:
-                if not contents.delete_manifest(transaction, package_id, digest):
-                    raise ManifestUnknown(str(digest))
-                versions.delete_version(transaction, package_id, digest)
-                return
-            if not trash.trash_manifest(transaction, package_id, digest, now=now):
-                raise ManifestUnknown(str(digest))
-            versions.set_version_deleted(transaction, package_id, digest, now)
-
-        await self.catalog.write(delete)
+        await self.catalog.write(
+            lambda transaction: self._delete(transaction, package_id, digest, subject)
+        )
 
     async def delete_manifest(
         self, repository: RepositoryName, digest: Digest, subject: Subject
     ) -> None:
-        """Delete a version by its repository; where that is no package it is gone at once.
+        """Delete a version by its repository (R68); where that is no package it is gone at once.
 
         Raises NameUnknown, ManifestUnknown, TooPopular.
         """
-        package_id = await self.catalog.read(
-            lambda transaction: find_repository(transaction, repository)
-        )
-        if package_id is None:
-            raise NameUnknown(repository)
-        await self.delete_version(package_id, digest, subject)
+
+        def delete(transaction: Transaction) -> None:
+            repository_id = find_repository(transaction, repository)
+            if repository_id is None:
+                raise NameUnknown(repository)
+            self._delete(transaction, repository_id, digest, subject)
+
+        await self.catalog.write(delete)
+
+    def _delete(
+        self, transaction: Transaction, package_id: int, digest: Digest, subject: Subject
+    ) -> None:
+        now = self.catalog.now()
+        packages.lock_package(transaction, package_id)
+        package = packages.get_package(transaction, package_id)
+        version = versions.find_digest(transaction, package_id, digest)
+        if package is not None and version is not None and version.deleted_at is None:
+            _check_popularity(package, version.downloads, subject)
+        if self.retention_s == 0 or package is None or version is None:
+            if not contents.delete_manifest(transaction, package_id, digest):
+                raise ManifestUnknown(str(digest))
+            versions.delete_version(transaction, package_id, digest)
+            return
+        if not trash.trash_manifest(transaction, package_id, digest, now=now):
+            raise ManifestUnknown(str(digest))
+        versions.set_version_deleted(transaction, package_id, digest, now)
 
     async def restore_version(self, package_id: int, version_id: int) -> tuple[str, ...]:
         """Bring a version back; return the tags that name something else by now, and stay so.

@@ -10,11 +10,12 @@ import pytest
 from blobd.backends.threads import Threads
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
-from blobd.registry.auth.roles import SCOPES
+from blobd.registry.auth.roles import SCOPES, Role, Visibility
 from blobd.registry.auth.subjects import Subject
 from blobd.registry.catalog import packages as package_rows
 from blobd.registry.catalog import versions as version_rows
 from blobd.registry.identity import accounts
+from blobd.registry.identity.gate import Access
 from blobd.registry.links import RepositoryKeeper
 from blobd.registry.manifests import Manifests
 from blobd.registry.names import RepositoryName, Tag
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from blobd.digest import Digest
     from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.rows import Maker
     from blobd.registry.catalog.versions import Version
     from blobd.store import BlobStore
     from tests.registry.acts import Clock
@@ -67,15 +69,21 @@ class Shop:
         architecture: str = "amd64",
         repository: RepositoryName = APP,
         subject: Subject | None = None,
+        exists: bool = True,
     ) -> Digest:
         """Push an image with one layer under tags, or by its digest alone."""
         who = subject or self.ada
-        make = package_maker(repository, who, now=self.clock())
+        make = self._maker(repository, who, exists=exists)
         keeper = RepositoryKeeper(self.catalog, repository, make)
         config = {"os": "linux", "architecture": architecture, "config": {"Labels": labels or {}}}
         config_digest = await push_as(keeper, self.store, json.dumps(config).encode())
         content = image(config_digest, await push_as(keeper, self.store, layer))
         return await self.put(content, *tags, repository=repository, subject=who)
+
+    def _maker(self, repository: RepositoryName, subject: Subject, *, exists: bool) -> Maker:
+        """Return what makes a package for who was admitted to it, be it there or not."""
+        access = Access(subject, repository, exists, Role.ADMIN, Visibility.PRIVATE)
+        return package_maker(access, now=self.clock())
 
     async def push_index(self, *children: Digest, tags: Sequence[str], **more: object) -> Digest:
         return await self.put(index(*children, **more), *tags)
@@ -96,7 +104,7 @@ class Shop:
             content=content,
             content_type=None,
             tags=[Tag(tag) for tag in tags],
-            make=package_maker(repository, who, now=self.clock()),
+            make=self._maker(repository, who, exists=True),
             publication=publication,
         )
         self.warnings = publication.warnings

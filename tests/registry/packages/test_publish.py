@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.errors import TagImmutable
+from blobd.errors import NameUnknown, TagImmutable
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.auth.subjects import WorkflowOf
 from blobd.registry.identity import accounts, sources
@@ -118,3 +118,17 @@ async def test_immutable_tags_stay(shop: Shop) -> None:
     await manage.set_immutable_tags(shop.catalog, package_id, immutable=False)
     third = await shop.push("v2", layer=b"three")
     assert await shop.tags() == {"v1": first, "v2": third}
+
+
+async def test_who_comes_second_makes_nothing_and_gets_into_nothing(shop: Shop) -> None:
+    """Two members are admitted to make the same name; the first link decides whose it is."""
+    await accounts.add_user(shop.catalog, "bob")
+    (bob_id,) = await asked(shop.catalog, "SELECT id FROM accounts WHERE name = 'bob'")
+    bob = replace(shop.ada, account_id=bob_id, name="bob")
+    digest = await shop.push("v1", exists=False)
+    with pytest.raises(NameUnknown):
+        await shop.push("v2", layer=b"bob's", subject=bob, exists=False)
+    assert await shop.tags() == {"v1": digest}
+    assert await asked(shop.catalog, "SELECT grantee_id FROM package_roles") == []
+    # who made it goes on, however many of its requests were admitted before it was there
+    await shop.push("v3", exists=False)

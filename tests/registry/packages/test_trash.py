@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.errors import ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
+from blobd.errors import BlobdError, ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
 from blobd.registry.packages.trash import POPULAR_DOWNLOADS, Trash
 from tests.backends.acts import digest_of
 from tests.registry.acts import asked
@@ -225,3 +226,41 @@ async def test_whatever_is_done_what_can_be_restored_is_whole(shop: Shop, seed: 
     await shop.collect()
     for each in layers:
         assert await shop.is_stored(digest_of(each)) is (each in alive)
+
+
+async def test_a_restore_and_a_push_of_the_same_name_at_once_leave_one(shop: Shop) -> None:
+    """Whoever is first has it; the other is told, and nothing breaks."""
+    for number in range(12):
+        await shop.push("v1", layer=b"old")
+        old = await shop.package()
+        await shop.trash.delete_package(old.package_id, shop.ada)
+        restored, pushed = await asyncio.gather(
+            shop.trash.restore_package(old.package_id),
+            shop.push("v1", layer=f"new {number}".encode()),
+            return_exceptions=True,
+        )
+        assert restored is None or isinstance(restored, Refused), restored
+        assert not isinstance(pushed, BaseException) or isinstance(pushed, BlobdError), pushed
+        names = await asked(shop.catalog, f"SELECT name FROM repositories WHERE name = '{APP}'")
+        assert names == [APP]
+        assert ((await shop.package()).package_id == old.package_id) is (restored is None)
+        await shop.trash.delete_package((await shop.package()).package_id, shop.ada)
+
+
+async def test_a_restore_and_a_push_of_the_same_version_at_once_keep_it(shop: Shop) -> None:
+    for _ in range(12):
+        digest = await shop.push("v1")
+        await shop.trash.delete_manifest(APP, digest, shop.ada)
+        version = await shop.version(digest)
+        package_id = (await shop.package()).package_id
+        restored, pushed = await asyncio.gather(
+            shop.trash.restore_version(package_id, version.version_id),
+            shop.push("v1"),
+            return_exceptions=True,
+        )
+        assert pushed == digest
+        assert isinstance(restored, tuple | Unknown), restored
+        assert await shop.tags() == {"v1": digest}
+        assert await shop.versions(deleted=True) == []
+        assert await shop.is_stored(LAYER)
+        assert await asked(shop.catalog, "SELECT COUNT(*) FROM manifests") == [1]

@@ -9,6 +9,13 @@ from sqlalchemy.dialects import postgresql
 revision = "0003"
 down_revision = "0002"
 
+_ACCOUNT_MAX_CHARACTERS = 100
+_CONFIG_TYPES = {
+    "oci": "application/vnd.oci.image.config.v1+json",
+    "docker": "application/vnd.docker.container.image.v1+json",
+}
+"""What images have for an artifact type, of which nothing is to be shown."""
+
 
 def _by_bytes(length: int) -> sa.types.TypeEngine[str]:
     return sa.String(length).with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
@@ -207,7 +214,7 @@ def _adopt() -> None:
     """Let what there is belong to an organisation of its namespace, which nobody owns yet."""
     connection = op.get_bind()
     named = connection.execute(sa.text("SELECT id, name, created_at FROM repositories")).all()
-    owned = [row for row in named if "/" in row.name]
+    owned = [row for row in named if 0 < row.name.find("/") <= _ACCOUNT_MAX_CHARACTERS]
     make_account = sa.text(
         "INSERT INTO accounts (name, kind, is_administrator, created_at)"
         " VALUES (:name, 'organisation', :no, :at)"
@@ -229,9 +236,11 @@ def _adopt() -> None:
         sa.text(
             "INSERT INTO versions (repository_id, digest, artifact_type, platforms, size_bytes,"
             " created_at, updated_at, downloads)"
-            " SELECT manifests.repository_id, digest, artifact_type, '[]', size_bytes,"
-            " pushed_at, pushed_at, 0"
+            " SELECT manifests.repository_id, digest,"
+            " CASE WHEN artifact_type NOT IN (:oci, :docker) THEN artifact_type END,"
+            " '', size_bytes, pushed_at, pushed_at, 0"
             " FROM manifests JOIN packages ON packages.repository_id = manifests.repository_id"
             " ORDER BY pushed_at, digest"
-        )
+        ),
+        _CONFIG_TYPES,
     )
