@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from sqlalchemy import insert, select
 
 from blobd.errors import BlobdError, ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
+from blobd.registry.catalog.rows import make_repository
+from blobd.registry.catalog.tables import manifests
 from blobd.registry.packages.trash import POPULAR_DOWNLOADS, Trash
 from tests.backends.acts import digest_of
 from tests.registry.acts import asked
 from tests.registry.packages.conftest import APP, GRACE_S, RETENTION_S
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from blobd.digest import Digest
+    from blobd.registry.catalog import Transaction
     from tests.registry.packages.conftest import Shop
+
+T = TypeVar("T")
 
 LAYER = digest_of(b"layer")
 
@@ -228,39 +236,64 @@ async def test_whatever_is_done_what_can_be_restored_is_whole(shop: Shop, seed: 
         assert await shop.is_stored(digest_of(each)) is (each in alive)
 
 
-async def test_a_restore_and_a_push_of_the_same_name_at_once_leave_one(shop: Shop) -> None:
-    """Whoever is first has it; the other is told, and nothing breaks."""
-    for number in range(12):
-        await shop.push("v1", layer=b"old")
-        old = await shop.package()
-        await shop.trash.delete_package(old.package_id, shop.ada)
-        restored, pushed = await asyncio.gather(
-            shop.trash.restore_package(old.package_id),
-            shop.push("v1", layer=f"new {number}".encode()),
-            return_exceptions=True,
-        )
-        assert restored is None or isinstance(restored, Refused), restored
-        assert not isinstance(pushed, BaseException) or isinstance(pushed, BlobdError), pushed
-        names = await asked(shop.catalog, f"SELECT name FROM repositories WHERE name = '{APP}'")
-        assert names == [APP]
-        assert ((await shop.package()).package_id == old.package_id) is (restored is None)
-        await shop.trash.delete_package((await shop.package()).package_id, shop.ada)
+async def beside(shop: Shop, work: Callable[[Transaction], object], other: Awaitable[T]) -> T:
+    """Return what a call returns that meets a transaction which has done its work, but not ended.
+
+    Raises what the call raises.
+    """
+    begun, ends = asyncio.Event(), asyncio.Event()
+
+    def hold(transaction: Transaction) -> None:
+        work(transaction)
+        begun.set()
+        transaction.wait(ends.wait)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(shop.catalog.write(hold, alone=True))
+        await begun.wait()
+        met = group.create_task(_outcome(other))
+        await asyncio.sleep(0.3)  # for it to get as far as it can
+        ends.set()
+    outcome = met.result()
+    if isinstance(outcome, BlobdError):
+        raise outcome
+    return outcome
 
 
-async def test_a_restore_and_a_push_of_the_same_version_at_once_keep_it(shop: Shop) -> None:
-    for _ in range(12):
-        digest = await shop.push("v1")
-        await shop.trash.delete_manifest(APP, digest, shop.ada)
-        version = await shop.version(digest)
-        package_id = (await shop.package()).package_id
-        restored, pushed = await asyncio.gather(
-            shop.trash.restore_version(package_id, version.version_id),
-            shop.push("v1"),
-            return_exceptions=True,
+async def _outcome(call: Awaitable[T]) -> T | BlobdError:
+    try:
+        return await call
+    except BlobdError as error:
+        return error
+
+
+async def test_a_restore_that_meets_a_push_of_its_name_is_refused(shop: Shop) -> None:
+    await shop.push("v1")
+    package_id = (await shop.package()).package_id
+    await shop.trash.delete_package(package_id, shop.ada)
+    with pytest.raises(Refused):
+        await beside(
+            shop,
+            lambda transaction: make_repository(transaction, APP, now=shop.clock()),
+            shop.trash.restore_package(package_id),
         )
-        assert pushed == digest
-        assert isinstance(restored, tuple | Unknown), restored
-        assert await shop.tags() == {"v1": digest}
-        assert await shop.versions(deleted=True) == []
-        assert await shop.is_stored(LAYER)
-        assert await asked(shop.catalog, "SELECT COUNT(*) FROM manifests") == [1]
+    gone = await asked(shop.catalog, "SELECT name FROM repositories ORDER BY name")
+    assert gone == [f"@deleted/{package_id}", APP]
+
+
+async def test_a_restore_that_meets_a_push_of_its_version_keeps_it(shop: Shop) -> None:
+    digest = await shop.push("v1")
+    package_id = (await shop.package()).package_id
+    await shop.trash.delete_manifest(APP, digest, shop.ada)
+    version = await shop.version(digest)
+    again = select(*(c for c in manifests.c if c.name != "repository_id")).limit(1)
+
+    def push_again(transaction: Transaction) -> None:
+        row = dict(transaction.execute(again).mappings().one())
+        transaction.execute(insert(manifests), row | {"repository_id": package_id})
+
+    restore = shop.trash.restore_version(package_id, version.version_id)
+    assert await beside(shop, push_again, restore) == ()
+    assert await shop.tags() == {"v1": digest}
+    assert await shop.versions(deleted=True) == []
+    assert await asked(shop.catalog, "SELECT COUNT(*) FROM manifests") == [1]
