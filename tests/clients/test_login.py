@@ -96,18 +96,20 @@ def test_from_login_to_restore(town: Town, client: Client, image: Image, name: s
     package = f"/orgs/acme/packages/container/{name}"
     # nobody known pushes
     told = refused(client.push, image, reference)
-    assert "unauthorized" in told or "401" in told or "denied" in told, told
+    assert "unauthorized" in told or "authorization" in told or "authentication" in told, told
     # the owner does; the first push is private
     client.log_in(town.host, town.owner)
     client.push(image, reference)
     client.push(image, f"{town.host}/acme/{name}:latest")
     assert town.ask("GET", package).json()["visibility"] == "private"
     # neither somebody else nor nobody pulls it
-    for secret in (town.reader, None):
-        client.log_in(town.host, secret)
-        client.forget()
-        told = refused(client.pull, reference)
-        assert "unauthorized" in told or "denied" in told or "not" in told or "40" in told, told
+    client.log_in(town.host, town.reader)
+    client.forget()
+    told = refused(client.pull, reference)
+    assert "not found" in told or "is not known here" in told, told
+    client.log_in(town.host, None)
+    client.forget()
+    assert "unauthorized" in refused(client.pull, reference)
     # published, anybody does: by tag, by latest, by digest
     assert town.ask("PATCH", package, {"visibility": "public"}).status == 200
     expected = image.diff_ids
@@ -128,7 +130,8 @@ def test_from_login_to_restore(town: Town, client: Client, image: Image, name: s
     # deleted, it is gone; restored, it is back
     assert town.ask("DELETE", package).status == 204
     client.forget()
-    refused(client.pull, reference)
+    told = refused(client.pull, reference)  # for a second it is remembered who might read it
+    assert "unauthorized" in told or "not found" in told or "is not known here" in told, told
     assert town.ask("POST", f"{package}/restore").status == 204
     client.forget()
     assert client.pull(reference) == expected

@@ -17,6 +17,8 @@ from tests.registry.acts import image
 from tests.registry.protocol import Answer, next_page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.registry.access.conftest import Client, Town
 
 
@@ -413,3 +415,38 @@ def test_what_an_image_says_wrongly_comes_with_a_warning(town: Town, app: str) -
     assert answer.headers["Warning"].startswith(
         '299 - "org.opencontainers.image.description has 600'
     )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what comes about a few seconds after an answer."""
+    for _ in range(300):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come about")
+
+
+def test_downloads_are_counted_and_heads_are_not(town: Town, app: str) -> None:
+    digest = town.person("ada").push_image(app)
+    ada = api(town, "ada")
+    ada.do("PATCH", path_of(app), 200, visibility="public")
+    for client in (town.client(), town.person("eve")):
+        assert client.head(f"/v2/{app}/manifests/latest").status == 200
+        assert client.get(f"/v2/{app}/manifests/{digest}").status == 200
+    until(lambda: ada.get(path_of(app))["download_count"] == 2)
+    (version,) = ada.get(f"{path_of(app)}/versions")
+    assert version["download_count"] == 2
+    assert version["last_pulled_at"]
+
+
+def test_the_last_use_of_a_token_is_told(town: Town) -> None:
+    bob = api(town, "bob")
+    made = bob.do("POST", "/user/tokens", 201, scopes=["read:packages"])
+
+    def last_used() -> object:
+        (token,) = [each for each in bob.get("/user/tokens") if each["id"] == made["id"]]
+        return token["last_used_at"]
+
+    assert last_used() is None
+    town.bearer(made["token"])
+    until(lambda: last_used() is not None)
