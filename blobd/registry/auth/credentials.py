@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 
 from blobd.errors import CredentialMalformed
@@ -51,7 +50,7 @@ def parse_authorization(header: str | None) -> Credential:
 def _basic(value: str) -> Password | None:
     try:
         user, colon, secret = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # no base64, no ASCII, no UTF-8
         raise CredentialMalformed("Basic credentials are not base64 of user:password") from error
     if not colon:
         raise CredentialMalformed("Basic credentials are not base64 of user:password")

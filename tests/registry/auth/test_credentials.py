@@ -42,6 +42,7 @@ def test_what_a_header_shows(header: str | None, expected: object) -> None:
     [
         "Basic",
         "Basic !!",
+        "Basic \xff\xfe",
         "Basic " + base64.b64encode(b"no colon").decode(),
         "Bearer",
         "Digest x",
