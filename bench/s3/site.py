@@ -90,6 +90,7 @@ class Site:
         """Empty the buckets, and wait until the engine has nothing to do any more."""
         self.bucket.clear()
         self.registry_bucket.clear()
+        self.engine.collect()
         deadline_s = time.monotonic() + _SETTLE_WITHIN_S
         before_s = self.engine_cpu_s()
         while time.monotonic() < deadline_s:
