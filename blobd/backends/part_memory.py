@@ -4,18 +4,40 @@ Invariants
     (1) No more buffers are held than there are.
     (2) An upload waits for its first buffer only, in the order of asking. Whoever has one is
         granted a further one at once or not at all, and never while somebody waits for a first.
+    (3) What is kept between two requests lies in buffers that nobody holds, so it keeps nobody
+        waiting: the oldest goes when its buffer is wanted, the others after a moment.
     So nobody waits for a buffer while he keeps one from others: he sends what he has, and goes on.
 
-A buffer is made whole and used again: one that grows while bytes arrive is moved by the allocator
-again and again, and leaves holes as large as itself.
+A buffer is a mapping of its own, made whole and used again: one that grows while bytes arrive is
+moved by the allocator again and again, and leaves holes as large as itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections import deque
+from dataclasses import dataclass
 
 from blobd.errors import BudgetExhausted
+
+KEPT_S = 10.0
+"""So long an end is kept: a client that goes on does it at once."""
+_KEPT_MAX = 128
+"""Ends of 64 KiB, which take no buffer, are one usual part's memory then."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of an upload that fills no part yet: the first bytes of a buffer, or a few alone."""
+
+    memory: mmap.mmap | bytearray
+    size_bytes: int
+
+    @property
+    def in_buffer(self) -> bool:
+        """Whether it takes a buffer."""
+        return isinstance(self.memory, mmap.mmap)
 
 
 class PartMemory:
@@ -26,8 +48,10 @@ class PartMemory:
         self._wait_s = wait_s
         self._part_size_bytes = part_size_bytes
         self._count = self._free = max(1, max_bytes // part_size_bytes)
-        self._pool: list[bytearray] = []
+        self._pool: list[mmap.mmap] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._kept: dict[str, tuple[End, asyncio.TimerHandle]] = {}
+        """By name, the oldest first."""
 
     def hold(self) -> Held:
         """Return an account of what one upload holds: nothing yet."""
@@ -35,7 +59,7 @@ class PartMemory:
 
     async def _first(self) -> None:
         if self._free and not self._waiting:
-            self._free -= 1
+            self._grant()
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
@@ -54,8 +78,18 @@ class PartMemory:
     def _further(self) -> bool:
         if not self._free or self._waiting:
             return False
-        self._free -= 1
+        self._grant()
         return True
+
+    def _grant(self) -> None:
+        self._free -= 1
+        self._make_way()
+
+    def _make_way(self) -> None:
+        """Drop ends whose buffers are wanted."""
+        keeping = [name for name, (end, _) in self._kept.items() if end.in_buffer]
+        for name in keeping[: max(0, len(keeping) - self._free)]:
+            self._drop(name)
 
     def _give_back(self) -> None:
         while self._waiting:
@@ -64,8 +98,38 @@ class PartMemory:
                 turn.set_result(None)
                 return
         self._free += 1
+        self._rest()
+
+    def _rest(self) -> None:
         if self._free == self._count:
             self._pool.clear()
+
+    def _keep(self, name: str, end: End) -> None:
+        if len(self._kept) == _KEPT_MAX:
+            self._drop(next(iter(self._kept)))
+        expiry = asyncio.get_running_loop().call_later(KEPT_S, self._drop, name)
+        self._kept[name] = (end, expiry)
+
+    def _take(self, name: str) -> End | None:
+        if name not in self._kept:
+            return None
+        end, expiry = self._kept.pop(name)
+        expiry.cancel()
+        return end
+
+    def _drop(self, name: str) -> None:
+        end = self._take(name)
+        if end is not None:
+            self._used(end.memory)
+            self._rest()
+
+    def _lend(self, size_bytes: int) -> mmap.mmap:
+        is_usual = size_bytes == self._part_size_bytes  # but of sessions of other settings
+        return self._pool.pop() if is_usual and self._pool else mmap.mmap(-1, size_bytes)
+
+    def _used(self, memory: mmap.mmap | bytearray) -> None:
+        if isinstance(memory, mmap.mmap) and len(memory) == self._part_size_bytes:
+            self._pool.append(memory)
 
 
 class Held:
@@ -97,13 +161,28 @@ class Held:
         self.count -= 1
         self._memory._give_back()
 
-    def lend(self, size_bytes: int) -> bytearray:
+    def lend(self, size_bytes: int) -> mmap.mmap:
         """Return the memory of a buffer that is held. Whoever has used it calls `used`."""
-        pool = self._memory._pool
-        is_usual = size_bytes == self._memory._part_size_bytes  # but of sessions of other settings
-        return pool.pop() if is_usual and pool else bytearray(size_bytes)
+        return self._memory._lend(size_bytes)
 
-    def used(self, buffer: bytearray) -> None:
+    def used(self, memory: mmap.mmap | bytearray) -> None:
         """Let memory be used again; to be called before its buffer is given back."""
-        if len(buffer) == self._memory._part_size_bytes:
-            self._memory._pool.append(buffer)
+        self._memory._used(memory)
+
+    def keep(self, name: str, end: End) -> None:
+        """Keep an end for whoever takes the upload up next; its buffer, if it has one, goes back.
+
+        It is kept for KEPT_S at most, and for no longer than nobody wants its buffer.
+        """
+        self._memory._keep(name, end)
+        if end.in_buffer:
+            self.give_back()
+            self._memory._make_way()
+
+    def take(self, name: str) -> End | None:
+        """Return an end that was kept, and hold its buffer; None where it is kept no longer."""
+        end = self._memory._take(name)
+        if end is not None and end.in_buffer:
+            self._memory._free -= 1
+            self.count += 1
+        return end

@@ -66,11 +66,11 @@ class S3:
         self._turns = Turns(wait_s=_TAKEOVER_WAIT_S)
         self.bucket = Bucket(
             calls=calls,
-            log=SessionLog(calls, tails_max_bytes=config.parts_max_bytes // 4),
+            log=SessionLog(calls),
             index=Index(calls),
             threads=Threads(CONNECTIONS, "blobd-s3"),
             memory=PartMemory(
-                config.parts_max_bytes * 3 // 4,
+                config.parts_max_bytes,
                 part_size_bytes=part_size_bytes,
                 wait_s=limits.budget_wait_s,
             ),

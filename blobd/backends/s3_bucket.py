@@ -31,7 +31,7 @@ from blobd.backends.s3_log import FRESH_S, Segment, Taken
 from blobd.errors import BackendUnavailable, StorageLost, UploadOvertaken, UploadUnknown
 
 if TYPE_CHECKING:
-    from blobd.backends.base import Admits
+    from blobd.backends.base import Admits, Buffer
     from blobd.backends.part_memory import PartMemory
     from blobd.backends.s3_calls import S3Calls
     from blobd.backends.s3_index import Index
@@ -82,7 +82,7 @@ class Bucket:
         claim = replace(state, number=number, resting=False, touched_at=state.later())
         return self.add(upload_id, claim)
 
-    def add(self, upload_id: str, state: State, tail: bytes | bytearray = b"") -> State:
+    def add(self, upload_id: str, state: State, tail: Buffer = b"") -> State:
         """Write a session's next record; return it as it stands. Raises UploadOvertaken."""
         try:
             return self.log.add(upload_id, state, tail)

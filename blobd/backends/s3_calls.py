@@ -2,7 +2,8 @@
 
 Every method blocks and runs on a thread (`threads.py`); the client is shared by them. botocore
 tries a request again that may pass (a broken connection, 500, 503 SlowDown, a Complete answered
-200 with an error in its body); the bytes are still at hand then, because a body is a buffer. What
+200 with an error in its body); the bytes are still at hand then, in memory that nobody changes
+before the call has returned. What
 does not pass ends in BackendUnavailable. Two answers are no failures but facts: what is not there
 is None, and a multipart upload that has ended is MultipartGone.
 """
@@ -10,7 +11,7 @@ is None, and a multipart upload that has ended is MultipartGone.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,18 @@ import boto3
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from blobd.backends.s3_body import Body
 from blobd.errors import BackendUnavailable, ConfigInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from blobd.backends.base import Buffer
     from blobd.config import S3
     from blobd.metrics import Metrics
 
 CONNECTIONS = 32
+_PIECE_BYTES = 256 * 1024
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _GONE = frozenset({"NoSuchUpload", "NoSuchKey", "404"})
 
@@ -109,18 +113,19 @@ class S3Calls:
         events.register_last("before-call.s3", _leave_out_expect)
         events.register("request-created.s3", self._count_retry)
 
-    def put(self, key: str, body: bytes | bytearray) -> None:
-        """Write an object, over any that is there."""
+    def put(self, key: str, *body: Buffer) -> None:
+        """Write an object, of pieces in a row, over any that is there."""
         with self._call("put"):
             self._client.put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=body, **self._attributes
+                Bucket=self._bucket, Key=self._prefix + key, Body=Body(body), **self._attributes
             )
 
-    def put_new(self, key: str, body: bytes | bytearray) -> bool:
+    def put_new(self, key: str, *pieces: Buffer) -> bool:
         """Write an object unless there is one; return whether. Only where `conditional`.
 
         An answer that was lost may have been a success: what is there then is looked at.
         """
+        body = Body(pieces)
         with self._call("put_new"):
             try:
                 self._client.put_object(
@@ -133,7 +138,8 @@ class S3Calls:
             except ClientError as error:
                 if _status(error) not in {409, 412}:
                     raise
-                return self._read(key) == body
+                found = self._read(key)
+                return found is not None and body.equals(found)
         return True
 
     def get(self, key: str, *, first_bytes: int | None = None) -> bytes | None:
@@ -152,6 +158,30 @@ class S3Calls:
                 return None
             raise
         return data
+
+    def read_end(self, key: str, view: memoryview) -> bool:
+        """Fill a buffer with the end of an object; return whether that is so long.
+
+        An engine that sends more than was asked for sends the end last.
+        """
+        with self._call("get"):
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes=-{view.nbytes}"
+                )
+            except ClientError as error:
+                if _code(error) in _MISSING:
+                    return False
+                raise
+            before_bytes = answer["ContentLength"] - view.nbytes
+            filled_bytes = 0
+            with closing(answer["Body"]) as body:
+                while before_bytes > 0:
+                    before_bytes -= len(body.read(min(before_bytes, _PIECE_BYTES)))
+                while piece := body.read(_PIECE_BYTES):
+                    view[filled_bytes : filled_bytes + len(piece)] = piece
+                    filled_bytes += len(piece)
+        return filled_bytes == view.nbytes
 
     def open(self, key: str, start: int, stop: int) -> Download | None:
         """Return a span of an object, to be read; None where there is no object."""
@@ -214,7 +244,7 @@ class S3Calls:
             )
             return str(answer["UploadId"])
 
-    def put_part(self, key: str, multipart_id: str, number: int, body: bytes | bytearray) -> str:
+    def put_part(self, key: str, multipart_id: str, number: int, *body: Buffer) -> str:
         """Send a part; return its ETag. Raises MultipartGone."""
         with self._call("put_part"), _gone():
             self._metrics.s3_parts_in_flight.inc()
@@ -224,7 +254,7 @@ class S3Calls:
                     Key=self._prefix + key,
                     UploadId=multipart_id,
                     PartNumber=number,
-                    Body=body,
+                    Body=Body(body),
                 )
             finally:
                 self._metrics.s3_parts_in_flight.dec()

@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import random
 import secrets
-import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -33,8 +32,9 @@ from blobd.digest import Digest, MalformedDigest
 from blobd.errors import BackendUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from blobd.backends.base import Buffer
     from blobd.backends.s3_calls import Item, S3Calls
 
 FOLDER = "uploads/"
@@ -144,37 +144,11 @@ class State:
         return Record(upload_id, self.offset, self.memo, self.touched_at, self.committed)
 
 
-class Tails:
-    """Tails that were written a moment ago, by key; the oldest go first. For any thread."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._free_bytes = max_bytes
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def keep(self, key: str, tail: bytes) -> None:
-        """Remember a tail."""
-        with self._lock:
-            self._kept[key] = tail
-            self._free_bytes -= len(tail)
-            while self._free_bytes < 0:
-                self._free_bytes += len(self._kept.popitem(last=False)[1])
-
-    def take(self, key: str) -> bytes | None:
-        """Return a tail, and forget it."""
-        with self._lock:
-            tail = self._kept.pop(key, None)
-            self._free_bytes += 0 if tail is None else len(tail)
-            return tail
-
-
 class SessionLog:
     """The records of all sessions. Every method blocks."""
 
-    def __init__(self, calls: S3Calls, *, tails_max_bytes: int) -> None:
-        """Make it; tails of so many bytes may be kept for the next request of their uploads."""
+    def __init__(self, calls: S3Calls) -> None:
         self._calls = calls
-        self._tails = Tails(tails_max_bytes)
         self._known: OrderedDict[str, State] = OrderedDict()
         """Records by key. They never change, so one that was read need not be read again."""
         self._begun: OrderedDict[str, State] = OrderedDict()
@@ -209,7 +183,7 @@ class SessionLog:
             items = self._numbered(upload_id)
         return None
 
-    def add(self, upload_id: str, state: State, tail: bytes | bytearray = b"") -> State:
+    def add(self, upload_id: str, state: State, tail: Buffer = b"") -> State:
         """Write `state` as the number it has; return it as it stands. Raises Taken."""
         state = replace(
             state,
@@ -217,19 +191,17 @@ class SessionLog:
             tail_key=state.tail_key if state.tail_bytes and not tail else "",
             modified_at=time.time(),
         )
-        body = bytearray().join((_head(state), tail))
+        body = (_head(state), tail)
         if self._calls.conditional:
-            if not self._calls.put_new(state.key, body):
+            if not self._calls.put_new(state.key, *body):
                 raise Taken
         else:
             state = replace(state, key=self._put_alone(upload_id, state, body))
         if state.tail_bytes and not state.tail_key:
             state = replace(state, tail_key=state.key)
-        if state.resting and tail:
-            self._tails.keep(state.key, bytes(tail))
         return self._remembered(upload_id, state)
 
-    def _put_alone(self, upload_id: str, state: State, body: bytearray) -> str:
+    def _put_alone(self, upload_id: str, state: State, body: Sequence[Buffer]) -> str:
         """Write a record that is alone with its number; return its key. Raises Taken.
 
         Of two who write at once, each finds the other's, and both take theirs back: so they try
@@ -237,7 +209,7 @@ class SessionLog:
         """
         for _ in range(_RIVAL_TRIES):
             key = f"{state.key}-{secrets.token_hex(8)}"
-            self._calls.put(key, body)
+            self._calls.put(key, *body)
             if not state.number:
                 return key  # of a session that nobody else knows yet
             if [item.key for _, item in self._numbered(upload_id, state.number)] == [key]:
@@ -248,17 +220,10 @@ class SessionLog:
                 break
         raise Taken
 
-    def read_tail(self, state: State) -> bytes:
-        """Return the bytes of a session that are in no part yet."""
-        if not state.tail_bytes:
-            return b""
-        tail = self._tails.take(state.tail_key)
-        if tail is None:
-            body = self._calls.get(state.tail_key)
-            tail = b"" if body is None else body.partition(b"\n")[2]
-        if len(tail) != state.tail_bytes:
+    def read_tail(self, state: State, view: memoryview) -> None:
+        """Fill `view`, of the tail's size, with the bytes of a session that are in no part yet."""
+        if not self._calls.read_end(state.tail_key, view):
             raise BackendUnavailable(f"{state.tail_key} has lost the end of its upload")
-        return tail
 
     def tidy(self, upload_id: str, state: State) -> None:
         """Remove records that the session has left behind, once they are many."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from blobd.backends.part_memory import End
 from blobd.backends.s3_index import OBJECTS
 from blobd.backends.s3_log import Multipart
 from blobd.backends.threads import outlast
@@ -21,6 +22,8 @@ from blobd.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+    from mmap import mmap
 
     from blobd.backends.part_memory import Held
     from blobd.backends.s3_bucket import Bucket
@@ -38,7 +41,7 @@ class _Sending:
     """A part on its way."""
 
     number: int
-    memory: bytearray
+    memory: mmap
     etag: asyncio.Future[str]
 
 
@@ -54,7 +57,7 @@ class Parts:
         self._held: Held = bucket.memory.hold()
         self._in_flight: deque[_Sending] = deque()
         self._small = bytearray()
-        self._memory: bytearray | None = None
+        self._memory: mmap | None = None
         """Where the bytes are that are in no part yet: here, or while they are few in `_small`."""
         self._filled_bytes = 0
         self.multipart = multipart
@@ -65,14 +68,49 @@ class Parts:
         """How many bytes are in no part yet."""
         return len(self._small) if self._memory is None else self._filled_bytes
 
-    def rest(self, start: int = 0, stop: int | None = None) -> bytearray:
-        """Return a copy of the bytes that are in no part yet, or of some of them."""
-        stop = self.rest_bytes if stop is None else min(stop, self.rest_bytes)
-        return (self._small if self._memory is None else self._memory)[start:stop]
+    def rest(self) -> memoryview:
+        """Return the bytes that are in no part yet, as they are until the next call."""
+        if self._memory is None:
+            return memoryview(bytes(self._small))
+        return memoryview(self._memory)[: self._filled_bytes]
 
-    def begin_with(self, rest: bytes) -> None:
-        """Take bytes that are in no part yet from a record; there must be none so far."""
-        self._small = bytearray(rest)
+    async def begin_with(
+        self, name: str, size_bytes: int, read: Callable[[memoryview], None]
+    ) -> None:
+        """Begin with the rest that was left by this name, or what `read`, on a thread, fills in.
+
+        There must be no rest so far. Raises BudgetExhausted, and what `read` raises; then, and if
+        cancelled, there is still none.
+        """
+        end = self._held.take(name)
+        if end is None:
+            end = await self._read_end(size_bytes, read)
+        if isinstance(end.memory, bytearray):
+            self._small = end.memory
+        else:
+            self._memory, self._filled_bytes = end.memory, end.size_bytes
+
+    async def _read_end(self, size_bytes: int, read: Callable[[memoryview], None]) -> End:
+        if size_bytes <= _SMALL_BYTES:
+            end = End(bytearray(size_bytes), size_bytes)
+        else:
+            await self._held.first()
+            end = End(self._held.lend(self._size_bytes), size_bytes)
+        try:
+            with memoryview(end.memory)[:size_bytes] as view:
+                await self._bucket.threads.run(read, view)
+        except BaseException:
+            self._held.used(end.memory)
+            raise
+        return end
+
+    def leave(self, name: str) -> None:
+        """Keep the rest by this name for who takes the upload up next, if that is soon."""
+        if self._memory is None:
+            self._held.keep(name, End(self._small, len(self._small)))
+        else:
+            self._held.keep(name, End(self._memory, self._filled_bytes))
+        self._small, self._memory = bytearray(), None
 
     @property
     def are_most(self) -> bool:
@@ -100,7 +138,7 @@ class Parts:
         self._filled_bytes += taken.nbytes
         return taken.nbytes
 
-    async def _grown(self) -> bytearray:
+    async def _grown(self) -> mmap:
         """Return memory of a part's size that begins with the few bytes there are."""
         await self._held.first()
         memory = self._held.lend(self._size_bytes)
@@ -123,7 +161,8 @@ class Parts:
         self._memory, self._filled_bytes = None, 0
         number = self._next_part
         put = bucket.calls.put_part
-        etag = bucket.threads.start(put, multipart.key, multipart.multipart_id, number, memory)
+        whole = memoryview(memory)
+        etag = bucket.threads.start(put, multipart.key, multipart.multipart_id, number, whole)
         self._in_flight.append(_Sending(number, memory, etag))
         while self._held.count <= len(self._in_flight) and not self._held.further():
             await self._arrived()
@@ -182,7 +221,7 @@ class Parts:
         self._bucket.metrics.s3_wasted_bytes.inc(wasted_bytes)
         self.multipart, self._small = None, bytearray()
 
-    def _gave_back(self, memory: bytearray, sending: asyncio.Future[str]) -> None:
+    def _gave_back(self, memory: mmap, sending: asyncio.Future[str]) -> None:
         self._held.used(memory)
         self._held.give_back()
         if not sending.cancelled():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import Committed
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from blobd.backends.s3_log import State
     from blobd.backends.turns import Turn
     from blobd.digest import Digest
+
+
+_PIECE_BYTES = 1024 * 1024
 
 
 class S3Staging:
@@ -135,7 +139,8 @@ class S3Staging:
             async for piece in pieces:
                 yield piece
         start, stop = max(0, span.start - stored_bytes), max(0, span.stop - stored_bytes)
-        yield bytes(self._parts.rest(start, stop))
+        for at in range(start, stop, _PIECE_BYTES):
+            yield bytes(self._parts.rest()[at : min(at + _PIECE_BYTES, stop)])
 
     async def commit(self, digest: Digest) -> Committed:
         if self._receipt is None:
@@ -200,6 +205,8 @@ class S3Staging:
         return self.turn.guard()
 
     async def aclose(self) -> None:
+        if self._tail_fetched and self._leaves_tail:
+            self._parts.leave(self._state.tail_key)
         self._parts.abandon(unrecorded=self._parts.multipart is not None and not self._is_recorded)
         self.turn.release()
 
@@ -220,6 +227,13 @@ class S3Staging:
     def _borrows(self) -> bool:
         """Whether the multipart upload in hand may be another's too, by a record at rest."""
         return self._state.resting and self._is_recorded
+
+    @property
+    def _leaves_tail(self) -> bool:
+        """Whether the rest is the tail of a record with which a successor goes on."""
+        state = self._state
+        unchanged = self._offset == state.offset and self._parts.rest_bytes == state.tail_bytes
+        return state.is_open and state.resting and unchanged and bool(state.tail_bytes)
 
     def _claim(self) -> None:
         self._number += 1
@@ -252,11 +266,10 @@ class S3Staging:
 
     async def _fetch_tail(self) -> None:
         if not self._tail_fetched:
-            await self._bucket.threads.run(self._fetch)
-
-    def _fetch(self) -> None:
-        self._parts.begin_with(self._bucket.log.read_tail(self._state))
-        self._tail_fetched = True
+            state = self._state
+            read = partial(self._bucket.log.read_tail, state)
+            await self._parts.begin_with(state.tail_key, state.tail_bytes, read)
+            self._tail_fetched = True
 
     @contextmanager
     def _or_at_the_record(self, failure: type[BaseException]) -> Iterator[None]:
