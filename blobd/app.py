@@ -20,7 +20,7 @@ from blobd.api.uploads import UploadRoutes
 from blobd.backends import open_backend
 from blobd.backends.threads import Threads
 from blobd.hashing import Hashing
-from blobd.limits import Admission, Budget
+from blobd.limits import SIZES_BYTES, SIZES_TO_PARTS_BYTES, Admission, Budget
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
 from blobd.registry.catalog import Catalog, catalog_place, open_catalog
@@ -102,6 +102,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             limits.bytes_in_flight_max_bytes - config.parts_max_bytes,
             wait_s=limits.budget_wait_s,
             metrics=metrics,
+            sizes_bytes=SIZES_TO_PARTS_BYTES if config.parts_max_bytes else SIZES_BYTES,
         )
         uploads = Uploads(
             store=store,

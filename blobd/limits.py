@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from blobd.metrics import Metrics
 
 SIZES_BYTES = (64 * 1024, 512 * 1024, 4 * 1024 * 1024)
-"""A buffer's possible sizes. Handing 4 MiB to two threads costs what it must; handing 1 MiB four
+"""A buffer's usual sizes. Handing 4 MiB to two threads costs what it must; handing 1 MiB four
 times costs a third more CPU per byte (`bench/README.md`)."""
+SIZES_TO_PARTS_BYTES = (64 * 1024, 512 * 1024, 2 * 1024 * 1024)
+"""Those of a buffer that is copied into a part, and lies in memory beside it."""
 
 
 class Lease:
@@ -51,7 +53,16 @@ class Lease:
 class Budget:
     """Bytes in flight, as pooled buffers. For one event loop."""
 
-    def __init__(self, max_bytes: int, *, wait_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        *,
+        wait_s: float,
+        metrics: Metrics,
+        sizes_bytes: tuple[int, ...] = SIZES_BYTES,
+    ) -> None:
+        self.sizes_bytes = sizes_bytes
+        """What a buffer may have, ascending."""
         self._max_bytes = max_bytes
         self._wait_s = wait_s
         self._metrics = metrics
@@ -73,12 +84,12 @@ class Budget:
         Waits for the smallest size. Raises BudgetExhausted after the configured wait. If
         cancelled, nothing is leased.
         """
-        if self._waiting or self._free_bytes < SIZES_BYTES[0]:
+        if self._waiting or self._free_bytes < self.sizes_bytes[0]:
             await self._turn()
-        for size_bytes in reversed(SIZES_BYTES):
+        for size_bytes in reversed(self.sizes_bytes):
             if size_bytes <= wanted_bytes and size_bytes <= self._free_bytes:
                 return self._grant(size_bytes)
-        return self._grant(SIZES_BYTES[0])
+        return self._grant(self.sizes_bytes[0])
 
     @property
     def _free_bytes(self) -> int:
@@ -98,14 +109,14 @@ class Budget:
         except asyncio.CancelledError:
             self._give_up(turn)
             raise
-        self._promised_bytes -= SIZES_BYTES[0]
+        self._promised_bytes -= self.sizes_bytes[0]
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         """Leave the line, or pass on a promise that came too late."""
         if turn in self._waiting:
             self._waiting.remove(turn)
         elif not turn.cancelled():
-            self._promised_bytes -= SIZES_BYTES[0]
+            self._promised_bytes -= self.sizes_bytes[0]
             self._wake()
 
     def _wake(self) -> None:
@@ -113,10 +124,10 @@ class Budget:
 
         What is promised is nobody else's until the one who was woken has run.
         """
-        while self._waiting and self._free_bytes >= SIZES_BYTES[0]:
+        while self._waiting and self._free_bytes >= self.sizes_bytes[0]:
             turn = self._waiting.popleft()
             if not turn.done():
-                self._promised_bytes += SIZES_BYTES[0]
+                self._promised_bytes += self.sizes_bytes[0]
                 turn.set_result(None)
 
     def _grant(self, size_bytes: int) -> Lease:

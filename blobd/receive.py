@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from blobd.backends.threads import Threads, outlast
 from blobd.digest import Span
-from blobd.limits import SIZES_BYTES, check_size
+from blobd.limits import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -178,7 +178,7 @@ class _Filling:
         while self._flowing or await body.ready():
             if body.ended:
                 return None
-            lease = await self._budget.take(SIZES_BYTES[self._size])
+            lease = await self._budget.take(self._budget.sizes_bytes[self._size])
             try:
                 pieces = await body.receive(lease.view)
                 size_bytes = sum(map(len, pieces))
@@ -197,6 +197,6 @@ class _Filling:
         # Half a buffer may be chunk framing; less than that means that the client paused.
         self._flowing = filled_bytes >= buffer_bytes // 2
         if self._flowing:
-            self._size = min(self._size + 1, len(SIZES_BYTES) - 1)
+            self._size = min(self._size + 1, len(self._budget.sizes_bytes) - 1)
         else:
             self._size = max(self._size - 1, 0)
