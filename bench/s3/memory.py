@@ -51,5 +51,6 @@ def _peak(journal: Journal, site: Site, case: str, work: list[Body], mode: str) 
     site.settle()
     journal.note(Key("s3", IDLE, name, metric.MEMORY), idle_bytes / MIB)
     journal.note(Key("s3", case, name, metric.MEMORY), peak_bytes / MIB)
+    journal.note(Key("s3", case, name, metric.BEYOND), (peak_bytes - idle_bytes) / MIB)
     if len(work) > 1:
         journal.note(Key("s3", case, name, metric.FINISHED), len(outcome.results))

@@ -48,11 +48,13 @@ def run(plan: Plan, journal: Journal, site: Site, source: Path) -> None:
             journal.progress(f"s3 {CASE} {number + 1}/{plan.few_rounds}")
             engine.forget()
             own = data + number.to_bytes(4)
-            failed = _upload(proxy.address, one.uploads, own)
-            read = [each for each in engine.passages("GetObject") if each.status == 200]
+            digest = f"sha256:{hashlib.sha256(own).hexdigest()}"
+            failed = _upload(proxy.address, one.uploads, own, digest)
+            read = [each for each in engine.passages("GetObject") if each.status in {200, 206}]
             tails = [each.answer_bytes for each in read if each.key.startswith("uploads/")]
             bodies = sum(each.answer_bytes for each in read if each.key.startswith("objects/"))
             reread = bodies + sum(read_metric(each, _REREAD) for each in (one, other))
+            failed += not _holds(proxy.address, one.uploads, own, digest)
             _note(journal, metric.FAILED, failed)
             _note(journal, metric.REREAD, reread / MIB)
             _note(journal, metric.TAIL, max(tails, default=0) / MIB)
@@ -62,7 +64,7 @@ def _note(journal: Journal, name: str, value: float) -> None:
     journal.note(Key("s3", CASE, NAME, name), value)
 
 
-def _upload(address: str, path: str, data: bytes) -> int:
+def _upload(address: str, path: str, data: bytes, digest: str) -> int:
     """Upload in PATCHes; return how many requests were not answered as they should."""
     failed = 0
     proxy = http.client.HTTPConnection(address, timeout=120)
@@ -82,9 +84,15 @@ def _upload(address: str, path: str, data: bytes) -> int:
         piece = data[start : start + _PIECES_BYTES[number % len(_PIECES_BYTES)]]
         upload = ask("PATCH", upload, 202, piece)
         start, number = start + len(piece), number + 1
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     ask("PUT", with_digest(upload, digest), 201)
+    proxy.close()
+    return failed
+
+
+def _holds(address: str, path: str, data: bytes, digest: str) -> bool:
+    """Return whether what is fetched by its digest is what was uploaded."""
+    proxy = http.client.HTTPConnection(address, timeout=120)
     proxy.request("GET", f"{path.removesuffix('uploads/')}{digest}")
     fetched = proxy.getresponse().read()
     proxy.close()
-    return failed + (fetched != data)
+    return fetched == data

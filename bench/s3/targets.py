@@ -47,14 +47,9 @@ def _commit(plan: Plan, journal: Journal) -> Iterator[Verdict]:
 
 
 def _memory(plan: Plan, journal: Journal) -> Iterator[Verdict]:
-    idle = journal.median(Key("s3", memory.IDLE, "blobd", metric.MEMORY))
     for case in memory.ALONE:
-        peak = journal.median(Key("s3", case, "blobd", metric.MEMORY))
-        if idle is not None and peak is not None:
-            limit = _ALONE_BYTES / MIB
-            yield Verdict(
-                f"S3: RSS of {case} beyond idle", peak - idle, limit, at_most=True, unit="MiB"
-            )
+        key = Key("s3", case, "blobd", metric.BEYOND)
+        yield from plain(journal, f"S3: RSS of {case} beyond idle", key, _ALONE_BYTES / MIB, "MiB")
     crowd = memory.many(plan)
     key = Key("s3", crowd, "blobd", metric.MEMORY)
     yield from plain(journal, f"S3: RSS of {crowd}", key, _MANY_MIB, "MiB")

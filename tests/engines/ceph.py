@@ -75,6 +75,12 @@ rgw_frontends = beast endpoint=127.0.0.1:{port}
 rgw_thread_pool_size = 64
 rgw_multipart_min_part_size = 1
 """
+_KEEPS_ITS_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+}
+"""mallopt(3): one heap that never shrinks."""
 _RIGHTS = {
     "mon.": {"mon": "allow *"},
     "client.admin": {"mon": "allow *", "osd": "allow *", "mgr": "allow *"},
@@ -102,8 +108,8 @@ class Ceph(S3Engine):
         self._monitors = f"[v2:127.0.0.1:{free_port()},v1:127.0.0.1:{free_port()}]"
         self._environment = os.environ | {"CEPH_CONF": str(folder / "ceph.conf")}
         if self.forgets:
-            # Memory that the kernel gives anew for each object would cost it more than the object.
-            self._environment["TCMALLOC_RELEASE_RATE"] = "0"
+            # Memory that the kernel gives anew for each object would cost more than the object.
+            self._environment |= _KEEPS_ITS_MEMORY
         self._made = False
 
         def process(program: str, *arguments: str) -> Process:
