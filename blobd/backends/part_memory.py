@@ -98,9 +98,9 @@ class PartMemory:
                 turn.set_result(None)
                 return
         self._free += 1
-        self._rest()
+        self._unmap_at_rest()
 
-    def _rest(self) -> None:
+    def _unmap_at_rest(self) -> None:
         if self._free == self._count:
             self._pool.clear()
 
@@ -121,7 +121,7 @@ class PartMemory:
         end = self._take(name)
         if end is not None:
             self._used(end.memory)
-            self._rest()
+            self._unmap_at_rest()
 
     def _lend(self, size_bytes: int) -> mmap.mmap:
         is_usual = size_bytes == self._part_size_bytes  # but of sessions of other settings
@@ -183,6 +183,6 @@ class Held:
         """Return an end that was kept, and hold its buffer; None where it is kept no longer."""
         end = self._memory._take(name)
         if end is not None and end.in_buffer:
-            self._memory._free -= 1
+            self._memory._grant()
             self.count += 1
         return end

@@ -148,16 +148,25 @@ class S3Calls:
             return self._read(key, first_bytes=first_bytes)
 
     def _read(self, key: str, *, first_bytes: int | None = None) -> bytes | None:
-        span = {} if first_bytes is None else {"Range": f"bytes=0-{first_bytes - 1}"}
+        answer = self._answer(key, "" if first_bytes is None else f"0-{first_bytes - 1}")
+        if answer is None:
+            return None
+        with answer["Body"] as body:
+            data: bytes = body.read()
+        return data
+
+    def _answer(self, key: str, span: str) -> dict[str, Any] | None:
+        """Return botocore's answer to a GET of a span as Range has it; None without an object."""
+        asked = {"Range": f"bytes={span}"} if span else {}
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **span)
-            with answer["Body"] as body:
-                data: bytes = body.read()
+            answer: dict[str, Any] = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + key, **asked
+            )
         except ClientError as error:
             if _code(error) in _MISSING:
                 return None
             raise
-        return data
+        return answer
 
     def read_end(self, key: str, view: memoryview) -> bool:
         """Fill a buffer with the end of an object; return whether that is so long.
@@ -165,14 +174,9 @@ class S3Calls:
         An engine that sends more than was asked for sends the end last.
         """
         with self._call("get"):
-            try:
-                answer = self._client.get_object(
-                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes=-{view.nbytes}"
-                )
-            except ClientError as error:
-                if _code(error) in _MISSING:
-                    return False
-                raise
+            answer = self._answer(key, f"-{view.nbytes}")
+            if answer is None:
+                return False
             before_bytes = answer["ContentLength"] - view.nbytes
             filled_bytes = 0
             with closing(answer["Body"]) as body:
@@ -190,17 +194,8 @@ class S3Calls:
 
     def _open(self, key: str, start: int, stop: int) -> Any | None:
         with self._call("get"):
-            try:
-                answer = self._client.get_object(
-                    Bucket=self._bucket,
-                    Key=self._prefix + key,
-                    Range=f"bytes={start}-{stop - 1}",
-                )
-            except ClientError as error:
-                if _code(error) in _MISSING:
-                    return None
-                raise
-            return answer["Body"]
+            answer = self._answer(key, f"{start}-{stop - 1}")
+            return None if answer is None else answer["Body"]
 
     def size(self, key: str) -> int | None:
         """Return an object's size in bytes; None where there is none."""

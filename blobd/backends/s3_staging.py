@@ -205,7 +205,7 @@ class S3Staging:
         return self.turn.guard()
 
     async def aclose(self) -> None:
-        if self._tail_fetched and self._leaves_tail:
+        if self._leaves_tail:
             self._parts.leave(self._state.tail_key)
         self._parts.abandon(unrecorded=self._parts.multipart is not None and not self._is_recorded)
         self.turn.release()

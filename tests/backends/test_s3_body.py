@@ -6,6 +6,7 @@ import io
 from mmap import mmap
 
 import pytest
+from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
 
 from blobd.backends.s3_body import Body
 
@@ -46,3 +47,18 @@ def test_equal_is_what_has_the_same_bytes(other: bytes) -> None:
     body = Body([HEAD, TAIL])
     assert body.equals(HEAD + TAIL)
     assert not body.equals(other)
+
+
+def test_a_checksum_goes_behind_it() -> None:
+    """Over TLS, with `s3.checksum = when_supported`, botocore frames it and adds a trailer."""
+    body = Body([HEAD, TAIL])
+    framed = AwsChunkedWrapper(body, checksum_cls=Crc32Checksum, checksum_name="crc32").read()
+    content, rest = b"", framed
+    while size_bytes := int(rest.partition(b"\r\n")[0], 16):
+        rest = rest.partition(b"\r\n")[2]
+        content += rest[:size_bytes]
+        rest = rest[size_bytes + 2 :]
+    assert content == HEAD + TAIL
+    checksum = Crc32Checksum()
+    checksum.update(HEAD + TAIL)
+    assert f"crc32:{checksum.b64digest()}".encode() in rest
