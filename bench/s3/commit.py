@@ -29,6 +29,7 @@ def case_of(size_bytes: int) -> str:
 def run(plan: Plan, journal: Journal, site: Site, source: Path) -> None:
     """Put bodies of growing size, in turn."""
     made = {size: bodies(source, size, 1)[0] for size in plan.s3_commit_sizes_bytes}
+    site.warm(max(made))
     with ExitStack() as stack:
         blobd = stack.enter_context(site.blobd())
         registry = stack.enter_context(site.docker_registry())

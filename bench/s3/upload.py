@@ -29,43 +29,40 @@ BOTO_UNSIGNED = "boto3, bodies unsigned"
 def run(plan: Plan, journal: Journal, site: Site, source: Path) -> None:
     """Let everybody upload in turn, the engine emptied in between."""
     body = bodies(source, plan.large_bytes, 1)[0]
+    site.warm(body.length_bytes)
     with ExitStack() as stack:
         blobd = stack.enter_context(site.blobd())
         registry = stack.enter_context(site.docker_registry())
-        for number in range(-1, plan.rounds):
+        for number in range(plan.rounds):
             for server in (blobd, registry):
-                if number >= 0:
-                    journal.progress(f"s3 upload {number + 1}/{plan.rounds} {server.name}")
-                _by_server(journal if number >= 0 else None, site, server, body)
+                journal.progress(f"s3 upload {number + 1}/{plan.rounds} {server.name}")
+                _by_server(journal, site, server, body)
                 site.settle()
             for name in (BOTO, BOTO_UNSIGNED):
-                if number >= 0:
-                    journal.progress(f"s3 upload {number + 1}/{plan.rounds} {name}")
-                _by_boto(journal if number >= 0 else None, site, name, body)
+                journal.progress(f"s3 upload {number + 1}/{plan.rounds} {name}")
+                _by_boto(journal, site, name, body)
                 site.settle()
 
 
-def _by_server(journal: Journal | None, site: Site, server: Server, body: Body) -> None:
+def _by_server(journal: Journal, site: Site, server: Server, body: Body) -> None:
     engine_s, cpu_s = site.engine_cpu_s(), server.cpu_s()
     outcome = employ("bench.senders", [[body.errand(server, "put")]])
     time.sleep(0.05)
     engine_s, cpu_s = site.engine_cpu_s() - engine_s, server.cpu_s() - cpu_s
     result = outcome.results[0]
-    if journal is not None:
-        wall_s = result["end_s"] - result["start_s"]
-        _note(journal, server.name, body.length_bytes, wall_s, cpu_s, engine_s)
-        key = Key("s3", CASE, server.name, metric.CLIENT)
-        journal.note(key, outcome.cpu_s / body.length_bytes * GIB)
+    wall_s = result["end_s"] - result["start_s"]
+    _note(journal, server.name, body.length_bytes, wall_s, cpu_s, engine_s)
+    key = Key("s3", CASE, server.name, metric.CLIENT)
+    journal.note(key, outcome.cpu_s / body.length_bytes * GIB)
 
 
-def _by_boto(journal: Journal | None, site: Site, name: str, body: Body) -> None:
+def _by_boto(journal: Journal, site: Site, name: str, body: Body) -> None:
     engine_s = site.engine_cpu_s()
     errand = site.errand("upload", "by-boto3", body.source, signed=name == BOTO)
     result = employ("bench.s3.boto", [[errand]]).results[0]
     engine_s = site.engine_cpu_s() - engine_s
-    if journal is not None:
-        wall_s = result["end_s"] - result["start_s"]
-        _note(journal, name, body.size_bytes, wall_s, result["cpu_s"], engine_s)
+    wall_s = result["end_s"] - result["start_s"]
+    _note(journal, name, body.size_bytes, wall_s, result["cpu_s"], engine_s)
 
 
 def _note(

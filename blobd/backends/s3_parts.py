@@ -7,9 +7,9 @@ memory back when it is done, and harms nobody, because no record names its part.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
-from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING
 from blobd.backends.part_memory import End
 from blobd.backends.s3_index import OBJECTS
 from blobd.backends.s3_log import Multipart
-from blobd.backends.threads import outlast
 from blobd.errors import BackendUnavailable
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from mmap import mmap
 
@@ -41,7 +39,7 @@ class _Sending:
     """A part on its way."""
 
     number: int
-    memory: mmap
+    content: End
     etag: asyncio.Future[str]
 
 
@@ -55,13 +53,13 @@ class Parts:
         self._upload_id = upload_id
         self._size_bytes = size_bytes
         self._held: Held = bucket.memory.hold()
-        self._in_flight: deque[_Sending] = deque()
+        self._in_flight: list[_Sending] = []
         self._small = bytearray()
         self._memory: mmap | None = None
         """Where the bytes are that are in no part yet: here, or while they are few in `_small`."""
         self._filled_bytes = 0
         self.multipart = multipart
-        """With the parts that have arrived."""
+        """With the parts that have arrived, by number; gaps are in flight."""
 
     @property
     def rest_bytes(self) -> int:
@@ -106,11 +104,15 @@ class Parts:
 
     def leave(self, name: str) -> None:
         """Keep the rest by this name for who takes the upload up next, if that is soon."""
+        self._held.keep(name, self._take_rest())
+
+    def _take_rest(self) -> End:
         if self._memory is None:
-            self._held.keep(name, End(self._small, len(self._small)))
+            rest = End(self._small, len(self._small))
         else:
-            self._held.keep(name, End(self._memory, self._filled_bytes))
-        self._small, self._memory = bytearray(), None
+            rest = End(self._memory, self._filled_bytes)
+        self._small, self._memory, self._filled_bytes = bytearray(), None, 0
+        return rest
 
     @property
     def are_most(self) -> bool:
@@ -151,21 +153,31 @@ class Parts:
 
         Raises BackendUnavailable, MultipartGone: of this part, or one before it.
         """
+        if self._memory is None:
+            self._memory = await self._grown()
+        await self._start()
+        while self._held.count <= len(self._in_flight) and not self._held.further():
+            await self._arrived()
+
+    async def send_last(self) -> None:
+        """Let the rest, behind which nothing comes, be a part; return when it is on its way.
+
+        Raises as `send` does.
+        """
+        await self._start()
+
+    async def _start(self) -> None:
         bucket = self._bucket
         multipart = self.multipart
         if multipart is None:
             multipart = await bucket.threads.run(self._begin)
         while len(self._in_flight) >= bucket.parts_in_flight:
             await self._arrived()
-        memory = self._memory or await self._grown()
-        self._memory, self._filled_bytes = None, 0
-        number = self._next_part
+        number, content = self._next_part, self._take_rest()
         put = bucket.calls.put_part
-        whole = memoryview(memory)
-        etag = bucket.threads.start(put, multipart.key, multipart.multipart_id, number, whole)
-        self._in_flight.append(_Sending(number, memory, etag))
-        while self._held.count <= len(self._in_flight) and not self._held.further():
-            await self._arrived()
+        body = memoryview(content.memory)[: content.size_bytes]
+        etag = bucket.threads.start(put, multipart.key, multipart.multipart_id, number, body)
+        self._in_flight.append(_Sending(number, content, etag))
 
     async def settle(self) -> None:
         """Wait until all parts have arrived. Raises as `send` does."""
@@ -173,46 +185,43 @@ class Parts:
             await self._arrived()
 
     async def _arrived(self) -> None:
-        sending = self._in_flight[0]
-        etag = await outlast(sending.etag)
-        self._in_flight.popleft()
-        self._held.used(sending.memory)
-        self._count(sending.number, etag)
-        self._held.shrink(len(self._in_flight) + 1)
-
-    def send_last(self, multipart: Multipart) -> None:
-        """Send what is left as its last part. Blocks. Raises as `send` does."""
-        key, multipart_id, number = multipart.key, multipart.multipart_id, self._next_part
-        self._count(number, self._bucket.calls.put_part(key, multipart_id, number, self.rest()))
-        self._drop_rest()
+        """Wait until some part has arrived: the first sent is not always the first there."""
+        in_flight = self._in_flight
+        await asyncio.wait(
+            [sending.etag for sending in in_flight], return_when=asyncio.FIRST_COMPLETED
+        )
+        for sending in [sending for sending in in_flight if sending.etag.done()]:
+            etag = sending.etag.result()
+            in_flight.remove(sending)
+            self._held.used(sending.content.memory)
+            self._count(sending.number, etag)
+        self._held.shrink(len(in_flight) + 1)
 
     def _count(self, number: int, etag: str) -> None:
         if self.multipart is not None:
-            parts = (*self.multipart.parts, (number, etag))
-            self.multipart = replace(self.multipart, parts=parts)
+            parts = sorted((*self.multipart.parts, (number, etag)))
+            self.multipart = replace(self.multipart, parts=tuple(parts))
 
     def put_alone(self) -> str:
         """Send what is left as an object of its own; return its key. Blocks."""
         key = self._new_key()
         self._bucket.calls.put(key, self.rest())
-        self._drop_rest()
-        return key
-
-    def _drop_rest(self) -> None:
         self._small.clear()
         self._filled_bytes = 0
+        return key
 
     def abandon(self, *, unrecorded: bool) -> None:
         """Let go of rest and parts; `unrecorded`: no record names this multipart upload."""
         wasted_bytes = 0
+        at_once = self._held.count
         for sending in self._in_flight:
-            wasted_bytes += self._size_bytes
-            sending.etag.add_done_callback(partial(self._gave_back, sending.memory))
+            wasted_bytes += sending.content.size_bytes
+            at_once -= sending.content.in_buffer
+            sending.etag.add_done_callback(partial(self._gave_back, sending.content))
+        self._in_flight.clear()
         if self._memory is not None:
             self._held.used(self._memory)
             self._memory = None
-        at_once = self._held.count - len(self._in_flight)
-        self._in_flight.clear()
         for _ in range(at_once):
             self._held.give_back()
         if unrecorded and self.multipart is not None:
@@ -221,11 +230,12 @@ class Parts:
         self._bucket.metrics.s3_wasted_bytes.inc(wasted_bytes)
         self.multipart, self._small = None, bytearray()
 
-    def _gave_back(self, memory: mmap, sending: asyncio.Future[str]) -> None:
-        self._held.used(memory)
-        self._held.give_back()
-        if not sending.cancelled():
-            sending.exception()
+    def _gave_back(self, content: End, etag: asyncio.Future[str]) -> None:
+        self._held.used(content.memory)
+        if content.in_buffer:
+            self._held.give_back()
+        if not etag.cancelled():
+            etag.exception()
 
     def _abort(self, multipart: Multipart) -> None:
         try:

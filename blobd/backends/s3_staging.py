@@ -147,8 +147,17 @@ class S3Staging:
             self._check_writer()
             with self._or_at_the_record(Exception):
                 await self._fetch_tail()
+                await self._send_last()
                 await self._parts.settle()
         return await self._bucket.threads.run(self._commit, digest)
+
+    async def _send_last(self) -> None:
+        """Let the rest go beside the parts before it, if there are any that it may follow."""
+        if self._parts.multipart is None or self._must_seal or not self._parts.rest_bytes:
+            return
+        if self._borrows and self._offset > self._state.offset:
+            await self._bucket.threads.run(self._claim)
+        await self._parts.send_last()
 
     def _commit(self, digest: Digest) -> Committed:
         if self._committed is None:
@@ -173,18 +182,8 @@ class S3Staging:
         size_bytes = self._parts.rest_bytes
         if self._must_seal:
             self._seal()
-        if not size_bytes:
-            return
-        multipart = self._parts.multipart
-        if multipart is None:
+        if size_bytes:
             self._segments = (*self._segments, Segment(self._parts.put_alone(), size_bytes))
-            return
-        if self._borrows and self._offset > self._state.offset:
-            self._claim()
-        try:
-            self._parts.send_last(multipart)
-        except MultipartGone:
-            raise self.turn.overtaken() from None
 
     async def abort(self) -> None:
         if self._committed is not None or self._aborted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -369,3 +370,55 @@ async def test_uploads_share_the_memory_for_parts(site: S3Site) -> None:
     for blob in blobs:
         assert await fetch(backend, digest_of(blob)) == blob
     await backend.aclose()
+
+
+async def test_a_slow_part_holds_up_no_other(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue: several at a time, in whatever order they arrive; the last goes beside them too."""
+    calls = cast("S3", backend).bucket.calls
+    put_part, arrived = calls.put_part, threading.Semaphore(0)
+
+    def put_first_part_last(key: str, multipart_id: str, number: int, body: memoryview) -> str:
+        for _ in range(5 if number == 1 else 0):
+            if not arrived.acquire(timeout=20):
+                raise BackendUnavailable("the others wait for the first")
+        etag = put_part(key, multipart_id, number, body)
+        arrived.release()
+        return etag
+
+    monkeypatch.setattr(calls, "put_part", put_first_part_last)
+    assert await fetch(backend, await store(backend, DATA)) == DATA
+
+
+@pytest.mark.parametrize("end_bytes", [7, 100 * KIB])
+async def test_a_last_part_that_fails_gives_its_memory_back(
+    site: S3Site, monkeypatch: pytest.MonkeyPatch, end_bytes: int
+) -> None:
+    """commit: the staging is still there, at its record, and goes on."""
+    wide = S3Site(site.bucket, part_size_bytes=2 * PART)
+    backend = cast("S3", await off_loop(wide.open))
+    calls, memory = backend.bucket.calls, backend.bucket.memory
+    put_part, end = calls.put_part, secrets.token_bytes(end_bytes)
+
+    def put_but_the_last(key: str, multipart_id: str, number: int, body: memoryview) -> str:
+        if number == 3:
+            raise BackendUnavailable("no more")
+        return put_part(key, multipart_id, number, body)
+
+    upload_id = await begin(backend)
+    async with staged(backend, upload_id) as staging:
+        await staging.append([DATA[: 4 * PART]])
+        await staging.checkpoint(b"")
+        await staging.append([end])
+        with monkeypatch.context() as patch:
+            patch.setattr(calls, "put_part", put_but_the_last)
+            with pytest.raises(BackendUnavailable):
+                await staging.commit(digest_of(DATA[: 4 * PART] + end))
+        assert staging.offset == 4 * PART
+        await staging.append([end])
+        await staging.commit(digest_of(DATA[: 4 * PART] + end))
+    assert await fetch(backend, digest_of(DATA[: 4 * PART] + end)) == DATA[: 4 * PART] + end
+    assert memory._free == memory._count
+    await backend.aclose()
+    assert await off_loop(wide.leftovers) == []
