@@ -12,12 +12,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from bench import access, commit, download, growth, idle, memory, resume, s3, small, upload
+from bench import access, commit, download, growth, idle, memory, resume, small, upload
 from bench.charts import draw
 from bench.journal import LOAD, Journal, Key
 from bench.machine import facts, warm_memory
 from bench.plan import GIB, MIB, PARTS, Plan, quick_plan
 from bench.report import report
+from bench.s3 import measure as s3
 from bench.targets import verdicts
 
 _RUNS = {

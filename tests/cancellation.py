@@ -40,23 +40,27 @@ async def _cancelled_at(scenario: Scenario, number: int, *, late: bool) -> bool:
     loop = asyncio.get_running_loop()
     files = await loop.run_in_executor(None, _open_files)
     threads = _running_threads()
-    async with scenario() as call:
-        canceller = _Canceller(number, late=late)
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(canceller.run(call))
-            await asyncio.wait([task])
-        assert task.cancelled() == canceller.fired, (
-            f"cancelled at await {number} ({'late' if late else 'early'}), "
-            "the call went on as if it had not been"
-        )
+    canceller = _Canceller(number, late=late)
+    await _play(scenario, canceller)
     leaked = await loop.run_in_executor(None, _open_files) - files
     if leaked:  # urllib3 closes the connections of a pool when the pool is collected
         gc.collect()
         leaked = await loop.run_in_executor(None, _open_files) - files
-    assert not leaked, f"cancelled at await {number}, these stay open: {sorted(leaked)}"
+    assert not leaked, f"cancelled at {canceller}, these stay open: {sorted(leaked)}"
     running = _running_threads() - threads
-    assert not running, f"cancelled at await {number}, these threads run on: {sorted(running)}"
+    assert not running, f"cancelled at {canceller}, these threads run on: {sorted(running)}"
     return canceller.fired
+
+
+async def _play(scenario: Scenario, canceller: _Canceller) -> None:
+    """Run a scenario; the frames of its call, which a cancelled task keeps, go when it returns."""
+    async with scenario() as call:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(canceller.run(call))
+            await asyncio.wait([task])
+        assert task.cancelled() == canceller.fired, (
+            f"cancelled at {canceller}, the call went on as if it had not been"
+        )
 
 
 class _Canceller:
@@ -67,6 +71,9 @@ class _Canceller:
         self._late = late
         self._seen = 0
         self.fired = False
+
+    def __str__(self) -> str:
+        return f"await {self._number} ({'late' if self._late else 'early'})"
 
     async def run(self, call: Callable[[], Awaitable[object]]) -> None:
         async def called() -> None:

@@ -159,12 +159,13 @@ class Parts:
         while self._held.count <= len(self._in_flight) and not self._held.further():
             await self._arrived()
 
-    async def send_last(self) -> None:
-        """Let the rest, behind which nothing comes, be a part; return when it is on its way.
+    async def send_last(self) -> asyncio.Future[str]:
+        """Let the rest, behind which nothing comes, be a part; return its ETag to come.
 
         Raises as `send` does.
         """
         await self._start()
+        return self._in_flight[-1].etag
 
     async def _start(self) -> None:
         bucket = self._bucket

@@ -17,6 +17,7 @@ from blobd.backends.s3_calls import MultipartGone
 from blobd.backends.s3_log import Segment
 from blobd.backends.s3_parts import Parts
 from blobd.backends.s3_read import read_segments
+from blobd.backends.threads import outlast
 from blobd.digest import Span
 from blobd.errors import BackendUnavailable, UploadOvertaken, UploadUnknown
 
@@ -152,12 +153,19 @@ class S3Staging:
         return await self._bucket.threads.run(self._commit, digest)
 
     async def _send_last(self) -> None:
-        """Let the rest go beside the parts before it, if there are any that it may follow."""
+        """Let the rest go beside the parts before it, if there are any that it may follow.
+
+        What the record says already is not worth a claim: no other part is on its way then, and
+        this one outlasts a cancellation, so that a successor's of the same number comes later.
+        """
         if self._parts.multipart is None or self._must_seal or not self._parts.rest_bytes:
             return
-        if self._borrows and self._offset > self._state.offset:
+        unchanged = self._offset == self._state.offset
+        if self._borrows and not unchanged:
             await self._bucket.threads.run(self._claim)
-        await self._parts.send_last()
+        etag = await self._parts.send_last()
+        if unchanged:
+            await outlast(etag)
 
     def _commit(self, digest: Digest) -> Committed:
         if self._committed is None:

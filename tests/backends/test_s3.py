@@ -422,3 +422,35 @@ async def test_a_last_part_that_fails_gives_its_memory_back(
     assert memory._free == memory._count
     await backend.aclose()
     assert await off_loop(wide.leftovers) == []
+
+
+async def test_a_cancelled_commit_leaves_no_part_behind_that_nobody_claimed(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B5, B6: a successor let in by a record at rest sends the part of the same number."""
+    calls = cast("S3", backend).bucket.calls
+    put_part, begun, may_arrive = calls.put_part, threading.Event(), threading.Event()
+
+    def put_part_late(key: str, multipart_id: str, number: int, body: memoryview) -> str:
+        begun.set()
+        assert may_arrive.wait(timeout=20)
+        return put_part(key, multipart_id, number, body)
+
+    upload_id = await begin(backend)
+    async with staged(backend, upload_id) as staging:
+        await staging.append([DATA])
+        await staging.checkpoint(b"", last=True)
+    async with staged(backend, upload_id) as staging:
+        monkeypatch.setattr(calls, "put_part", put_part_late)
+        async with asyncio.TaskGroup() as group:
+            committing = group.create_task(staging.commit(digest_of(DATA)))
+            await off_loop(begun.wait, 20)
+            committing.cancel()
+            await asyncio.wait([committing], timeout=0.2)
+            assert not committing.done()
+            may_arrive.set()
+        assert committing.cancelled()
+    async with staged(backend, upload_id) as staging:
+        await staging.append([DATA])
+        await staging.commit(digest_of(DATA + DATA))
+    assert await fetch(backend, digest_of(DATA + DATA)) == DATA + DATA
