@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from blobd.registry.catalog.opening import Server
 
 PUSHERS = 3
-ROUNDS = 60
+ROUNDS = 120
 KILLS = 5
 ENDLESS = 1_000_000
 

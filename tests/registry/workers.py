@@ -83,7 +83,7 @@ class Pusher:
         """Do one thing and check that what this repository holds can be read (promise 11)."""
         data = self._random.choice(SHARED)
         digest = digest_of(data)
-        match self._random.randrange(6):
+        match self._random.randrange(7):
             case 0 | 1:
                 await push(self._catalog, self._store, data, self._own)
                 self.holds[digest] = data
@@ -96,6 +96,9 @@ class Pusher:
             case 3 | 4:
                 if self.holds.pop(digest, None) is not None:
                     await self._keeper.release(digest)
+            case 5:  # so often that all repositories at once hold none of some blob
+                while self.holds:
+                    await self._keeper.release(self.holds.popitem()[0])
             case _:
                 await push_as(self._api, self._store, data)
                 with suppress(BlobNotFound):  # another process has released the API's one hold
