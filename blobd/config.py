@@ -165,7 +165,7 @@ class Registry:
         "", "https://host as clients reach it; empty: what each request's Host header says"
     )
     trusted_proxies: tuple[str, ...] = _setting(
-        (), "addresses and networks whose X-Forwarded-For, -Proto and -Host are believed"
+        (), "addresses and networks of proxies whose Forwarded or X-Forwarded-* is believed"
     )
     trash_retention_s: float = _setting(
         2_592_000, "how long deleted packages and versions can be restored; 0: not at all", least=0

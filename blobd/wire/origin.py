@@ -1,27 +1,54 @@
 """Where a request comes from, and by which URL the client came: behind proxies, as they say.
 
-A proxy's word (X-Forwarded-For, -Proto, -Host) counts where the connection comes from an address
-that the operator trusts, or over a unix socket. Of X-Forwarded-For the last address counts that is
-no trusted proxy's: whoever wrote those before it, nobody trusted vouches for.
+Each proxy adds to a list what it saw of the connection that it took: `Forwarded` (RFC 7239), or
+X-Forwarded-For, -Proto and -Host. The lists are read from their end, which the nearest proxy wrote.
+An entry counts while whoever wrote it is trusted: the peer of the connection for the last entry
+(an address in `registry.trusted_proxies`, or a unix socket), and for each entry before it the
+address that the entry behind it names. What stands before an untrusted address anybody could have
+written. Several lines of one header are one list (RFC 9110, section 5.3).
+
+A request that has any X-Forwarded-* header is read by those alone: most proxies set them and pass
+on the `Forwarded` of their clients.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from blobd.errors import ConfigInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from aiohttp import web
 
-_HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9a-fA-F:.]{2,64}\])(?::[0-9]{1,5})?")
-_URL = re.compile(rf"https?://{_HOST.pattern}")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(
+    rf"(?P<name>{_LABEL}(?:\.{_LABEL})*\.?|\[(?P<ipv6>[0-9a-fA-F:.]{{2,45}})\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+_HOST_MAX_CHARACTERS = 260
+_URL = re.compile(r"(?P<scheme>https?)://(?P<host>[^/?#\s]+)")
+_SCHEMES = frozenset({"http", "https"})
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 RFC 9110's word
+_PAIR = re.compile(rf'\s*({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")\s*')
+_PORT = re.compile(r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """What one proxy says of the connection that it took; None where it says nothing valid."""
+
+    address: str | None
+    scheme: str | None
+    host: str | None
 
 
 class Origins:
@@ -32,53 +59,165 @@ class Origins:
 
         Raises ConfigInvalid that names the setting.
         """
-        if public_url and _URL.fullmatch(public_url.rstrip("/")) is None:
+        self._public_url = public_url.rstrip("/")
+        match = _URL.fullmatch(self._public_url)
+        if public_url and (match is None or not is_host(match["host"])):
             raise ConfigInvalid(
                 f"registry.public_url = {public_url!r}: must be http(s)://host or "
                 "http(s)://host:port, without a path"
             )
-        self._public_url = public_url.rstrip("/")
         self._trusted = tuple(_network(text) for text in trusted_proxies)
         self._is_trusted = lru_cache(maxsize=4096)(self._find_trusted)
 
     def address(self, request: web.BaseRequest) -> str:
-        """Return the address of the client, as far as it can be known."""
-        nearest = _peer(request)
-        if not self._is_trusted(nearest):
-            return nearest
-        said = [text.strip() for text in request.headers.get("X-Forwarded-For", "").split(",")]
-        for address in reversed([text for text in said if text]):
-            nearest = address[:64]
-            if not self._is_trusted(nearest):
-                break
-        return nearest
+        """Return the address of the client, as far as trusted proxies vouch for it.
+
+        Always an IP address in its usual form, or empty for a unix socket whose client names none.
+        """
+        address = _peer(request)
+        for hop in self._vouched(request):
+            address = hop.address or address
+        return address
 
     def base_url(self, request: web.BaseRequest) -> str:
-        """Return scheme and host by which the client came, without a slash at the end."""
+        """Return scheme and host by which the client came, without a slash at the end.
+
+        The host is a valid one in any case: that of the socket where the request names none.
+        """
         if self._public_url:
             return self._public_url
-        scheme, host = "http", request.headers.get("Host", "")
-        if self._is_trusted(_peer(request)):
-            said = request.headers.get("X-Forwarded-Proto", scheme).strip().lower()
-            scheme = said if said in {"http", "https"} else scheme
-            host = request.headers.get("X-Forwarded-Host", host).strip()
-        return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
+        scheme, host = "http", request.headers.get("Host", "").strip()
+        for hop in self._vouched(request):
+            scheme, host = hop.scheme or scheme, hop.host or host
+        return f"{scheme}://{host if is_host(host) else _own_host(request)}"
+
+    def _vouched(self, request: web.BaseRequest) -> Iterator[_Hop]:
+        """Yield what trusted proxies say, the nearest one first and the client's own proxy last."""
+        address: str | None = _peer(request)
+        for hop in _hops(request):
+            if address is None or not self._is_trusted(address):
+                return
+            yield hop
+            address = hop.address
 
     def _find_trusted(self, text: str) -> bool:
         if not text:
             return True
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            return False
+        address = ipaddress.ip_address(text)
         return any(address in network for network in self._trusted)
+
+
+def is_host(text: str) -> bool:
+    """Return whether a text is a host with or without a port, as RFC 3986 writes one in a URL."""
+    match = _HOST.fullmatch(text)
+    if match is None or len(text) > _HOST_MAX_CHARACTERS:
+        return False
+    if match["ipv6"] is not None and _is_no_ipv6(match["ipv6"]):
+        return False
+    return match["port"] is None or 0 < int(match["port"]) < 65536
+
+
+def _hops(request: web.BaseRequest) -> Iterator[_Hop]:
+    """Yield what each proxy says, the nearest one first."""
+    said = [
+        [text for line in request.headers.getall(name, ()) for text in _entries(line)]
+        for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
+    ]
+    if any(said):
+        for address, scheme, host in zip_longest(*map(reversed, said), fillvalue=""):
+            yield _Hop(_address(address), _scheme(scheme), host if is_host(host) else None)
+        return
+    entries = [text for line in request.headers.getall("Forwarded", ()) for text in _entries(line)]
+    for text in reversed(entries):
+        pairs = _pairs(text)
+        host = pairs.get("host", "")
+        yield _Hop(
+            _address(pairs.get("for", "")),
+            _scheme(pairs.get("proto", "")),
+            host if is_host(host) else None,
+        )
+
+
+def _entries(line: str) -> Iterator[str]:
+    """Yield the entries of a list. No value that is read here can hold a comma, quoted or not."""
+    return (entry for text in line.split(",") if (entry := text.strip()))
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Return an element's pairs by lower-case name (RFC 7239, section 4); none if it is malformed.
+
+    The names of pairs are unique.
+    """
+    found: dict[str, str] = {}
+    position = 0
+    while True:
+        match = _PAIR.match(text, position)
+        if match is None or match[1].lower() in found:
+            return {}
+        value = match[2]
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        found[match[1].lower()] = value
+        position = match.end()
+        if position == len(text):
+            return found
+        if text[position] != ";":
+            return {}
+        position += 1
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> str | None:
+    """Return an IP address in its usual form, the port taken off; None for what is none.
+
+    `unknown` and names such as `_hidden` (RFC 7239, section 6) are none.
+    """
+    if text.startswith("["):
+        text, _, port = text[1:].partition("]")
+        if port and _PORT.fullmatch(port) is None:
+            return None
+    elif text.count(":") == 1:
+        text, colon, port = text.partition(":")
+        if _PORT.fullmatch(colon + port) is None:
+            return None
+    if "%" in text or len(text) > 45:  # a zone is free text
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _is_no_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return True
+    return False
+
+
+def _scheme(text: str) -> str | None:
+    scheme = text.lower()
+    return scheme if scheme in _SCHEMES else None
 
 
 def _peer(request: web.BaseRequest) -> str:
     """Return the address that the connection comes from; empty for a unix socket's."""
     transport = request.transport
     name = None if transport is None else transport.get_extra_info("peername")
-    return str(name[0]) if isinstance(name, tuple) else ""
+    return _address(str(name[0]).partition("%")[0]) or "" if isinstance(name, tuple) else ""
+
+
+def _own_host(request: web.BaseRequest) -> str:
+    """Return the host and port that the connection came to."""
+    transport = request.transport
+    name = None if transport is None else transport.get_extra_info("sockname")
+    if not isinstance(name, tuple):
+        return "localhost"
+    address = _address(str(name[0]).partition("%")[0]) or "localhost"
+    return f"[{address}]:{name[1]}" if ":" in address else f"{address}:{name[1]}"
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
