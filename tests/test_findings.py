@@ -9,7 +9,13 @@ import pytest
 
 _FOLDER = Path(__file__).parent.parent / "findings"
 _SCRIPTS = sorted(_FOLDER.glob("*.sh"))
-_FACTS = ("# Tried: ", "# One would believe: ", "# What happens: ", "# What blobd does: ")
+_FACTS = (
+    "# Tried: ",
+    "# One would believe: ",
+    "# What happens: ",
+    "# Seen:",
+    "# What blobd does: ",
+)
 
 
 def test_the_page_lists_each_finding_once() -> None:
