@@ -476,3 +476,12 @@ class HeadTooSlow(BlobdError):
     def __init__(self, limit_s: float) -> None:
         super().__init__(f"the request head was not complete within {limit_s:g} s")
         self.limit_s = limit_s
+
+
+class TlsOnPlainPort(BlobdError):
+    """A client began with a TLS ClientHello where plain HTTP is spoken."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this port speaks plain HTTP, not TLS: use http://, or a proxy that ends TLS before it"
+        )

@@ -5,30 +5,41 @@ SMALL_BODY_BYTES, or chunked coding, never reaches it: reading is paused at the 
 and whoever handles the request takes the transport over (`bodies.py`). Such a connection closes
 after its answer.
 
-On the way, what a plain port must survive: a TLS ClientHello is hung up on at once (docker,
-podman and skopeo knock with one before every command), and a head that does not come is not
-waited for.
+On the way, what a plain port must survive. A TLS ClientHello is answered 400 at its first byte:
+docker, podman and skopeo knock with one before every command, and containerd (Docker 29, nerdctl,
+kubelet) goes on in plain HTTP only after an answer that begins with `HTTP/`. A head that does not
+come is not waited for. Whoever is refused this way can read the answer: the connection lingers,
+half closed, because closing a socket that has unread bytes sends a reset, which may take the
+answer with it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import HttpVersion11, web
+from aiohttp.web_protocol import ERROR, RequestHandler
 
-from blobd.errors import HeadTooSlow
-from blobd.wire.errors import answer_for, error_body, error_response
+from blobd.errors import BlobdError, HeadTooSlow, TlsOnPlainPort
+from blobd.wire.errors import error_body, error_response
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
+
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
 
 SMALL_BODY_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 32 * 1024
 _TLS_HANDSHAKE = 0x16
 _KEEP_ALIVE_S = 75.0
+_LINGER_S = 5.0
+_LINGER_BYTES = 4 * 1024 * 1024
+_UNREADABLE = b"\x00\r\n\r\n"
+"""Makes aiohttp's parser queue an error, which is answered when it is its turn."""
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,20})[ \t]*\r\n")
 
@@ -40,7 +51,11 @@ class Connection(RequestHandler):
         "_head",
         "_head_timeout_s",
         "_head_timer",
+        "_linger_bytes",
+        "_lingering",
         "_passing_bytes",
+        "_refusal",
+        "_refusal_answer",
         "_spill",
         "_was_busy",
         "_withholding",
@@ -51,7 +66,12 @@ class Connection(RequestHandler):
         self._head = b""
         self._head_timeout_s = head_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_bytes = _LINGER_BYTES
+        self._lingering: asyncio.Future[None] | None = None
         self._passing_bytes = 0
+        self._refusal: BlobdError | None = None
+        """Why nothing more is read from this client; what it still sends is thrown away."""
+        self._refusal_answer: web.StreamResponse | None = None
         self._spill = b""
         self._was_busy = False
         self._withholding = False
@@ -63,12 +83,20 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._end_timer()
+        self._end_lingering()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        self._end_lingering()
+        super().eof_received()
 
     def data_received(self, data: bytes) -> None:
         if not data:
             super().data_received(data)
         while data:
+            if self._refusal is not None or self._refusal_answer is not None:
+                self._throw_away(len(data))
+                return
             if self._withholding:
                 self._spill += data
                 self._pause_reading()  # aiohttp resumes when pipelined requests are worked off
@@ -100,6 +128,8 @@ class Connection(RequestHandler):
         if status == 500:
             self.log_exception("a request failed without an answer", exc_info=exc)
             response = error_response(exc or RuntimeError())
+        elif self._refusal is not None:
+            response = error_response(self._refusal)
         else:
             text = str(message or exc or "malformed request").partition("\n")[0]
             response = web.Response(
@@ -108,13 +138,50 @@ class Connection(RequestHandler):
                 content_type="application/json",
             )
         response.force_close()
+        if status != 500:
+            self._refusal_answer = response
         return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; after one that refuses a head, linger until the client has read it."""
+        sent = await super().finish_response(request, resp, start_time)
+        if resp is self._refusal_answer:
+            await self._linger()
+        return sent
+
+    def _refuse(self, error: BlobdError) -> None:
+        """Answer what is sent here with an error, after the answers to all requests before it."""
+        self._end_timer()
+        self._refusal = error
+        super().data_received(_UNREADABLE)
+
+    async def _linger(self) -> None:
+        """Half-close, and throw away what still comes, until the client closes or a bound."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self._linger_bytes <= 0:
+            return
+        transport.write_eof()
+        transport.resume_reading()
+        self._lingering = self._loop.create_future()
+        await asyncio.wait([self._lingering], timeout=_LINGER_S)
+
+    def _end_lingering(self) -> None:
+        if self._lingering is not None and not self._lingering.done():
+            self._lingering.set_result(None)
+
+    def _throw_away(self, size_bytes: int) -> None:
+        self._linger_bytes -= size_bytes
+        if self._linger_bytes <= 0:
+            self._pause_reading()
+            self._end_lingering()
 
     def _take_head(self, data: bytes) -> bytes:
         """Add to the head; when it is whole, pass it on. Return what follows it."""
         if not self._head:
-            if data[0] == _TLS_HANDSHAKE:
-                self.force_close()
+            if data[0] == _TLS_HANDSHAKE and not self._request_count:
+                self._refuse(TlsOnPlainPort())
                 return b""
             data = data.lstrip(b"\r\n")
             self._expect_head()
@@ -157,16 +224,10 @@ class Connection(RequestHandler):
             # The time for this head counts from when the request before it was answered.
             self._expect_head()
             return
-        if self._head and self.transport is not None:
-            error = HeadTooSlow(self._head_timeout_s)
-            answer = answer_for(error)
-            body = error_body(answer.code, str(error), error)
-            self.transport.write(
-                b"HTTP/1.1 %d Request Timeout\r\nContent-Type: application/json\r\n"
-                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
-                % (answer.status, len(body), body)
-            )
-        self.force_close()
+        if self._head:
+            self._refuse(HeadTooSlow(self._head_timeout_s))
+        else:
+            self.force_close()
 
 
 class Server(web.Server):
@@ -178,7 +239,7 @@ class Server(web.Server):
         *,
         head_timeout_s: float,
     ) -> None:
-        super().__init__(handler, access_log=None)
+        super().__init__(handler, request_factory=self._request, access_log=None)
         self._head_timeout_s = head_timeout_s
 
     def __call__(self) -> Connection:
@@ -193,6 +254,19 @@ class Server(web.Server):
             max_line_size=16 * 1024,
             max_field_size=16 * 1024,
         )
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        """Return aiohttp's request; what could not be read is answered in HTTP/1.1, not in 1.0."""
+        if message is ERROR:
+            message = message._replace(version=HttpVersion11)
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
 
 
 def connection_of(request: web.BaseRequest) -> Connection:

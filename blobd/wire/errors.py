@@ -85,6 +85,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.TokenTooNarrow: Answer(403, "DENIED"),
     errors.TooManyFailures: Answer(429, "TOOMANYREQUESTS"),
     errors.HeadTooSlow: Answer(408, "UNSUPPORTED"),
+    errors.TlsOnPlainPort: Answer(400, "UNSUPPORTED"),
 }
 UNEXPECTED = Answer(500, "UNKNOWN")
 

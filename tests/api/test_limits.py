@@ -346,10 +346,12 @@ def test_many_slow_heads_hold_nobody_up(served: Served) -> None:
             assert talk.answer().status == 408
 
 
-def test_a_tls_hello_is_hung_up_on(served: Served) -> None:
-    """Design section 7: docker, podman and skopeo otherwise wait 10 s before every command."""
+def test_a_tls_hello_is_answered_in_plain_http(served: Served) -> None:
+    """Design section 7: containerd needs an answer; docker, podman and skopeo lose no time."""
     with served.talk() as talk:
         talk.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
+        answer = talk.answer()
+        assert (answer.status, answer.code, answer.closes) == (400, "UNSUPPORTED", True)
         assert talk.is_closed()
 
 

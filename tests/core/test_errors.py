@@ -70,6 +70,7 @@ EXAMPLES: list[Exception] = [
     errors.TokenTooNarrow("write:packages", ["read:packages"]),
     errors.TooManyFailures(3),
     errors.HeadTooSlow(10),
+    errors.TlsOnPlainPort(),
 ]
 
 OF_THE_SPECIFICATION = {

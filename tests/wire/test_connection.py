@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import time
 from dataclasses import replace
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.wire.conftest import LOOPS
 from tests.wire.room import LIMITS, Room, Taken
 from tests.wire.talk import LAST_CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LARGE = bytes(range(256)) * 1024
 GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -163,15 +169,75 @@ def test_a_request_of_http_1_0_is_answered_and_closed(room: Room) -> None:
         assert talk.is_closed()
 
 
-def test_a_tls_hello_is_hung_up_on_at_once(room: Room) -> None:
-    """Design section 7: docker, podman and skopeo knock with one before every command."""
-    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506)
+
+
+def test_a_tls_hello_is_answered_in_plain_http(room: Room) -> None:
+    """Design section 7: containerd goes on in HTTP only after an answer that begins so."""
     with room.talk() as talk:
-        talk.send(hello)
+        talk.send(HELLO)
+        raw = talk.read(1 << 16)
+    head, _, body = raw.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "HTTP/1.1 400 Bad Request"
+    assert {f"Content-Length: {len(body)}", "Connection: close"} <= set(lines)
+    (error,) = json.loads(body)["errors"]
+    assert (error["code"], "plain HTTP" in error["message"]) == ("UNSUPPORTED", True)
+
+
+@pytest.mark.parametrize("stops", [(1,), (2, 3, 11), range(1, len(HELLO), 7)])
+def test_a_tls_hello_in_pieces_is_answered_and_never_reset(
+    room: Room, stops: Sequence[int]
+) -> None:
+    """Its first byte tells; what follows is taken in, so that the client can read the answer."""
+    with room.talk() as talk:
+        start = 0
+        for stop in (*stops, len(HELLO)):
+            talk.send(HELLO[start:stop])
+            start = stop
+            time.sleep(0.002)  # so that the kernel keeps the packets apart
+        answer = talk.answer()
+        assert (answer.status, answer.code, answer.closes) == (400, "UNSUPPORTED", True)
         assert talk.is_closed()
+
+
+def test_a_client_that_goes_on_after_the_refusal_still_reads_it(room: Room) -> None:
+    """RFC 9112 section 9.6: an early close resets, and a reset takes the answer along."""
     with room.talk() as talk:
-        talk.send(hello[:1])
-        assert talk.is_closed(), "the first byte tells"
+        talk.send(HELLO)
+        while not talk.has_answer():
+            talk.send(bytes(1000))
+        for _ in range(100):
+            talk.send(bytes(10_000))
+        assert talk.answer().status == 400
+        assert talk.is_closed()
+
+
+def test_a_client_that_never_ends_after_the_refusal_is_cut_off(room: Room) -> None:
+    """Promise 7: lingering is bounded in bytes."""
+    with room.talk() as talk:
+        talk.send(HELLO)
+        with talk.pouring(1 << 30) as pour:
+            assert not pour.is_taken()
+
+
+def test_python_speaking_tls_learns_of_it_at_once(room: Room) -> None:
+    """A real TLS library reads the answer as what it is, and no reset."""
+    host, port = room.address.split(":")
+    with (
+        socket.create_connection((host, int(port))) as plain,
+        pytest.raises(ssl.SSLError, match=r"WRONG_VERSION_NUMBER|HTTP_REQUEST"),
+    ):
+        ssl.create_default_context().wrap_socket(plain, server_hostname="localhost")
+
+
+def test_a_byte_like_a_tls_hello_on_a_used_connection_is_no_hello(room: Room) -> None:
+    """Promise 1: it never cuts into the answers to the requests before it."""
+    with room.talk() as talk:
+        talk.send(GET.replace(b"/x", b"/slow") + HELLO + b"\r\n\r\n")
+        room.open_gate()
+        assert talk.answer().body == b"slow"
+        assert (talk.answer().status, talk.is_closed()) == (400, True)
 
 
 SLOW = replace(LIMITS, head_timeout_s=0.8)
