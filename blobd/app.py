@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from blobd import __version__
 from blobd.api.blobs import BlobRoutes
 from blobd.api.health import HealthRoutes
 from blobd.api.routes import OPEN_PATHS, blob_api_routes
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
 
 _HASH_THREADS = 4
 _SEND_THREADS = 8
-_HEADERS = (("Server", f"blobd/{__version__}"),)
-"""What every answer has."""
 
 _log = logging.getLogger("blobd")
 
@@ -117,7 +114,7 @@ async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
             metrics=metrics,
             store=store,
             uploads=uploads,
-            responder=Responder(send_threads, metrics, _HEADERS),
+            responder=Responder(send_threads, metrics),
             catalog=catalog,
             keeper=ApiKeeper(catalog, store),
             roots=CatalogRoots(
@@ -163,9 +160,7 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
             require_token(request, config.blob_api.tokens)
 
     def front(routes: Routes, admit: Callable[[web.BaseRequest], None]) -> Front:
-        return Front(
-            routes, limits=config.limits, metrics=daemon.metrics, admit=admit, headers=_HEADERS
-        )
+        return Front(routes, limits=config.limits, metrics=daemon.metrics, admit=admit)
 
     async with open_registry(
         catalog=daemon.catalog,

@@ -13,6 +13,7 @@ from blobd.errors import BodyBroken, RequestInvalid
 from blobd.wire.bodies import TakenBody, WireBody, open_body
 from blobd.wire.connection import has_large_body
 from blobd.wire.errors import UNEXPECTED, answer_for, error_response
+from blobd.wire.headers import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,14 +43,12 @@ class Front:
         limits: Limits,
         metrics: Metrics,
         admit: Callable[[web.BaseRequest], None] = lambda request: None,  # noqa: ARG005
-        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """`admit` raises what keeps a request out; `headers` go on every answer."""
-        self._routes = routes
+        """`admit` raises what keeps a request out."""
+        self.routes = routes
         self._limits = limits
         self._metrics = metrics
         self._admit = admit
-        self._headers = headers
         self._running: set[asyncio.Task[object]] = set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -78,7 +77,7 @@ class Front:
         name, status = "unknown", _CLIENT_GONE
         try:
             try:
-                route, handler, arguments = self._routes.find(
+                route, handler, arguments = self.routes.find(
                     request.method, request.path, request.rel_url.raw_path
                 )
                 name = route.name
@@ -91,8 +90,8 @@ class Front:
                     status = str(response.status)
             else:
                 status = str(response.status)
-            for header, value in self._headers:
-                response.headers.setdefault(header, value)
+            if not response.prepared:
+                complete(response)
             try:
                 await self._settle(request, response)
             except ConnectionError:

@@ -14,6 +14,7 @@ from aiohttp import web
 from blobd.backends.base import FileSource, RemoteSource, StreamSource
 from blobd.digest import Digest, Span
 from blobd.wire.errors import error_body
+from blobd.wire.headers import PRIVATE_FOR_GOOD, complete
 from blobd.wire.ranges import Failed, NotModified, Partial, Unsatisfiable, Whole, decide
 from blobd.wire.sendfile import FileSender, can_send_files
 
@@ -34,8 +35,6 @@ class Responder:
 
     threads: Threads
     metrics: Metrics
-    headers: tuple[tuple[str, str], ...] = ()
-    """What the head of every answer has: it is sent before the front sees the answer."""
     stall_s: float = _STALL_S
 
     async def send_blob(
@@ -44,7 +43,7 @@ class Responder:
         digest: Digest,
         source: Source,
         *,
-        cache_control: str = "private, max-age=31536000, immutable",
+        cache_control: str = PRIVATE_FOR_GOOD,
     ) -> web.StreamResponse:
         """Answer a GET of a blob, in full or in part, and close the source.
 
@@ -53,12 +52,14 @@ class Responder:
         away ends the work with the call that notices. If cancelled, the connection is cut.
         """
         try:
-            headers = {**dict(self.headers), **_headers(digest, cache_control)}
+            headers = _headers(digest, cache_control)
             decision = decide(request.headers, etag=headers["ETag"], size_bytes=source.size_bytes)
             if isinstance(decision, NotModified | Failed | Unsatisfiable):
                 return _without_bytes(decision, headers, source.size_bytes)
             if isinstance(source, RemoteSource):
-                return web.Response(status=307, headers={**headers, "Location": source.url})
+                # The URL is signed for a while: who has it may read, so nobody is to keep it.
+                headers |= {"Location": source.url, "Cache-Control": "no-store"}
+                return web.Response(status=307, headers=headers)
             if isinstance(decision, Partial) and len(decision.spans) > 1:
                 return await self._send_multipart(request, headers, source, decision.spans)
             return await self._send_span(request, headers, source, decision)
@@ -78,6 +79,7 @@ class Responder:
             response.set_status(206)
             response.headers["Content-Range"] = f"bytes {span}/{source.size_bytes}"
         response.content_length = span.size_bytes
+        complete(response)
         await response.prepare(request)
         await self._send(request, response, source, span)
         return response
@@ -101,6 +103,7 @@ class Responder:
         response.content_length = (
             sum(map(len, part_heads)) + sum(span.size_bytes for span in spans) + len(close)
         )
+        complete(response)
         await response.prepare(request)
         for head, span in zip(part_heads, spans, strict=True):
             await response.write(head)
@@ -163,7 +166,7 @@ def head_blob(
     digest: Digest,
     size_bytes: int,
     *,
-    cache_control: str = "private, max-age=31536000, immutable",
+    cache_control: str = PRIVATE_FOR_GOOD,
 ) -> web.Response:
     """Answer a HEAD of a blob: what GET would send, without the bytes, and never a redirect."""
     headers = _headers(digest, cache_control)

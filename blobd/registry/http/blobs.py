@@ -8,7 +8,9 @@ from aiohttp import web
 
 from blobd.digest import Digest
 from blobd.errors import BlobNotFound
+from blobd.registry.auth.roles import Visibility
 from blobd.registry.links import RepositoryKeeper
+from blobd.wire.headers import PRIVATE_FOR_GOOD, PUBLIC_FOR_GOOD
 from blobd.wire.respond import head_blob
 
 if TYPE_CHECKING:
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from blobd.registry.links import Touches
     from blobd.store import BlobStore
     from blobd.wire.respond import Responder
-
-_CACHE_CONTROL = "max-age=31536000, immutable"
 
 
 class BlobRoutes:
@@ -41,7 +41,7 @@ class BlobRoutes:
             raise BlobNotFound(wanted)
         source = await self._store.open(wanted)
         return await self._responder.send_blob(
-            request, wanted, source, cache_control=_CACHE_CONTROL
+            request, wanted, source, cache_control=_cache_control(access)
         )
 
     async def head(
@@ -52,7 +52,7 @@ class BlobRoutes:
         link = await self._touches.use(repository, wanted)
         if link is None:
             raise BlobNotFound(wanted)
-        return head_blob(request, wanted, link.size_bytes, cache_control=_CACHE_CONTROL)
+        return head_blob(request, wanted, link.size_bytes, cache_control=_cache_control(access))
 
     async def delete(
         self,
@@ -64,3 +64,8 @@ class BlobRoutes:
         keeper = RepositoryKeeper(self._catalog, access.repository)
         await keeper.release(Digest.parse(digest))
         return web.Response(status=202)
+
+
+def _cache_control(access: Access) -> str:
+    """Return who may keep a blob: shared caches only where everybody may read it anyway."""
+    return PUBLIC_FOR_GOOD if access.visibility is Visibility.PUBLIC else PRIVATE_FOR_GOOD

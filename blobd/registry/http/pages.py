@@ -15,6 +15,7 @@ from blobd.registry.names import parse_name
 from blobd.registry.packages.manage import find_package, list_packages, list_versions
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import OwnerFacts, PackageFacts, PackageRow, VersionRow
+from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _PER_PAGE = 30
 _PAGES_MAX = 1000
 _CHALLENGE = 'Basic realm="blobd packages", charset="UTF-8"'
-_FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class PageRoutes:
@@ -44,10 +44,21 @@ class PageRoutes:
     def add_to(self, routes: Routes) -> None:
         """Add all paths."""
         root = render.ROOT
-        routes.add("page_home", rf"{root}/?", GET=self.home)
-        routes.add("page_file", rf"{root}/-/(?P<tag>[0-9a-f]+)/(?P<file>[a-z.]+)", GET=self.file)
-        routes.add("page_owner", rf"{root}/(?P<owner>[^/]+)/?", GET=self.owner)
-        routes.add("page_package", rf"{root}/(?P<owner>[^/]+)/(?P<name>.+)", GET=self.package)
+        for name, path, handler in (
+            ("page_root", r"/", self.root),
+            ("page_home", rf"{root}/?", self.home),
+            ("page_file", rf"{root}/-/(?P<tag>[0-9a-f]+)/(?P<file>[a-z.]+)", self.file),
+            ("page_owner", rf"{root}/(?P<owner>[^/]+)/?", self.owner),
+            ("page_package", rf"{root}/(?P<owner>[^/]+)/(?P<name>.+)", self.package),
+        ):
+            routes.add(name, path, GET=handler, HEAD=handler)
+
+    async def root(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What this address is, for people and for load balancers that want a 200 of `/`.
+
+        It reads no credential and no database: what is ready is for `/readyz` to say.
+        """
+        return _page(render.render_root(host=self._host(request), closed=not self._gate.is_open))
 
     async def home(self, request: web.BaseRequest) -> web.StreamResponse:
         """Where to sign in; a browser asks for the password when it is told to here."""
@@ -67,7 +78,11 @@ class PageRoutes:
         found = render.asset(file)
         if found is None or found.tag != tag:
             return web.Response(status=404, headers=dict(render.HEADERS))
-        headers = {**render.HEADERS, "Cache-Control": _FOR_EVER, "Content-Type": found.media_type}
+        headers = {
+            **render.HEADERS,
+            "Cache-Control": PUBLIC_FOR_GOOD,
+            "Content-Type": found.media_type,
+        }
         return web.Response(body=found.content, headers=headers)
 
     async def owner(self, request: web.BaseRequest, owner: str) -> web.StreamResponse:

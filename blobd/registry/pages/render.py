@@ -35,9 +35,6 @@ HEADERS: Mapping[str, str] = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # what one visitor may read another may not, and a deleted package is gone at once
-    "Cache-Control": "private, no-cache",
-    "Vary": "Authorization",
 }
 
 _ASSETS = {
@@ -79,6 +76,11 @@ def render_package(facts: PackageFacts, *, host: str, visitor: str) -> str:
 def render_owner(facts: OwnerFacts, *, host: str, visitor: str) -> str:
     """Return an owner's list of packages."""
     return _environment().get_template("owner.html").render(owner=facts, host=host, visitor=visitor)
+
+
+def render_root(*, host: str, closed: bool) -> str:
+    """Return the page that says what this address is; `closed`: how to log in too."""
+    return _environment().get_template("root.html").render(host=host, visitor="", closed=closed)
 
 
 def render_home(*, host: str, visitor: str) -> str:
