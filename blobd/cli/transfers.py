@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import sys
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,12 @@ from blobd.cli import show
 from blobd.digest import SUPPORTED_ALGORITHMS, Digest, MalformedDigest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from blobd.client import Blob, Progress
     from blobd.client.facts import ProgressCallback
 
     Command = Callable[..., None]
-
-_PIECE_BYTES = 1024 * 1024
 
 
 def _parsed_digest(_: click.Context, __: click.Parameter, text: str | None) -> Digest | None:
@@ -91,13 +90,16 @@ def push(
 
     A dropped connection or a restarting server is waited for, and the push goes on at the byte
     where it stood. When that does not help, or after Ctrl-C, the line to continue with is printed.
+
+    A pipe, a FIFO or a device is read to its end; it cannot be read again, so it must give the
+    same bytes from the first one on where such a push is to be continued.
     """
     from blobd.client import Client, ClientError
 
     async def run(progress: ProgressCallback) -> Blob:
         async with Client(server, token) as client:
             return await client.push(
-                _standard_input() if file == "-" else Path(file),
+                sys.stdin.fileno() if file == "-" else file,
                 digest=digest,
                 algorithm=algorithm,
                 upload_id=upload_id,
@@ -107,8 +109,11 @@ def push(
     last_seen = upload_id
 
     def tell_how_to_go_on(upload: str | None) -> None:
-        if upload is not None and file != "-":
-            click.echo(f"to go on: blobd push {shlex.quote(file)} --upload {upload}", err=True)
+        if upload is None:
+            return
+        rereadable = file != "-" and Path(file).is_file()
+        again = "" if rereadable else ", given the same bytes from the first one"
+        click.echo(f"to go on: blobd push {shlex.quote(file)} --upload {upload}{again}", err=True)
 
     try:
         with _bar(file) as advance:
@@ -150,34 +155,35 @@ def pull(
     """Fetch the blob DIGEST into a file, verified, and print the file's name.
 
     Goes on where it stood after a dropped connection; after Ctrl-C the same command goes on too.
-    With `-o -` the exit code tells whether the bytes that were written are the blob.
+    A FIFO, a device or `-` is written to as the bytes come: there the exit code says whether they
+    are the blob.
     """
     from blobd.client import Client
 
     to = output if output is not None else digest.encoded
+    on_stdout = to == "-" or _is_standard_output(to)
 
-    async def run(progress: ProgressCallback) -> Blob | None:
+    async def run(progress: ProgressCallback) -> Blob:
         async with Client(server, token) as client:
-            if to != "-":
-                return await client.pull(digest, to, progress=progress)
-            async with aclosing(client.read(digest)) as pieces:
-                async for piece in pieces:
-                    sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
-            return None
+            into = sys.stdout.fileno() if to == "-" else to
+            return await client.pull(digest, into, progress=progress)
 
     with _bar(to) as advance:
         blob = asyncio.run(run(advance))
-    if blob is not None and as_json:
+    if on_stdout:
+        return
+    if as_json:
         show.as_json({"file": to, "digest": str(digest), "size_bytes": blob.size_bytes})
-    elif blob is not None:
+    else:
         click.echo(to)
 
 
-async def _standard_input() -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    while piece := await loop.run_in_executor(None, sys.stdin.buffer.read, _PIECE_BYTES):
-        yield piece
+def _is_standard_output(path: str) -> bool:
+    """Whether a path is where this process prints, as /dev/stdout is: nothing else may go there."""
+    try:
+        return os.path.samestat(Path(path).stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:
+        return False
 
 
 @contextmanager

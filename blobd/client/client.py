@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -17,6 +16,7 @@ from blobd.errors import DigestUnsupported
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from blobd.client.facts import Blob, ProgressCallback, Upload
     from blobd.client.sources import Bytes
@@ -90,17 +90,23 @@ class Client:
         chunk_bytes: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> Blob:
-        """Store a file (its path), bytes, or an async source; return the blob.
+        """Store a file (its path or descriptor), bytes, or an async source; return the blob.
+
+        What is no regular file (a pipe, a FIFO, a device) is read to its end as a stream, and so
+        is a descriptor that does not stand at a file's first byte. A stream cannot be read again:
+        only the chunk under way is kept, and goes on after a break.
 
         Without `digest` the bytes are hashed as `algorithm` while they are sent; with it, the
         server alone hashes, and refuses other bytes. `upload_id` continues an upload that an
         earlier push began with the same source from its first byte on.
 
         `chunk_bytes` limits the body of one request: for a file all that is left by default; for
-        an async source 16 MiB, which are kept in memory until the server has them.
+        a stream 16 MiB, which are kept in memory until the server has them.
 
-        Raises ClientError, its `upload_id` set where a later push may go on; DigestUnsupported;
-        OSError when the file cannot be read; what an async source raises. If cancelled, the
+        Raises ClientError, its `upload_id` set where a later push may go on; SourceChanged for a
+        file that was written to meanwhile; SourceSpent when a stream cannot give again what the
+        server needs; DigestUnsupported; OSError when the file cannot be read; what an async
+        source raises. If cancelled, the
         upload stays open until the server's time limit ends it, and may be continued.
         """
         if digest is not None and not digest.supported:
@@ -118,17 +124,19 @@ class Client:
             ).run()
 
     async def pull(
-        self, digest: Digest, to: Path | str, *, progress: ProgressCallback | None = None
+        self, digest: Digest, to: Path | str | int, *, progress: ProgressCallback | None = None
     ) -> Blob:
         """Fetch a blob into a file, which appears whole and verified or not at all.
 
         What was received stays in a hidden file beside it when the pull fails or is cancelled;
-        the next pull goes on from there. Raises ClientError (NotFound, DigestWrong),
-        DigestUnsupported, OSError.
+        the next pull goes on from there. A symbolic link stays, and the file it points to is
+        replaced. A FIFO, a device and a descriptor are written to in order and never replaced: a
+        DigestWrong then comes after wrong bytes have been written.
+
+        Raises ClientError (NotFound, DigestWrong), DigestUnsupported, OSError; for a folder or
+        a place that cannot be written to before a byte is fetched.
         """
-        return await pull.pull(
-            self.requests, digest, Path(to), retries=self._retries, progress=progress
-        )
+        return await pull.pull(self.requests, digest, to, retries=self._retries, progress=progress)
 
     def read(self, digest: Digest, span: Span | None = None) -> AsyncGenerator[bytes, None]:
         """Yield a blob, or the bytes of `span` which must lie within it, piece by piece.

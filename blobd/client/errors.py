@@ -4,7 +4,8 @@ ClientError            everything below; a BlobdError
     Unreachable        no answer: refused, dropped, silent for too long
     AnswerMalformed    an answer that is not the blob API's
     DigestWrong        bytes were received that are not the blob
-    SourceSpent        an async source cannot give bytes again that the server needs again
+    SourceSpent        a stream cannot give bytes again that the server needs again
+        SourceChanged  a file grew, shrank or was written to while it was pushed
     Refused            the server answered with an error
         NotFound       no such blob or upload
         Denied         not allowed: credentials, or a limit that will not change
@@ -68,6 +69,12 @@ class SourceSpent(ClientError):
     """The source has fewer bytes than the server needs, or has let go of them."""
 
     code = "SOURCE_SPENT"
+
+
+class SourceChanged(SourceSpent):
+    """The file is not what it was when the push began."""
+
+    code = "SOURCE_CHANGED"
 
 
 class Refused(ClientError):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
+from blobd.client import descriptors
 from blobd.client.errors import ClientError, DigestWrong, Unreachable
 from blobd.client.facts import Blob, Progress
 from blobd.client.hashes import Hash
 from blobd.client.patience import Patience, patiently
+from blobd.client.targets import ReplacedFile, file_to_replace
 from blobd.digest import Span
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from blobd.client.patience import Retries
     from blobd.client.requests import Requests
     from blobd.digest import Digest
-
-_PIECE_BYTES = 1024 * 1024
 
 
 async def read_span(
@@ -74,7 +73,7 @@ async def read_whole(
 async def pull(
     requests: Requests,
     digest: Digest,
-    to: Path,
+    to: Path | str | int,
     *,
     retries: Retries,
     progress: ProgressCallback | None,
@@ -82,28 +81,48 @@ async def pull(
     """Fetch a blob into the file `to`, which appears whole and verified or not at all.
 
     Bytes gather in a hidden file beside it, and stay there when the pull fails or is cancelled:
-    the next pull of that blob to that place goes on from them. Raises ClientError, DigestWrong
-    (then they are removed), DigestUnsupported, OSError.
+    the next pull of that blob to that place goes on from them. What is no regular file is written
+    to in order instead (see `targets.py`). Raises ClientError, DigestWrong (then the hidden file is
+    removed; what was written in order was), DigestUnsupported, OSError.
     """
     hashing = Hash(digest.algorithm)
-    size_bytes = await patiently(retries, requests.stat, digest)
     loop = asyncio.get_running_loop()
     worker = ThreadPoolExecutor(1, thread_name_prefix="blobd-pull")
-    target = _Target(to, digest, size_bytes, hashing)
     try:
-        await loop.run_in_executor(worker, target.open)
-        span = Span(hashing.hashed_bytes, size_bytes)
-        async with aclosing(read_span(requests, digest, span, retries)) as pieces:
-            async for piece in pieces:
-                _report(progress, hashing.hashed_bytes, size_bytes)
-                await loop.run_in_executor(worker, target.append, piece)
-        await loop.run_in_executor(worker, target.publish)
+        place = await loop.run_in_executor(worker, file_to_replace, to)
+        size_bytes = await patiently(retries, requests.stat, digest)
+
+        async def pieces_left() -> AsyncGenerator[bytes, None]:
+            span = Span(hashing.hashed_bytes, size_bytes)
+            async with aclosing(read_span(requests, digest, span, retries)) as pieces:
+                async for piece in pieces:
+                    _report(progress, hashing.hashed_bytes, size_bytes)
+                    yield piece
+
+        async with aclosing(pieces_left()) as pieces:
+            if place is None:
+                await _write_in_order(pieces, to, digest, hashing, worker)
+            else:
+                target = ReplacedFile(place, digest, size_bytes, hashing)
+                await _replace(pieces, target, worker)
         _report(progress, size_bytes, size_bytes)
         return Blob(digest, size_bytes)
     finally:
+        worker.shutdown(wait=False)
+
+
+async def _replace(
+    pieces: AsyncGenerator[bytes, None], target: ReplacedFile, worker: ThreadPoolExecutor
+) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.run_in_executor(worker, target.open)
+        async for piece in pieces:
+            await loop.run_in_executor(worker, target.append, piece)
+        await loop.run_in_executor(worker, target.publish)
+    finally:
         # Whoever pulls next must find the file unlocked, also after a cancellation.
         closing = loop.run_in_executor(worker, target.close)
-        worker.shutdown(wait=False)
         try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
@@ -111,55 +130,20 @@ async def pull(
             raise
 
 
-class _Target:
-    """The file that is being filled, and the hash of what is in it. Used on one thread."""
-
-    def __init__(self, to: Path, digest: Digest, size_bytes: int, hashing: Hash) -> None:
-        self._to = to
-        self._partial = to.with_name(f".{to.name}.{digest.encoded[:16]}.part")
-        self._digest = digest
-        self._size_bytes = size_bytes
-        self._hash = hashing
-        self._file: BinaryIO | None = None
-
-    def open(self) -> None:
-        """Hash what an earlier pull left, and stand at its end."""
-        self._partial.touch()
-        self._file = file = self._partial.open("r+b", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            error.filename = str(self._partial)
-            error.strerror = "another pull is filling this file"
-            raise
-        if os.fstat(file.fileno()).st_size > self._size_bytes:
-            file.truncate(0)
-        while piece := file.read(_PIECE_BYTES):
-            self._hash.update(piece)
-
-    def append(self, piece: bytes) -> None:
-        rest = memoryview(piece)
-        while rest:
-            rest = rest[self._opened.write(rest) :]
-        self._hash.update(piece)
-
-    def publish(self) -> None:
-        """Put the file in its place. Raises DigestWrong, with the file removed."""
-        computed = self._hash.digest()
-        if computed != self._digest:
-            self._partial.unlink()
-            raise DigestWrong(self._digest, computed)
-        self._partial.replace(self._to)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    @property
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            raise ValueError("append before open")
-        return self._file
+async def _write_in_order(
+    pieces: AsyncGenerator[bytes, None],
+    to: Path | str | int,
+    digest: Digest,
+    hashing: Hash,
+    worker: ThreadPoolExecutor,
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with descriptors.opened(to, os.O_WRONLY, worker) as fd:
+        async for piece in pieces:
+            await loop.run_in_executor(worker, hashing.update, piece)
+            await descriptors.write_all(fd, piece, worker)
+    if hashing.digest() != digest:
+        raise DigestWrong(digest, hashing.digest())
 
 
 def _report(progress: ProgressCallback | None, done_bytes: int, total_bytes: int) -> None:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.client.errors import ClientError, Denied, Misplaced, NotFound
+from blobd.client.errors import (
+    ClientError,
+    Denied,
+    Misplaced,
+    NotFound,
+    SourceChanged,
+    SourceSpent,
+)
 from blobd.client.facts import Blob, Progress
 from blobd.client.patience import Patience
 
@@ -44,7 +51,7 @@ class Push:
         self._digest = digest
         self._algorithm = algorithm
         self._upload_id = upload_id
-        self._may_begin_anew = upload_id is None and source.rewindable
+        self._may_begin_anew = upload_id is None
         self._patience = Patience(retries)
         self._progress = progress
         self._offset: int | None = None
@@ -69,10 +76,15 @@ class Push:
                         raise
                     self._may_begin_anew = False
                     self._upload_id = None
+                    if not self._source.rewindable:
+                        raise SourceSpent(
+                            "the server has lost the upload, and a stream cannot be read again: "
+                            "give all of it again in a new push"
+                        ) from None
                 except ClientError as error:
                     await self._patience.bear(error)
         except ClientError as error:
-            if not isinstance(error, NotFound | Denied) and error.code != "DIGEST_INVALID":
+            if self._may_continue(error):
                 error.upload_id = self._upload_id
             raise
 
@@ -91,6 +103,7 @@ class Push:
             body = self._body(span)
             offset = self._stand_at(await self._requests.append(self._upload_id, span, body))
         digest = await self._whole_digest()
+        await self._confirm()
         self._report(offset)
         await self._requests.finish(self._upload_id, digest)
         return Blob(digest, offset)
@@ -98,11 +111,9 @@ class Push:
     async def _begin(self) -> str | None:
         size_bytes = self._source.size_bytes
         if size_bytes is not None and size_bytes <= ONE_REQUEST_MAX_BYTES:
-            return await self._requests.begin(
-                digest=await self._whole_digest(),
-                size_bytes=size_bytes,
-                body=await self._whole_body(size_bytes),
-            )
+            digest, body = await self._whole_digest(), await self._whole_body(size_bytes)
+            await self._confirm()
+            return await self._requests.begin(digest=digest, size_bytes=size_bytes, body=body)
         return await self._requests.begin(
             digest=self._digest, algorithm=self._algorithm, size_bytes=size_bytes
         )
@@ -131,6 +142,16 @@ class Push:
 
     async def _whole_digest(self) -> Digest:
         return self._digest if self._digest is not None else await self._source.digest()
+
+    async def _confirm(self) -> None:
+        """Refuse a mixture of two states of a file; with a known digest the server would."""
+        if self._digest is None:
+            await self._source.confirm()
+
+    @staticmethod
+    def _may_continue(error: ClientError) -> bool:
+        ended = isinstance(error, NotFound | Denied | SourceChanged)
+        return not ended and error.code != "DIGEST_INVALID"
 
     def _stand_at(self, offset: int) -> int:
         """Take note of an offset that the server told; bytes gained renew the patience."""

@@ -1,4 +1,4 @@
-"""Where a push takes its bytes from: a file, bytes in memory, or an async source.
+"""Where a push takes its bytes from: a file, a pipe, bytes in memory, or an async source.
 
 A source hands out pieces at the offset it is asked for, as a dropped connection may ask for some
 of them again, and hashes every byte once, on the way. File and hash are worked on by one thread of
@@ -8,15 +8,18 @@ the source's own, so that a call which was abandoned half-way is over before the
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 from collections import deque
 from collections.abc import AsyncIterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from blobd.client.errors import SourceSpent
+from blobd.client import descriptors
+from blobd.client.errors import SourceChanged, SourceSpent
 from blobd.client.hashes import Hash
 from blobd.digest import Span
 
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1024 * 1024
 STREAM_CHUNK_BYTES = 16 * 1024 * 1024
 
-Bytes = Path | str | bytes | AsyncIterable[bytes]
-"""What can be pushed: a path, the bytes themselves, or something that yields pieces."""
+Bytes = Path | str | int | bytes | AsyncIterable[bytes]
+"""What can be pushed: a path, a descriptor, the bytes themselves, or what yields pieces."""
 
 
 class Source(Protocol):
@@ -44,7 +47,7 @@ class Source(Protocol):
 
     @property
     def rewindable(self) -> bool:
-        """Whether every byte can be asked for again."""
+        """Whether every byte can be asked for again: always, or still."""
         ...
 
     async def next_chunk(self, at: int) -> Span | None:
@@ -63,6 +66,10 @@ class Source(Protocol):
         """Return the digest of all bytes, from the first to the last."""
         ...
 
+    async def confirm(self) -> None:
+        """Raise SourceChanged where the bytes handed out may be a mixture of old and new."""
+        ...
+
 
 @asynccontextmanager
 async def opened(
@@ -70,39 +77,74 @@ async def opened(
 ) -> AsyncIterator[Source]:
     """Open what was given. `algorithm` None: the digest is known already, nothing is hashed.
 
-    Raises OSError for a file that cannot be opened, DigestUnsupported.
+    Raises OSError for a file that cannot be opened or read, DigestUnsupported.
     """
     hashing = Hash(algorithm) if algorithm is not None else None
     worker = ThreadPoolExecutor(1, thread_name_prefix="blobd-push")
+
+    def stream(pieces: AsyncIterable[bytes]) -> StreamSource:
+        return StreamSource(pieces, hashing, worker, chunk_bytes or STREAM_CHUNK_BYTES)
+
     try:
         if isinstance(given, bytes):
             yield SeekableSource(_slicer(given), len(given), hashing, worker, chunk_bytes)
-        elif isinstance(given, Path | str):
-            fd = await _opened_fd(worker, given)
-            try:
-                yield SeekableSource(
-                    lambda at, size: os.pread(fd, size, at),
-                    os.fstat(fd).st_size,
-                    hashing,
-                    worker,
-                    chunk_bytes,
-                )
-            finally:
-                worker.submit(os.close, fd)
+        elif isinstance(given, Path | str | int):
+            async with descriptors.opened(given, os.O_RDONLY, worker) as fd:
+                loop = asyncio.get_running_loop()
+                file = await loop.run_in_executor(worker, RegularFile.behind, fd, given)
+                if file is None:
+                    async with aclosing(descriptors.pieces(fd, worker)) as pieces:
+                        yield stream(pieces)
+                else:
+                    yield SeekableSource(
+                        file.read, file.size_bytes, hashing, worker, chunk_bytes, file.confirm
+                    )
         else:
-            yield StreamSource(given, hashing, worker, chunk_bytes or STREAM_CHUNK_BYTES)
+            yield stream(given)
     finally:
         worker.shutdown(wait=False)
 
 
-async def _opened_fd(worker: ThreadPoolExecutor, path: Path | str) -> int:
-    """Open a file on the thread; if cancelled meanwhile, it is closed again."""
-    opening = worker.submit(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return await asyncio.shield(asyncio.wrap_future(opening))
-    except asyncio.CancelledError:
-        worker.submit(lambda: os.close(opening.result()))
-        raise
+class RegularFile:
+    """A file whose size can be believed, and which can be read anywhere, as it was when opened."""
+
+    def __init__(self, fd: int, facts: os.stat_result) -> None:
+        self._fd = fd
+        self._facts = facts
+        self.size_bytes = facts.st_size
+
+    @classmethod
+    def behind(cls, fd: int, given: Path | str | int) -> RegularFile | None:
+        """Return the file that was opened; None for what can only be read in order.
+
+        That is a pipe, a FIFO, a device, a file of which the front was read already, and the files
+        of /proc, which have bytes and the size 0. Raises IsADirectoryError. Blocks.
+        """
+        facts = os.fstat(fd)
+        if stat.S_ISDIR(facts.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(given))
+        if not stat.S_ISREG(facts.st_mode) or os.lseek(fd, 0, os.SEEK_CUR) != 0:
+            return None
+        if facts.st_size == 0 and os.pread(fd, 1, 0):
+            return None
+        return cls(fd, facts)
+
+    def read(self, at: int, size_bytes: int) -> bytes:
+        return os.pread(self._fd, size_bytes, at)
+
+    def confirm(self) -> None:
+        """Raise SourceChanged if somebody has written to the file since it was opened. Blocks."""
+        facts = os.fstat(self._fd)
+        if facts.st_size != self.size_bytes:
+            raise SourceChanged(
+                f"the file had {self.size_bytes} bytes when its push began and has "
+                f"{facts.st_size} now; push it again when nobody writes to it"
+            )
+        if facts.st_mtime_ns != self._facts.st_mtime_ns:
+            raise SourceChanged(
+                "the file was written to while it was pushed; "
+                "push it again when nobody writes to it"
+            )
 
 
 def _slicer(data: bytes) -> Callable[[int, int], bytes]:
@@ -121,8 +163,10 @@ class SeekableSource:
         hashing: Hash | None,
         worker: ThreadPoolExecutor,
         chunk_bytes: int | None,
+        confirm: Callable[[], None] | None = None,
     ) -> None:
         self._pread = pread
+        self._confirm = confirm
         self.size_bytes = size_bytes
         self._hash = hashing
         self._worker = worker
@@ -155,6 +199,10 @@ class SeekableSource:
             await self._reading(hashing.hashed_bytes)
         return hashing.digest()
 
+    async def confirm(self) -> None:
+        if self._confirm is not None:
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._confirm)
+
     def _reading(self, at: int) -> asyncio.Future[bytes]:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._worker, self._read_and_hash, at)
@@ -163,7 +211,7 @@ class SeekableSource:
         wanted_bytes = min(PIECE_BYTES, self.size_bytes - at)
         piece = self._pread(at, wanted_bytes)
         if not piece:
-            raise SourceSpent(
+            raise SourceChanged(
                 f"the source ended at byte {at}; it had {self.size_bytes} bytes when it was opened"
             )
         if self._hash is not None:
@@ -172,12 +220,10 @@ class SeekableSource:
 
 
 class StreamSource:
-    """An async source, read once from its first byte.
+    """Bytes that come once, in order: of an async source, a pipe, a device.
 
     Keeps the chunk that the server has not acknowledged yet, and no more.
     """
-
-    rewindable = False
 
     def __init__(
         self,
@@ -194,6 +240,10 @@ class StreamSource:
         self._kept_from = 0
         self._taken_bytes = 0
         self.size_bytes: int | None = None
+
+    @property
+    def rewindable(self) -> bool:
+        return self._kept_from == 0
 
     async def next_chunk(self, at: int) -> Span | None:
         self._drop_before(at)
@@ -221,6 +271,9 @@ class StreamSource:
             await self._take()
         return self._hash.digest()
 
+    async def confirm(self) -> None:
+        """What comes once cannot change between two readings."""
+
     async def _take(self) -> None:
         try:
             piece = bytes(await anext(self._pieces))
@@ -237,8 +290,8 @@ class StreamSource:
     def _drop_before(self, at: int) -> None:
         if at < self._kept_from:
             raise SourceSpent(
-                f"the server fell back to byte {at}; "
-                f"this source has kept nothing before {self._kept_from}"
+                f"the server fell back to byte {at}, and a stream cannot be read again: "
+                f"only its bytes from {self._kept_from} on are kept"
             )
         while self._kept and self._kept_from + len(self._kept[0]) <= at:
             self._kept_from += len(self._kept.popleft())
