@@ -60,7 +60,7 @@ class S3:
         self._redirect = settings.redirect
         self._orphan_grace_s = config.upkeep.orphan_grace_s + settings.presign_lifetime_s
         calls = S3Calls(settings, metrics)
-        probe(calls)
+        probe(calls, redirect=settings.redirect)
         least_steps = -(-limits.max_blob_bytes // (_MOST_PARTS * _STEP_BYTES))
         part_size_bytes = max(settings.part_size_bytes, least_steps * _STEP_BYTES)
         self._turns = Turns(wait_s=_TAKEOVER_WAIT_S)

@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.httpsession import URLLib3Session
 
 from blobd.backends.s3_body import Body
 from blobd.errors import BackendUnavailable, ConfigInvalid
@@ -90,17 +93,26 @@ class S3Calls:
             connect_timeout=settings.connect_timeout_s,
             read_timeout=settings.read_timeout_s,
             retries={"total_max_attempts": self.tries, "mode": "standard"},
+            # by itself boto3 presigns in version 2 for some regions, which AWS refuses for buckets
+            # made after June 2020, and many engines always
+            signature_version="s3v4",
             max_pool_connections=CONNECTIONS,
             request_checksum_calculation=settings.checksum,
             response_checksum_validation=settings.checksum,
             s3={
-                "addressing_style": "path" if settings.path_style else "auto",
+                "addressing_style": _addressing_style(settings),
+                "us_east_1_regional_endpoint": "regional",
                 # botocore would hash each body once more, over plain http
                 "payload_signing_enabled": False,
             },
         )
+        core = botocore.session.get_session()
+        self._redirected = URLLib3Session(
+            timeout=(settings.connect_timeout_s, settings.read_timeout_s),
+            verify=core.get_config_variable("ca_bundle") or True,
+        )
         try:
-            self._client: Any = boto3.session.Session().client(
+            self._client: Any = boto3.session.Session(botocore_session=core).client(
                 "s3",
                 endpoint_url=settings.endpoint_url or None,
                 aws_access_key_id=settings.access_key_id or None,
@@ -187,15 +199,21 @@ class S3Calls:
                     filled_bytes += len(piece)
         return filled_bytes == view.nbytes
 
-    def open(self, key: str, start: int, stop: int) -> Download | None:
-        """Return a span of an object, to be read; None where there is no object."""
-        body = self._open(key, start, stop)
-        return None if body is None else Download(self, key, start, stop, body)
-
-    def _open(self, key: str, start: int, stop: int) -> Any | None:
+    def body(self, key: str, start: int, stop: int) -> Any | None:
+        """Return a span of an object as it arrives, for `s3_download.py`; None without one."""
         with self._call("get"):
             answer = self._answer(key, f"{start}-{stop - 1}")
             return None if answer is None else answer["Body"]
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count and time a read of such a body. Raises BackendUnavailable."""
+        with self._call("read"):
+            yield
+
+    def count_resumed(self) -> None:
+        """Count a download that is asked for again."""
+        self._metrics.s3_retries.labels("GetObject").inc()
 
     def size(self, key: str) -> int | None:
         """Return an object's size in bytes; None where there is none."""
@@ -330,6 +348,15 @@ class S3Calls:
             )
         )
 
+    def follow(self, url: str) -> tuple[int, bytes]:
+        """GET a URL as a client does that was redirected to it; return the status and the body.
+
+        Raises BackendUnavailable where nobody answers.
+        """
+        with self._call("follow"):
+            answer = self._redirected.send(AWSRequest("GET", url).prepare())
+            return answer.status_code, answer.content
+
     def try_conditional(self, key: str) -> bool:
         """Find out whether a second If-None-Match write of a key is refused."""
         try:
@@ -380,6 +407,7 @@ class S3Calls:
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+        self._redirected.close()
 
     def _count_retry(self, request: Any, operation_name: str, **_: Any) -> None:
         if request.context.get("retries", {}).get("attempt", 1) > 1:
@@ -411,49 +439,6 @@ class S3Calls:
             )
 
 
-class Download:
-    """A span of an object on its way. One thread at a time."""
-
-    def __init__(self, calls: S3Calls, key: str, start: int, stop: int, body: Any) -> None:
-        self._calls = calls
-        self._key = key
-        self._at = start
-        self._stop = stop
-        self._body = body
-
-    def read(self, most_bytes: int) -> bytes:
-        """Return the next bytes; none at the end. Where the engine broke off, go on from there."""
-        tries = self._calls.tries
-        while self._at < self._stop:
-            tries -= 1
-            try:
-                with self._calls._call("read"):
-                    data: bytes = self._body.read(min(most_bytes, self._stop - self._at))
-            except BackendUnavailable:
-                if not tries:
-                    raise
-                data = b""
-            if data:
-                self._at += len(data)
-                return data
-            if not tries:
-                raise BackendUnavailable(f"the S3 engine ended {self._key} at byte {self._at}")
-            self._reopen()
-        return b""
-
-    def close(self) -> None:
-        """Stop, whatever is still on its way."""
-        self._body.close()
-
-    def _reopen(self) -> None:
-        self._body.close()
-        self._calls._metrics.s3_retries.labels("GetObject").inc()
-        body = self._calls._open(self._key, self._at, self._stop)
-        if body is None:
-            raise BackendUnavailable(f"{self._key} has gone while it was being read")
-        self._body = body
-
-
 @contextmanager
 def _gone() -> Iterator[None]:
     try:
@@ -464,6 +449,17 @@ def _gone() -> Iterator[None]:
         if _code(error) == "InvalidPart":
             raise PartsDiffer(str(error)) from error
         raise
+
+
+def _addressing_style(settings: S3) -> str:
+    """Return where the bucket's name stands in URLs.
+
+    On AWS, "auto" would send redirects to the global endpoint, which answers for buckets of most
+    regions with another redirect, and that one is not signed.
+    """
+    if settings.path_style:
+        return "path"
+    return "auto" if settings.endpoint_url else "virtual"
 
 
 def _leave_out_expect(params: dict[str, Any], **_: Any) -> None:

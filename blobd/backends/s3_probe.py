@@ -6,9 +6,12 @@ Gaps in the numbers of parts are not tried: blobd makes none, because some engin
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from blobd.backends.s3_download import Download
 from blobd.errors import BackendUnavailable, ConfigInvalid
 
 if TYPE_CHECKING:
@@ -16,16 +19,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("blobd.s3")
 _DATA = b"0123456789"
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,60})</Code>")
 
 
-def probe(calls: S3Calls) -> None:
-    """Try everything that blobd does, and leave nothing. Blocks. Raises ConfigInvalid."""
+def probe(calls: S3Calls, *, redirect: bool) -> None:
+    """Try everything that blobd does, and leave nothing. Blocks. Raises ConfigInvalid.
+
+    `redirect`: whether clients will be sent to the engine, so that one such URL is fetched too.
+    """
     calls.look_at_bucket()
     key = f"probe/{secrets.token_hex(8)}"
     try:
         calls.conditional = calls.try_conditional(key)
         calls.put(key, _DATA)
         ranges = _read_middle(calls, key)
+        if redirect:
+            _follow_redirect(calls, key)
         calls.abort(key, calls.create_multipart(key))
         calls.delete(key)
     except BackendUnavailable as error:
@@ -42,8 +51,27 @@ def probe(calls: S3Calls) -> None:
     )
 
 
+def _follow_redirect(calls: S3Calls, key: str) -> None:
+    """Fetch an object as a client does. Raises ConfigInvalid, saying where it fails."""
+    url = calls.url(key)
+    place = f"a redirect to {urlsplit(url).netloc}"
+    remedy = "check s3.region and s3.endpoint_url, or stream blobs with s3.redirect = false"
+    try:
+        status, body = calls.follow(url)
+    except BackendUnavailable as error:
+        raise ConfigInvalid(f"{calls.place}: {place} fails: {error}; {remedy}") from error
+    if status != 200:
+        code = _CODE.search(body)
+        why = f"{status} {code[1].decode()}" if code else str(status)
+        raise ConfigInvalid(f"{calls.place}: {place} is answered with {why}; {remedy}")
+    if body != _DATA:
+        raise ConfigInvalid(
+            f"{calls.place}: {place} returns other bytes than were stored; {remedy}"
+        )
+
+
 def _read_middle(calls: S3Calls, key: str) -> bool:
-    download = calls.open(key, 3, 7)
+    download = Download.open(calls, key, 3, 7)
     if download is None:
         return False
     try:

@@ -6,6 +6,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blobd.backends.s3_download import Download
 from blobd.backends.threads import outlast
 from blobd.digest import Span
 from blobd.errors import BackendUnavailable
@@ -13,7 +14,7 @@ from blobd.errors import BackendUnavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from blobd.backends.s3_calls import Download, S3Calls
+    from blobd.backends.s3_calls import S3Calls
     from blobd.backends.s3_log import Segment
     from blobd.backends.threads import Threads
 
@@ -34,7 +35,7 @@ class _Reading:
     download: Download | None = None
 
     def open(self) -> Download:
-        self.download = self.calls.open(self.key, self.span.start, self.span.stop)
+        self.download = Download.open(self.calls, self.key, self.span.start, self.span.stop)
         if self.download is None:
             raise ObjectMissing(self.key)
         return self.download
