@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from blobd.config import Config
+    from blobd.series import SharedValues
     from blobd.upkeep.gc import Roots
     from blobd.wire.routes import Routes
 
@@ -79,12 +80,13 @@ class Daemon:
 
 
 @asynccontextmanager
-async def open_daemon(config: Config) -> AsyncIterator[Daemon]:
+async def open_daemon(config: Config, shared: SharedValues | None = None) -> AsyncIterator[Daemon]:
     """Open backend and catalog and wire everything on them; close them at the end.
 
-    Raises ConfigInvalid. Other processes may have the same store open.
+    Raises ConfigInvalid. Other processes may have the same store open; values of metrics are
+    `shared` with those that are workers of the same daemon.
     """
-    metrics = Metrics()
+    metrics = Metrics(shared)
     async with AsyncExitStack() as stack:
         backend = open_backend(config, metrics)
         stack.push_async_callback(backend.aclose)

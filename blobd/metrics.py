@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+
+from blobd.series import UNRECORDED
+
+if TYPE_CHECKING:
+    from blobd.series import SharedValues
 
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30, 120, 600)
 _COMMIT_SECONDS = (0.0005, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1, 5)
@@ -14,11 +18,22 @@ _COMMIT_SECONDS = (0.0005, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1, 5)
 class Metrics:
     """The daemon's counters. Made once per process by the composition root, once per test."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry = registry if registry is not None else CollectorRegistry()
+    def __init__(self, shared: SharedValues | None = None) -> None:
+        """Make all metrics, `shared` with the daemon's other workers where there are any."""
+        self.registry = registry = CollectorRegistry()
+        self._shared = shared
+        self._labelled: dict[str, tuple[Counter | Histogram, int]] = {}
+        """By name; with the number of labels."""
+        if shared is None:
+            values.ValueClass = values.MutexValue  # whatever the environment says of files
+        else:
+            shared.adopt()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"blobd_{name}", text, labels, registry=registry)
+            made = Counter(f"blobd_{name}", text, labels, registry=registry)
+            if labels:
+                self._labelled[f"blobd_{name}"] = made, len(labels)
+            return made
 
         def gauge(name: str, text: str, *, mode: str = "livesum") -> Gauge:
             return Gauge(f"blobd_{name}", text, registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
@@ -26,7 +41,10 @@ class Metrics:
         def histogram(
             name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS
         ) -> Histogram:
-            return Histogram(f"blobd_{name}", text, labels, registry=registry, buckets=buckets)
+            made = Histogram(f"blobd_{name}", text, labels, registry=registry, buckets=buckets)
+            if labels:
+                self._labelled[f"blobd_{name}"] = made, len(labels)
+            return made
 
         self.received_bytes = counter("received_bytes", "Bytes of blob bodies received")
         self.sent_bytes = counter("sent_bytes", "Bytes of blobs sent")
@@ -56,7 +74,7 @@ class Metrics:
         )
         self.hash_seconds = counter("hash_seconds", "Time spent hashing")
         self.write_seconds = counter("write_seconds", "Time spent writing to the backend")
-        self.staged_bytes = gauge("staged_bytes", "Bytes of open uploads", mode="mostrecent")
+        self.staged_bytes = gauge("staged_bytes", "Bytes of open uploads", mode="sum")
         self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of upload buffers in use")
         self.in_flight_budget_bytes = gauge(
             "in_flight_budget_bytes", "Bytes that upload buffers may use"
@@ -84,10 +102,16 @@ class Metrics:
         self.collected_blobs = counter("collected_blobs", "Blobs removed by garbage collection")
         self.collected_bytes = counter("collected_bytes", "Bytes removed by garbage collection")
 
+        self.unrecorded_updates = counter(
+            UNRECORDED.removeprefix("blobd_"),
+            "Updates of metrics that were lost because a worker had too many series",
+        )
+
     def render(self) -> bytes:
         """Return all metrics as text, added up over the workers of the daemon. Blocks a little."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+        if self._shared is not None:
+            for metric, _, labels in self._shared.new_keys():
+                if metric in self._labelled:
+                    family, count = self._labelled[metric]
+                    family.labels(*labels[:count])  # a bucket's key has its bound as one more
+        return generate_latest(self.registry)

@@ -3,33 +3,29 @@
 One worker runs in this process. Several are processes of their own that inherit the listening
 sockets, so that a worker that dies takes no connection with it but its own, and is replaced. What
 a request needs is in the backend or the catalog; what the workers count is added up by
-`/metrics`, through files in a folder made here before they start.
+`/metrics`, in memory that is made here before they start (`series.py`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 import uvloop
-from prometheus_client.multiprocess import mark_process_dead
 
 from blobd import __version__
 from blobd.app import begin, open_daemon
 from blobd.errors import ConfigInvalid
 from blobd.logs import configure_logs
+from blobd.series import SharedSeries
 from blobd.wire.listen import Address, bind, url_of
 from blobd.wire.origin import Origins
 from blobd.worker import Brief, run_worker
@@ -42,8 +38,6 @@ if TYPE_CHECKING:
     from blobd.config import Config
 
 _RESTART_PAUSE_S = 1.0
-_METRICS_PREFIX = "blobd-metrics-"
-_LOCKED_WITHIN_S = 60.0
 
 _log = logging.getLogger("blobd")
 
@@ -65,10 +59,8 @@ def serve(config: Config) -> int:
 
         uvloop.run(run_worker(config, listeners, has_jobs=True, ready=ready))
         return 0
-    with _metrics_folder() as folder:
-        first = uvloop.run(_prepare(config))
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        return _Supervisor(config, listeners, count).run(first)
+    first = uvloop.run(_prepare(config))
+    return _Supervisor(config, listeners, count).run(first)
 
 
 async def _prepare(config: Config) -> FirstAdministrator | None:
@@ -78,31 +70,6 @@ async def _prepare(config: Config) -> FirstAdministrator | None:
     """
     async with open_daemon(config) as daemon:
         return await begin(daemon)
-
-
-@contextmanager
-def _metrics_folder() -> Iterator[str]:
-    """Yield a folder for what the workers count. Those that killed supervisors left are removed.
-
-    A living supervisor has its folder locked, at the latest a moment after making it.
-    """
-    for left in Path(gettempdir()).glob(f"{_METRICS_PREFIX}*"):
-        with suppress(OSError), _locked(left):
-            if time.time() - left.stat().st_mtime > _LOCKED_WITHIN_S:
-                shutil.rmtree(left)
-    with TemporaryDirectory(prefix=_METRICS_PREFIX) as folder, _locked(Path(folder)):
-        yield folder
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock. Raises OSError where another process does."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(fd)
 
 
 class _Supervisor:
@@ -123,6 +90,7 @@ class _Supervisor:
             max_uploads=-(-limits.max_uploads // count),
         )
         self._worker_config = replace(config, limits=share)
+        self._series = SharedSeries.make(count)
 
     def run(self, first: FirstAdministrator | None) -> int:
         """Return when all workers have stopped: 0 if they were asked to, 1 otherwise."""
@@ -147,7 +115,7 @@ class _Supervisor:
                 continue
             index, process = self._workers.pop(pid)
             process.returncode = os.waitstatus_to_exitcode(status)
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+            self._series.retire(index)
             if not self._stopping:
                 _log.error("worker %d ended with code %d", pid, process.returncode)
                 time.sleep(_RESTART_PAUSE_S)
@@ -185,9 +153,16 @@ class _Supervisor:
         process = subprocess.Popen(
             [sys.executable, "-m", "blobd.worker"],
             stdin=subprocess.PIPE,
-            pass_fds=(*numbers.values(), *(() if ready is None else (ready,))),
+            pass_fds=(*numbers.values(), self._series.fd, *(() if ready is None else (ready,))),
         )
-        brief = Brief(self._worker_config, numbers, ready, has_jobs=index == 0)
+        brief = Brief(
+            self._worker_config,
+            numbers,
+            ready,
+            index=index,
+            count=self._count,
+            series=self._series.fd,
+        )
         if process.stdin is None:
             raise RuntimeError("the worker has no standard input")
         with process.stdin as stdin:

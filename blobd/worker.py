@@ -27,6 +27,7 @@ from aiohttp import web
 
 from blobd.app import begin, open_daemon, open_fronts
 from blobd.logs import configure_logs
+from blobd.series import SharedSeries
 from blobd.upkeep.gc import collect
 from blobd.upkeep.jobs import Job, run_jobs
 from blobd.upkeep.sweep import sweep
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from blobd.app import Daemon, FirstAdministrator
     from blobd.config import Config
+    from blobd.series import SharedValues
     from blobd.wire.middleware import Front
 
 _PR_SET_PDEATHSIG = 1
@@ -54,8 +56,11 @@ class Brief:
     """Inherited listening sockets' descriptors, by the section of their front."""
     ready: int | None
     """The descriptor to write a byte to once connections are accepted, if somebody waits."""
-    has_jobs: bool
-    """Whether this worker runs the background jobs of the daemon."""
+    index: int
+    """Which worker of the daemon this is; the first runs the background jobs."""
+    count: int
+    series: int
+    """The descriptor of the memory that the workers count in."""
 
 
 async def run_worker(
@@ -64,6 +69,7 @@ async def run_worker(
     *,
     has_jobs: bool,
     ready: Callable[[FirstAdministrator | None], None],
+    shared: SharedValues | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigInvalid.
 
@@ -74,7 +80,7 @@ async def run_worker(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with open_daemon(config) as daemon:
+    async with open_daemon(config, shared) as daemon:
         first = await begin(daemon)
         async with (
             open_fronts(daemon) as fronts,
@@ -146,7 +152,11 @@ def main() -> None:
             os.write(brief.ready, b"1")
             os.close(brief.ready)
 
-    uvloop.run(run_worker(brief.config, listeners, has_jobs=brief.has_jobs, ready=ready))
+    shared = SharedSeries(brief.series, brief.count).values(brief.index)
+    os.close(brief.series)
+    uvloop.run(
+        run_worker(brief.config, listeners, has_jobs=brief.index == 0, ready=ready, shared=shared)
+    )
 
 
 if __name__ == "__main__":

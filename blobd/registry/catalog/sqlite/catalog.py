@@ -18,7 +18,7 @@ from blobd.errors import BackendUnavailable, BlobdError, StorageFull
 from blobd.registry.catalog.callers import Callers
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.sqlite.migrate import lock_path, migrate
-from blobd.registry.catalog.sqlite.reader import SqliteReader
+from blobd.registry.catalog.sqlite.reader import TEMPORARY_IN_MEMORY, SqliteReader
 from blobd.registry.catalog.sqlite.transaction import SqliteTransaction
 from blobd.registry.catalog.sqlite.writer import Work, Writer
 
@@ -130,6 +130,7 @@ def _open(path: Path) -> Engine:
         cursor = dbapi_connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(_BUSY_WAIT_S * 1000)}")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(TEMPORARY_IN_MEMORY)
         cursor.close()
 
     event.listen(engine, "connect", prepare)

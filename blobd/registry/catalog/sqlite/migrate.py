@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError
 from blobd.backends.durable import sync_folder
 from blobd.errors import ConfigInvalid
 from blobd.registry.catalog.migrate import HEAD, VERSIONS, upgrade
-from blobd.registry.catalog.sqlite.reader import escaped
+from blobd.registry.catalog.sqlite.reader import TEMPORARY_IN_MEMORY, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +84,7 @@ def _prepare(dbapi_connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cursor.execute("PRAGMA busy_timeout = 30000")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(TEMPORARY_IN_MEMORY)
     cursor.close()
 
 

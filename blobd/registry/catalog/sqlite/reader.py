@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+TEMPORARY_IN_MEMORY = "PRAGMA temp_store = MEMORY"
+"""Keeps sorting and the undoing of statements out of the temporary folder, which may be full."""
+
 
 class SqliteReader:
     """One connection for the event loop; a `blobd.registry.catalog.hot.Reader`."""
@@ -28,6 +31,7 @@ class SqliteReader:
             check_same_thread=False,
         )
         self._connection.execute("PRAGMA query_only = ON")
+        self._connection.execute(TEMPORARY_IN_MEMORY)
 
     async def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
         """Return all rows of a query. Raises BackendUnavailable."""
