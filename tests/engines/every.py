@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.engines.s3 import S3Engine
 
 needs_postgres = pytest.mark.needs("postgres")
+needs_pgbouncer = pytest.mark.needs("postgres", "pgbouncer")
 
 MOTO = pytest.param(Moto, id="moto")
 SWIFT = pytest.param(Swift, marks=pytest.mark.needs("swift"), id="swift")

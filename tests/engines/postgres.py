@@ -24,7 +24,7 @@ _DEBIAN = Path("/usr/lib/postgresql")
 _ACCOUNTS = ("postgres", "nobody")
 """Who runs it where root would: it refuses to run as root."""
 _SETTINGS = ("listen_addresses=127.0.0.1", "shared_buffers=32MB", "log_line_prefix=%m [%p] ")
-_USER = "blobd"
+USER = "blobd"
 
 
 def programs() -> Path | None:
@@ -44,14 +44,14 @@ class Postgres:
         self._programs = found
         self._folder = Path(tempfile.mkdtemp(prefix="blobd-pg-"))
         self._data = self._folder / "data"
-        self._port = free_port()
+        self.port = free_port()
         self._process = Process(
             "postgres",
             [
-                *self._as_somebody(),
+                *as_somebody(),
                 found / "postgres",
                 f"-D{self._data}",
-                f"-p{self._port}",
+                f"-p{self.port}",
                 f"-k{self._folder}",
                 *(f"-c{setting}" for setting in _SETTINGS),
             ],
@@ -102,11 +102,11 @@ class Postgres:
         asyncio.run(self._run(f"DROP DATABASE {_name_in(url)} WITH (FORCE)"))
 
     def url(self, database: str) -> str:
-        return f"postgresql://{_USER}@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     async def _run(self, statement: str) -> None:
         connection = await asyncpg.connect(
-            host="127.0.0.1", port=self._port, user=_USER, database="postgres", timeout=5
+            host="127.0.0.1", port=self.port, user=USER, database="postgres", timeout=5
         )
         try:
             await connection.execute(statement)
@@ -124,13 +124,13 @@ class Postgres:
 
     def _make(self) -> None:
         if os.geteuid() == 0:
-            shutil.chown(self._folder, self._account)
+            shutil.chown(self._folder, account())
         made = subprocess.run(
             [
-                *self._as_somebody(),
+                *as_somebody(),
                 self._programs / "initdb",
                 f"--pgdata={self._data}",
-                f"--username={_USER}",
+                f"--username={USER}",
                 "--auth=trust",
                 "--encoding=UTF8",
                 "--locale=C",
@@ -146,17 +146,20 @@ class Postgres:
         self._process.kill()
         shutil.rmtree(self._folder)
 
-    @property
-    def _account(self) -> str:
-        known = {entry.pw_name for entry in pwd.getpwall()}
-        return next(name for name in _ACCOUNTS if name in known)
 
-    def _as_somebody(self) -> list[str]:
-        if os.geteuid() != 0:
-            return []
-        somebody = pwd.getpwnam(self._account)
-        ids = (f"--reuid={somebody.pw_uid}", f"--regid={somebody.pw_gid}")
-        return ["setpriv", *ids, "--clear-groups", "--"]
+def account() -> str:
+    """Return who runs what refuses to run as root."""
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in _ACCOUNTS if name in known)
+
+
+def as_somebody() -> list[str]:
+    """Return the start of a command that must not run as root."""
+    if os.geteuid() != 0:
+        return []
+    somebody = pwd.getpwnam(account())
+    ids = (f"--reuid={somebody.pw_uid}", f"--regid={somebody.pw_gid}")
+    return ["setpriv", *ids, "--clear-groups", "--"]
 
 
 def _name_in(url: str) -> str:

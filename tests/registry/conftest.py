@@ -16,11 +16,13 @@ from blobd.backends.threads import Threads
 from blobd.metrics import Metrics
 from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.opening import Server
+from blobd.registry.catalog.postgresql.connections import Route
 from blobd.registry.catalog.postgresql.migrate import migrate
 from blobd.registry.manifests import Manifests
 from blobd.store import BlobStore
 from tests.daemon import Daemon
-from tests.engines.every import needs_postgres
+from tests.engines.every import needs_pgbouncer, needs_postgres
+from tests.engines.pgbouncer import running_pgbouncer
 from tests.registry.acts import Clock
 from tests.registry.protocol import Registry
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blobd.registry.catalog import Catalog
+    from tests.engines.pgbouncer import Pgbouncer
     from tests.engines.postgres import Postgres
 
 
@@ -59,10 +62,15 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(
-    scope="package",
-    params=["sqlite", pytest.param("postgresql", marks=needs_postgres)],
+KINDS = ("sqlite", pytest.param("postgresql", marks=needs_postgres))
+POOLED_KINDS = (
+    pytest.param("pgbouncer-session", marks=needs_pgbouncer),
+    pytest.param("pgbouncer-transaction", marks=needs_pgbouncer),
 )
+"""PostgreSQL as well, for modules whose `kind` is parametrized with them."""
+
+
+@pytest.fixture(scope="package", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     """The database that the catalog is in; a module of tests for one of them says which."""
     name: str = request.param
@@ -73,7 +81,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def template(postgres: Postgres) -> str:
     """The URL of a migrated database, for others to be made of."""
     url = postgres.create_database()
-    migrate(url)
+    migrate(Route(url, pooled=False))
     return url
 
 
@@ -93,9 +101,22 @@ def fresh_place(
         def make() -> Server:
             url = postgres.create_database(template)
             stack.callback(postgres.drop_database, url)
-            return Server(url)
+            if kind == "postgresql":
+                return Server(url)
+            poolers: dict[str, Pgbouncer] = request.getfixturevalue("poolers")
+            return Server(poolers[kind].url(url))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def poolers(postgres: Postgres) -> Iterator[dict[str, Pgbouncer]]:
+    """A running pgbouncer for each mode that blobd works with."""
+    with ExitStack() as stack:
+        yield {
+            f"pgbouncer-{mode}": stack.enter_context(running_pgbouncer(postgres, mode=mode))
+            for mode in ("session", "transaction")
+        }
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 
 from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.postgresql import migrate
+from blobd.registry.catalog.postgresql.connections import Route
 from blobd.registry.documents import OCI_MANIFEST
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages.manage import find_package, list_versions
@@ -41,7 +42,7 @@ def old_url(
     url: str = request.getfixturevalue("postgres").create_database()
     with monkeypatch.context() as patched:
         patched.setattr(migrate, "upgrade", lambda connection, **_: fill(connection))
-        migrate.migrate(url)
+        migrate.migrate(Route(url, pooled=False))
     return url
 
 

@@ -22,12 +22,19 @@ from blobd.registry.links import RepositoryKeeper
 from tests.backends.acts import off_loop
 from tests.cancellation import cancel_at_each_checkpoint
 from tests.registry.acts import APP, BLOB, OTHER, asked, link
+from tests.registry.conftest import KINDS, POOLED_KINDS
 from tests.registry.processes import worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from blobd.registry.catalog import Catalog, Transaction
+
+
+@pytest.fixture(scope="module", params=(*KINDS, *POOLED_KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 def test_the_last_migration_is_the_one_that_spares_the_others() -> None:

@@ -16,12 +16,20 @@ from blobd.registry.names import RepositoryName, Tag
 from blobd.registry.roots import CatalogRoots
 from blobd.upkeep.gc import collect
 from tests.registry.acts import APP, OTHER, Clock, image, push
+from tests.registry.conftest import KINDS, POOLED_KINDS
 
 if TYPE_CHECKING:
     from blobd.metrics import Metrics
     from blobd.registry.catalog import Catalog
     from blobd.registry.manifests import Manifests
     from blobd.store import BlobStore
+
+
+@pytest.fixture(scope="module", params=(*KINDS, *POOLED_KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
 
 DAY_S = 86_400
 UNKNOWN = Digest("sha256", "ef" * 32)

@@ -25,6 +25,7 @@ from blobd.registry.catalog.callers import Callers
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.postgresql.connections import (
     Conflict,
+    Route,
     close_engine,
     close_pool,
     open_engine,
@@ -60,10 +61,14 @@ _UNSYNCED = "; SET LOCAL synchronous_commit = off"
 
 @dataclass(frozen=True, slots=True)
 class Begins:
-    """How transactions begin that have to survive power loss before they are answered, or not."""
+    """How transactions begin."""
 
     synced: str
+    """Those that have to survive power loss before they are answered."""
     unsynced: str
+    """Those that do not."""
+    read: str
+    """Those that only read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ class PostgresqlCatalog:
 
         Raises BackendUnavailable.
         """
-        return await self._in_a_task(self._engines.reads, _READ, work)
+        return await self._in_a_task(self._engines.reads, self._begins.read, work)
 
     async def _in_a_task(
         self, engine: AsyncEngine, begin: str, work: Callable[[Transaction], T]
@@ -177,30 +182,33 @@ async def open_postgresql(
     `durable`: what was committed survives a crash of the server. Raises ConfigInvalid.
     """
     found = await look(url, durable=durable)
+    route = Route(url, pooled=found.pooled)
     async with AsyncExitStack() as stack:
         if not found.current:
             threads = Threads(1, "blobd-migrate")
             stack.callback(threads.close)
-            await threads.run(migrate, url)
+            await threads.run(migrate, route)
         engines = []
         for size in (_WRITERS, _LONE_WRITERS, _READERS):
-            engines.append(open_engine(url, size=size))
+            engines.append(open_engine(route, size=size))
             stack.push_async_callback(close_engine, engines[-1])
-        pool = open_pool(url, size=_HOT_CONNECTIONS)
+        pool = open_pool(route, size=_HOT_CONNECTIONS)
         stack.push_async_callback(close_pool, pool)
         await pool
         yield PostgresqlCatalog(
             engines=Engines(*engines),
-            begins=_begins(durable=durable, waits_for_disk=found.waits_for_disk),
-            hot_reader=PostgresqlReader(pool),
+            begins=_begins(route, durable=durable, waits_for_disk=found.waits_for_disk),
+            hot_reader=PostgresqlReader(pool, route),
             clock=clock,
             tasks=await stack.enter_async_context(TaskGroup()),
         )
 
 
-def _begins(*, durable: bool, waits_for_disk: bool) -> Begins:
+def _begins(route: Route, *, durable: bool, waits_for_disk: bool) -> Begins:
     """Return how to begin; what an operator asks for beyond the disk, such as a standby, stays."""
-    unsynced = _WRITE + _UNSYNCED
+    write = _WRITE + route.bounds
+    read = _READ + route.bounds
+    unsynced = write + _UNSYNCED
     if not durable:
-        return Begins(unsynced, unsynced)
-    return Begins(_WRITE if waits_for_disk else _WRITE + _SYNCED, unsynced)
+        return Begins(unsynced, unsynced, read)
+    return Begins(write if waits_for_disk else write + _SYNCED, unsynced, read)

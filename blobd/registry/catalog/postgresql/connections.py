@@ -3,22 +3,29 @@
 A server that is gone or stands still ends every wait here: connecting, waiting for a connection,
 for a lock, for a statement. What fails in such a way is trouble that passes; the next use
 connects anew by itself.
+
+A connection pooler such as pgbouncer may stand in between. In transaction mode it hands every
+transaction to another server connection, so nothing may rely on a session then: bounds are set in
+each transaction, statements have no names, and none runs outside of a transaction, because asyncpg
+prepares and executes in two steps.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import asyncpg
-from sqlalchemy import event, exc
+from sqlalchemy import NullPool, event, exc
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from blobd.errors import BackendUnavailable, StorageFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from typing import Any
 
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -50,44 +57,132 @@ class Conflict(Exception):
     """Another transaction got in the way, and this one was undone: it can be run again."""
 
 
-async def _connect(url: str) -> asyncpg.Connection:
-    """Open a connection whose every wait is bounded. Raises BackendUnavailable."""
-    with translated():
-        return await dial(url, command_timeout=COMMAND_WAIT_S, session=_SESSION)
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way to a database."""
+
+    url: str = field(repr=False)
+    pooled: bool
+    """Whether a connection pooler stands in between."""
+
+    @property
+    def bounds(self) -> str:
+        """What to append to BEGIN so that every wait of the transaction is bounded."""
+        if not self.pooled:
+            return ""  # the session has them
+        return "".join(f"; SET LOCAL {name} = '{value}'" for name, value in _SESSION.items())
 
 
 async def dial(
-    url: str, *, command_timeout: float | None = None, session: Mapping[str, str] | None = None
+    url: str,
+    *,
+    pooled: bool,
+    command_timeout: float | None = None,
+    session: Mapping[str, str] | None = None,
 ) -> asyncpg.Connection:
-    """Open a connection; raises what asyncpg raises. It looks for `~/.pgpass`, as psql does."""
+    """Open a connection; raises what asyncpg raises. It looks for `~/.pgpass`, as psql does.
+
+    `pooled`: its statements have no names. `session`: startup parameters, which a pooler refuses.
+    """
     settings = {"application_name": "blobd", **(session or {})}
     return await asyncpg.connect(
-        url, timeout=CONNECT_WAIT_S, command_timeout=command_timeout, server_settings=settings
+        url,
+        timeout=CONNECT_WAIT_S,
+        command_timeout=command_timeout,
+        server_settings=settings,
+        **({"statement_cache_size": 0} if pooled else {}),
     )
 
 
-def open_engine(url: str, *, size: int) -> AsyncEngine:
+async def passes_pooler(connection: asyncpg.Connection) -> bool:
+    """Return whether a pooler answers for the server.
+
+    A server process gives its own id for cancel requests (PostgreSQL documentation 55.7,
+    BackendKeyData); a pooler shares server processes and makes up a key for each client.
+    """
+    async with connection.transaction():
+        statement = await connection.prepare("SELECT pg_backend_pid()", name="")
+        answering: int = await statement.fetchval()
+    announced: int = connection.get_server_pid()
+    return answering != announced
+
+
+async def _connect(route: Route) -> asyncpg.Connection:
+    """Open a connection whose every wait is bounded. Raises BackendUnavailable."""
+    session = None if route.pooled else _SESSION
+    with translated():
+        connection = await dial(
+            route.url, pooled=route.pooled, command_timeout=COMMAND_WAIT_S, session=session
+        )
+        try:
+            appeared = not route.pooled and await passes_pooler(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+    if appeared:  # named statements there may be another client's
+        connection.terminate()
+        raise BackendUnavailable(
+            "catalog.url leads to a connection pooler and did not at the start; restart blobd"
+        )
+    return connection
+
+
+def open_engine(route: Route, *, size: int) -> AsyncEngine:
     """Return a pool of so many connections at most, each of them outside of any transaction."""
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: _connect(url),
+
+    async def connect() -> asyncpg.Connection:
+        connection = await _connect(route)
+        if route.pooled:  # SQLAlchemy asks about the server next
+            with translated():
+                await connection.execute("BEGIN" + route.bounds)
+        return connection
+
+    engine = _engine(
+        connect,
+        pooled=route.pooled,
         isolation_level="AUTOCOMMIT",
         pool_size=size,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
         pool_use_lifo=True,
         pool_reset_on_return=None,
-        hide_parameters=True,
     )
+    if route.pooled:
+        event.listen(engine.sync_engine, "connect", _commit_first_questions)
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
 
 
-def open_pool(url: str, *, size: int) -> asyncpg.Pool:
+def open_migration_engine(route: Route) -> AsyncEngine:
+    """Return an engine whose statements may take as long as they like."""
+    return _engine(
+        lambda: dial(route.url, pooled=route.pooled), pooled=route.pooled, poolclass=NullPool
+    )
+
+
+def _engine(
+    connect: Callable[[], Awaitable[asyncpg.Connection]], *, pooled: bool, **options: Any
+) -> AsyncEngine:
+    arguments: dict[str, Any] = {}
+    if pooled:
+        arguments = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+
+    def create() -> DBAPIConnection:
+        driver: Any = engine.dialect.dbapi
+        made: DBAPIConnection = driver.connect(async_creator_fn=connect, **arguments)
+        return made
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", creator=create, hide_parameters=True, **options
+    )
+    return engine
+
+
+def open_pool(route: Route, *, size: int) -> asyncpg.Pool:
     """Return a pool of so many connections at most, for single statements; not connected yet."""
 
     async def connect_from_pool(*_: object, **__: object) -> asyncpg.Connection:
-        return await _connect(url)
+        return await _connect(route)
 
     return asyncpg.create_pool(
         connect=connect_from_pool,
@@ -153,6 +248,11 @@ def _known(error: BaseException | None) -> Exception | None:
     if error is not None and (code is None or code.startswith(_PASSING)):
         return BackendUnavailable(f"the catalog cannot be used right now: {told(error)}")
     return None
+
+
+def _commit_first_questions(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """End the transaction in which SQLAlchemy asked about the server."""
+    connection.run_async(lambda driver: driver.execute("COMMIT"))
 
 
 def _refuse_closed(

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncpg
-from sqlalchemy import NullPool, exc
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import exc
 
 from blobd.errors import ConfigInvalid
 from blobd.registry.catalog.migrate import HEAD, VERSIONS, upgrade
-from blobd.registry.catalog.postgresql.connections import COMMAND_WAIT_S, CONNECT_WAIT_S, dial, told
+from blobd.registry.catalog.postgresql.connections import (
+    COMMAND_WAIT_S,
+    CONNECT_WAIT_S,
+    Route,
+    dial,
+    open_migration_engine,
+    passes_pooler,
+    told,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -38,6 +45,8 @@ _log = logging.getLogger("blobd")
 class Found:
     """What a look at a database finds."""
 
+    pooled: bool
+    """Whether a connection pooler stands in between."""
     current: bool
     """Whether its tables are what this blobd expects."""
     waits_for_disk: bool
@@ -47,14 +56,19 @@ class Found:
 async def look(url: str, *, durable: bool) -> Found:
     """Return what is there. Raises ConfigInvalid where the database cannot be used at all."""
     try:
-        connection = await dial(url, command_timeout=COMMAND_WAIT_S)
+        connection = await dial(url, pooled=True, command_timeout=COMMAND_WAIT_S)
         try:
-            settings = await connection.fetchrow(_SETTINGS)
-            versions = await connection.fetch(VERSIONS) if settings["migrated"] else []
+            pooled = await passes_pooler(connection)
+            async with connection.transaction():
+                settings = await connection.fetchrow(_SETTINGS)
+                versions = await connection.fetch(VERSIONS) if settings["migrated"] else []
         finally:
             await connection.close(timeout=CONNECT_WAIT_S)
     except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-        raise ConfigInvalid(f"{_NAME} cannot be reached: {told(error)}") from error
+        reason = told(error)
+        if "statement pooling" in reason:
+            reason += "; set pool_mode = transaction or session at the connection pooler"
+        raise ConfigInvalid(f"{_NAME} cannot be reached: {reason}") from error
     except (asyncpg.InterfaceError, ValueError) as error:
         # what it says may hold pieces of the URL, and so of a password
         raise ConfigInvalid(
@@ -68,31 +82,27 @@ async def look(url: str, *, durable: bool) -> Found:
     if durable and settings["fsync"] != "on":
         _log.warning("the catalog's server runs with fsync off: power loss there loses pushes")
     return Found(
+        pooled=pooled,
         current=[row[0] for row in versions] == [HEAD],
         waits_for_disk=settings["synchronous_commit"] != "off",
     )
 
 
-def migrate(url: str) -> None:
+def migrate(route: Route) -> None:
     """Make the tables what this blobd expects.
 
     Blocks, and waits for others that do the same; not for a thread with an event loop. Raises
     ConfigInvalid when the database cannot be used: no permission, or written by a newer blobd.
     """
     try:
-        asyncio.run(_migrate(url))
+        asyncio.run(_migrate(route))
     except (exc.DBAPIError, OSError, asyncpg.PostgresError) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
         raise ConfigInvalid(f"{_NAME} cannot be used: {told(cause or error)}") from error
 
 
-async def _migrate(url: str) -> None:
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: dial(url),  # which waits for others however long they take
-        poolclass=NullPool,
-        hide_parameters=True,
-    )
+async def _migrate(route: Route) -> None:
+    engine = open_migration_engine(route)  # waits for others however long they take
     async with engine.begin() as connection:
         await connection.run_sync(_upgrade)
     await engine.dispose()
