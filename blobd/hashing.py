@@ -118,6 +118,10 @@ class _PlainHasher:
         return None
 
 
+EMPTY_DIGESTS = frozenset(_PlainHasher(algorithm).digest() for algorithm in SUPPORTED_ALGORITHMS)
+"""What no bytes at all hash to, by each algorithm."""
+
+
 class Hashing:
     """Makes hashers. One instance per process, made and self-tested at start."""
 

@@ -203,7 +203,7 @@ class Uploads:
         untold: bool,
     ) -> Committed:
         if body is None:
-            async with self._session(upload_id, owner, span, None) as session:
+            async with self._session(upload_id, owner, span, None, untold=untold) as session:
                 await self._expect(session, span, None)
                 return await self._commit(session, digest, keeper, received_bytes=0)
         with self._admission.admit():

@@ -96,4 +96,7 @@ def _ranges(asked: str, size_bytes: int) -> Decision:
             spans.append(Span(start, min(stop, size_bytes)))
     if not specs or len(spans) > _MAX_RANGES or sum(s.size_bytes for s in spans) > size_bytes:
         return Whole()
-    return Partial(tuple(spans)) if spans else Unsatisfiable()
+    if spans:
+        return Partial(tuple(spans))
+    # An empty blob has no range to send, and no client fails for being sent all of it.
+    return Unsatisfiable() if size_bytes else Whole()

@@ -56,6 +56,8 @@ class Responder:
             decision = decide(request.headers, etag=headers["ETag"], size_bytes=source.size_bytes)
             if isinstance(decision, NotModified | Failed | Unsatisfiable):
                 return _without_bytes(decision, headers, source.size_bytes)
+            if isinstance(source, RemoteSource) and not source.size_bytes:
+                return web.Response(headers=headers)  # S3 refuses any Range on an empty object
             if isinstance(source, RemoteSource):
                 # The URL is signed for a while: who has it may read, so nobody is to keep it.
                 headers |= {"Location": source.url, "Cache-Control": "no-store"}

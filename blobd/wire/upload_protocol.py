@@ -24,6 +24,7 @@ from blobd.errors import (
     UploadOvertaken,
     UploadUnknown,
 )
+from blobd.hashing import EMPTY_DIGESTS
 from blobd.wire.errors import error_response
 from blobd.wire.middleware import body_of
 
@@ -62,7 +63,9 @@ class UploadProtocol:
     async def start(self, request: web.BaseRequest, context: UploadContext) -> web.Response:
         """POST: open a session (202), or with `digest=` and a body store it at once (201).
 
-        `digest=` without a body announces the algorithm, as `digest-algorithm=` does (R29).
+        A request without a body is the whole of the empty blob where `digest=` is that of nothing
+        (R27). Any other `digest=` without a body announces the algorithm, as `digest-algorithm=`
+        does (R29).
         """
         query = request.query
         digest = Digest.parse(query["digest"]) if "digest" in query else None
@@ -76,7 +79,7 @@ class UploadProtocol:
         upload = await self._uploads.start(
             context.owner, algorithm=algorithm, size_bytes=size_bytes
         )
-        if body is None or digest is None:
+        if digest is None or (body is None and digest not in EMPTY_DIGESTS):
             return _session_answer(202, context, upload)
         try:
             committed = await self._uploads.finish(

@@ -78,10 +78,9 @@ def test_an_empty_blob_is_sent(stored: Served) -> None:
     answer = stored.ask("GET", f"/blobs/{EMPTY}")
     assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "0")
     assert stored.ask("HEAD", f"/blobs/{EMPTY}").headers["Content-Length"] == "0"
-    for asked in ("bytes=0-", "bytes=0-0", "bytes=-1"):
-        refused = stored.ask("GET", f"/blobs/{EMPTY}", {"Range": asked})
-        assert (refused.status, refused.code) == (416, "RANGE_INVALID")
-        assert refused.headers["Content-Range"] == "bytes */0"
+    for asked in ("bytes=0-", "bytes=0-0", "bytes=-5", "bytes=0-0,-1"):
+        answer = stored.ask("GET", f"/blobs/{EMPTY}", {"Range": asked})
+        assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "0")
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,55 @@ SIZES = [0, 1, 5_000, 3_000_000]
 def test_one_post_stores_a_blob(served: Served, size_bytes: int) -> None:
     """Distribution-spec end-4b."""
     data = some_bytes(size_bytes)
-    with served.talk() as talk:
-        if size_bytes:
-            answer = talk.ask("POST", f"/uploads?digest={digest_of(data)}", body=data)
-        else:
-            talk.head("POST", f"/uploads?digest={EMPTY}", {"Transfer-Encoding": "chunked"})
-            talk.send(LAST_CHUNK)
-            answer = talk.answer()
+    answer = served.ask("POST", f"/uploads?digest={digest_of(data)}", body=data)
     assert answer.status == 201
     assert answer.location == f"/blobs/{digest_of(data)}"
     assert answer.headers["Docker-Content-Digest"] == digest_of(data)
     assert served.holds(data)
+
+
+NOTHING = {
+    "sha256": hashlib.sha256().hexdigest(),
+    "sha512": hashlib.sha512().hexdigest(),
+    "blake3": blake3.blake3().hexdigest(),
+}
+
+
+@pytest.mark.parametrize("algorithm", NOTHING)
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Content-Length": 0}, {"Transfer-Encoding": "chunked"}],
+    ids=["no body", "length 0", "chunked"],
+)
+def test_one_post_stores_the_empty_blob(
+    served: Served, algorithm: str, headers: dict[str, str | int]
+) -> None:
+    """Distribution-spec end-4b: what `curl -T` sends of an empty file, among others."""
+    digest = f"{algorithm}:{NOTHING[algorithm]}"
+    with served.talk() as talk:
+        talk.head("POST", f"/uploads?digest={digest}", headers)
+        if "Transfer-Encoding" in headers:
+            talk.send(LAST_CHUNK)
+        answer = talk.answer()
+    assert (answer.status, answer.location) == (201, f"/blobs/{digest}")
+    assert answer.headers["Docker-Content-Digest"] == digest
+    assert served.ask("GET", f"/blobs/{digest}").body == b""
+    assert served.ask("DELETE", f"/blobs/{digest}").status == 202
+    assert answer_json(served.ask("GET", "/uploads"))["uploads"] == []
+
+
+@pytest.mark.parametrize("algorithm", NOTHING)
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "0"}], ids=["no body", "length 0"])
+def test_a_post_without_a_body_opens_a_session_for_any_other_digest(
+    served: Served, algorithm: str, headers: dict[str, str]
+) -> None:
+    """R29: `digest=` then announces the algorithm."""
+    digest = f"{algorithm}:{'1' * len(NOTHING[algorithm])}"
+    answer = served.ask("POST", f"/uploads?digest={digest}", headers)
+    assert (answer.status, answer.headers["Range"]) == (202, "0-0")
+    (upload,) = answer_json(served.ask("GET", "/uploads"))["uploads"]
+    assert upload["algorithm"] == algorithm
+    assert served.ask("DELETE", answer.location).status == 204
 
 
 @pytest.mark.parametrize("size_bytes", SIZES)

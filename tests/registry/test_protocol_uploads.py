@@ -51,6 +51,19 @@ def test_a_single_post(registry: Registry, name: str) -> None:
     _stored(registry, name, registry.send("POST", path, DATA, OCTETS), DATA)
 
 
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_single_post_of_the_empty_blob(
+    registry: Registry, name: str, algorithm: str, *, chunked: bool
+) -> None:
+    """R27, end-4b: stored, whichever way nothing is sent."""
+    digest = digest_of(b"", algorithm)
+    path = f"/v2/{name}/blobs/uploads/?digest={digest}"
+    answer = registry.send("POST", path, iter(()) if chunked else b"", OCTETS)
+    assert answer.headers["Docker-Content-Digest"] == digest
+    _stored(registry, name, answer, b"")
+
+
 def test_a_single_post_with_another_digest_is_refused(registry: Registry, name: str) -> None:
     """R27: and nothing becomes visible."""
     digest = digest_of(b"other")

@@ -38,9 +38,12 @@ RANGES: list[tuple[str, int, Decision]] = [
     ("bytes=100-", 100, Unsatisfiable()),
     ("bytes=100-200", 100, Unsatisfiable()),
     ("bytes=-0", 100, Unsatisfiable()),
-    ("bytes=0-0", 0, Unsatisfiable()),
-    ("bytes=0-", 0, Unsatisfiable()),
-    ("bytes=-5", 0, Unsatisfiable()),
+    ("bytes=0-0", 0, Whole()),
+    ("bytes=0-", 0, Whole()),
+    ("bytes=5-", 0, Whole()),
+    ("bytes=-5", 0, Whole()),
+    ("bytes=0-9,-5", 0, Whole()),
+    ("bytes=9-0", 0, Unsatisfiable()),
     ("bytes=0-0,-1", 100, partial((0, 1), (99, 100))),
     ("bytes=50-59,0-9", 100, partial((50, 60), (0, 10))),
     ("bytes=0-9, 20-29 ,\t40-49", 100, partial((0, 10), (20, 30), (40, 50))),
@@ -135,7 +138,8 @@ def test_spans_are_exactly_the_bytes_that_were_asked_for(specs: list[str], size_
             assert not named
         case _:
             assert decision == Whole()
-            assert sum(map(len, named)) > size_bytes, "all is sent where it is less than the parts"
+            less = sum(map(len, named)) > size_bytes
+            assert less or not size_bytes, "all is sent where it is less than the parts"
 
 
 @given(asked=st.text(max_size=40) | st.from_regex(r"bytes=[-0-9, ]*", fullmatch=True))
