@@ -182,6 +182,16 @@ class RequestInvalid(BlobdError):
     """A header or a query parameter that cannot be understood."""
 
 
+class TooManyScopes(RequestInvalid):
+    """A token was asked for that covers more than fits into a header."""
+
+    def __init__(self, asked: int, limit: int) -> None:
+        super().__init__(
+            f"the request asks for {asked} scopes and one token covers at most {limit}; "
+            "ask for several tokens"
+        )
+
+
 # Storage and load
 
 

@@ -52,6 +52,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.RangeMalformed: Answer(416, "BLOB_UPLOAD_INVALID"),
     errors.DigestMissing: Answer(400, "DIGEST_INVALID"),
     errors.RequestInvalid: Answer(400, "UNSUPPORTED"),
+    errors.TooManyScopes: Answer(400, "UNSUPPORTED"),
     errors.StorageFull: Answer(507, "DENIED", "Insufficient Storage: no space left on device"),
     errors.StorageLost: Answer(503, "UNAVAILABLE"),
     errors.BackendUnavailable: Answer(503, "UNAVAILABLE"),

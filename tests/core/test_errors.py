@@ -37,6 +37,7 @@ EXAMPLES: list[Exception] = [
     errors.RangeMalformed("no range"),
     errors.DigestMissing(),
     errors.RequestInvalid("no"),
+    errors.TooManyScopes(1001, 1000),
     errors.StorageFull(),
     errors.StorageLost("no sync"),
     errors.BackendUnavailable("no disk"),

@@ -11,6 +11,7 @@ second, so that a rotation by another process needs no restart.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
@@ -20,11 +21,14 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from blobd.errors import BearerInvalid
+from blobd.errors import BearerInvalid, TooManyScopes
+from blobd.registry.auth.coverage import HashedScopes, NamedScopes
 from blobd.registry.auth.scopes import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from blobd.registry.auth.coverage import Coverage
 
 _ALGORITHM = "EdDSA"
 _ISSUER = "blobd"
@@ -32,7 +36,10 @@ _LEEWAY_S = 5
 _KNOWN_MAX = 4096
 _RELOAD_S = 1.0
 _FRESH_S = 60.0
-_MAX_CHARACTERS = 16 * 1024
+_NAMED_MAX_CHARACTERS = 4000
+"""Of a token that names its scopes in full; longer ones hold their hashes."""
+_MAX_CHARACTERS = 8000
+"""Of any token: with `Authorization: Bearer ` before it, a line of less than 8 KiB."""
 
 ACCESS, REFRESH = "access", "refresh"
 
@@ -63,7 +70,7 @@ class Claims:
     """The name of who asked; empty for anonymous."""
     token_id: str
     """The personal access token behind it; empty for anonymous."""
-    scopes: tuple[Scope, ...]
+    covers: Coverage
     """What was granted of what was asked for."""
     issued_at: float
     expires_at: float
@@ -85,40 +92,55 @@ class Keyring:
         self._clock = clock
         self._keys: dict[str, tuple[SigningKey, Ed25519PrivateKey]] = {}
         self._loaded_at = 0.0
-        self._known: OrderedDict[str, Claims] = OrderedDict()
+        self._known: OrderedDict[bytes, Claims] = OrderedDict()
 
     async def sign(self, claims: Claims) -> str:
-        """Return a token that states the claims, signed with the newest key."""
+        """Return a token that states the claims, signed with the newest key.
+
+        Its line in a request's head is shorter than 8 KiB. Raises TooManyScopes.
+        """
         if not self._keys or self._clock() - self._loaded_at > _FRESH_S:
             await self._reload()
         key, private = max(self._keys.values(), key=lambda pair: pair[0].created_at)
-        payload = {
+        token_id = secrets.token_urlsafe(12)
+        payload: dict[str, Any] = {
             "iss": _ISSUER,
             "aud": self._audience,
             "sub": claims.account,
             "iat": int(claims.issued_at),
             "nbf": int(claims.issued_at),
             "exp": int(claims.expires_at),
-            "jti": secrets.token_urlsafe(12),
+            "jti": token_id,
             "use": claims.use,
             "pat": claims.token_id,
-            "access": [
-                {"type": scope.kind, "name": scope.name, "actions": sorted(scope.actions)}
-                for scope in claims.scopes
-            ],
         }
-        return jwt.encode(payload, private, algorithm=_ALGORITHM, headers={"kid": key.kid})
+
+        def encoded(**scopes: object) -> str:
+            headers = {"kid": key.kid}
+            return jwt.encode(payload | scopes, private, algorithm=_ALGORITHM, headers=headers)
+
+        assert isinstance(claims.covers, NamedScopes), "hashes are of one token"  # noqa: S101
+        scopes = claims.covers.scopes
+        token = encoded(access=[_entry(scope) for scope in scopes])
+        if len(token) > _NAMED_MAX_CHARACTERS:
+            token = encoded(hashed_access=HashedScopes.of(scopes, key=token_id).claim())
+        if len(token) > _MAX_CHARACTERS:
+            raise TooManyScopes(len(scopes), len(scopes) * _MAX_CHARACTERS // len(token))
+        return token
 
     async def verify(self, token: str, *, use: str) -> Claims:
         """Return what a token states. Raises BearerInvalid, saying why."""
-        claims = self._known.get(token)
+        if len(token) > _MAX_CHARACTERS:
+            raise BearerInvalid("the bearer token is longer than any that this registry signs")
+        known = hashlib.sha256(token.encode(errors="surrogateescape")).digest()  # less to keep
+        claims = self._known.get(known)
         if claims is None:
             claims = await self._read(token)
-            self._known[token] = claims
+            self._known[known] = claims
             if len(self._known) > _KNOWN_MAX:
                 self._known.popitem(last=False)
         if claims.expires_at + _LEEWAY_S < self._clock():
-            self._known.pop(token, None)
+            self._known.pop(known, None)
             raise BearerInvalid("the bearer token has expired; log in again", expired=True)
         if claims.use != use:
             raise BearerInvalid(f"the bearer token is for {claims.use}, not for {use}")
@@ -132,8 +154,6 @@ class Keyring:
         return tuple(hmac.digest(key.private, purpose, "sha256") for key in keys)
 
     async def _read(self, token: str) -> Claims:
-        if len(token) > _MAX_CHARACTERS:
-            raise BearerInvalid("the bearer token is longer than any that this registry signs")
         try:
             kid = jwt.get_unverified_header(token).get("kid")
         except jwt.InvalidTokenError as error:
@@ -180,15 +200,27 @@ class Keyring:
         self._known.clear()
 
 
+def _entry(scope: Scope) -> dict[str, object]:
+    return {"type": scope.kind, "name": scope.name, "actions": sorted(scope.actions)}
+
+
+def _covers(payload: dict[str, Any]) -> Coverage:
+    if "hashed_access" in payload:
+        return HashedScopes.of_claim(payload["hashed_access"], key=str(payload["jti"]))
+    return NamedScopes(
+        tuple(
+            Scope(str(entry["type"]), str(entry["name"]), frozenset(map(str, entry["actions"])))
+            for entry in payload["access"]
+        )
+    )
+
+
 def _claims(payload: dict[str, Any]) -> Claims:
     return Claims(
         use=str(payload["use"]),
         account=str(payload["sub"]),
         token_id=str(payload["pat"]),
-        scopes=tuple(
-            Scope(str(entry["type"]), str(entry["name"]), frozenset(map(str, entry["actions"])))
-            for entry in payload["access"]
-        ),
+        covers=_covers(payload),
         issued_at=float(payload["iat"]),
         expires_at=float(payload["exp"]),
     )

@@ -11,16 +11,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blobd.errors import TooManyScopes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PULL, PUSH, DELETE = "pull", "push", "delete"
-CATALOG = "registry:catalog:*"
-
 _KIND = re.compile(r"(?P<kind>[a-z0-9]+)(?:\([a-z0-9]+\))?")
 _ACTIONS = re.compile(r"(?:[a-z]+|\*)(?:,(?:[a-z]+|\*))*")
-_MAX_SCOPES = 64
 _MAX_CHARACTERS = 1024
+
+MAX_SCOPES = 1000
+"""How many resources one token may cover: their hashes fit into a header (`coverage.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +38,24 @@ class Scope:
         return f"{self.kind}:{self.name}:{','.join(sorted(self.actions))}"
 
 
+CATALOG = Scope("registry", "catalog", frozenset("*"))
+"""The list of all repositories."""
+
+
 def parse_scopes(values: Iterable[str]) -> tuple[Scope, ...]:
     """Return what a client asks for, whether it repeats `scope=` or separates by spaces.
 
-    Equal resources are joined, in the order of their first naming; what is beyond 64 scopes or
-    malformed is passed over.
+    Equal resources are joined, in the order of their first naming; what is malformed is passed
+    over. Raises TooManyScopes.
     """
     asked: dict[tuple[str, str], frozenset[str]] = {}
-    texts = [text for value in values for text in value.split()]
-    for text in texts[:_MAX_SCOPES]:
+    for text in (text for value in values for text in value.split()):
         scope = _parse(text)
         if scope is not None:
             key = scope.kind, scope.name
             asked[key] = asked.get(key, frozenset()) | scope.actions
+    if len(asked) > MAX_SCOPES:
+        raise TooManyScopes(len(asked), MAX_SCOPES)
     return tuple(Scope(kind, name, actions) for (kind, name), actions in asked.items())
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.identity.gate import Gate
     from blobd.registry.names import RepositoryName
@@ -41,7 +42,9 @@ class Guard:
         """Return what a request shows."""
         return Knock(request.headers.get("Authorization"), self._origins.address(request))
 
-    async def signed_in(self, request: web.BaseRequest, what: str, scope: str = "") -> Subject:
+    async def signed_in(
+        self, request: web.BaseRequest, what: str, scope: Scope | None = None
+    ) -> Subject:
         """Return who asks for what is for accounts alone. Raises Unauthenticated."""
         with self.challenging(request):
             return await self._gate.signed_in(self.knock(request), what, scope)

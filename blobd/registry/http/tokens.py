@@ -1,4 +1,8 @@
-"""`/token`: bearer tokens for who shows a better credential (distribution's token.md, oauth.md)."""
+"""`/token`: bearer tokens for who shows a better credential (distribution's token.md, oauth.md).
+
+A token that is issued is taken in a header by this server and by proxies with usual limits; who
+asks for more than such a token can cover gets 400, never a token that covers less in silence.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
     from blobd.registry.identity.identify import Identify
     from blobd.registry.identity.issue import Issued, Issuer
 
-_FORM_MAX_BYTES = 64 * 1024
+_FORM_MAX_BYTES = 512 * 1024
+"""As many scopes as a token covers, with names as long as they get."""
+_FORM_MAX_FIELDS = 1100
 _FORM_WITHIN_S = 10.0
 _REALM = "blobd"
 
@@ -133,6 +139,6 @@ async def _form(request: web.BaseRequest) -> dict[str, list[str]]:
         body, limit_bytes=_FORM_MAX_BYTES, too_large=RequestInvalid("the form is too large")
     )
     try:
-        return parse_qs(content.decode(), keep_blank_values=True, max_num_fields=200)
+        return parse_qs(content.decode(), keep_blank_values=True, max_num_fields=_FORM_MAX_FIELDS)
     except ValueError as error:
         raise RequestInvalid(f"the form cannot be read: {error}") from error

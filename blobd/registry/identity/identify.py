@@ -19,7 +19,7 @@ from blobd.registry.auth.subjects import ANONYMOUS, Subject, WorkflowOf
 if TYPE_CHECKING:
     from blobd.registry.auth.attempts import Attempts
     from blobd.registry.auth.bearer import Claims, Keyring
-    from blobd.registry.auth.scopes import Scope
+    from blobd.registry.auth.coverage import Coverage
     from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.callers import TokenFacts
 
@@ -32,7 +32,7 @@ class Caller:
     """Who asks."""
 
     subject: Subject
-    asked: tuple[Scope, ...] | None = None
+    asked: Coverage | None = None
     """What the bearer token was granted for; None where the credential itself was shown."""
     expires_at: float | None = None
     """Until when the credential counts at most."""
@@ -41,8 +41,7 @@ class Caller:
         """Return the actions that the bearer token covers on a repository."""
         if self.asked is None:
             return None
-        of_it = [scope for scope in self.asked if scope.kind == "repository"]
-        return frozenset().union(*(scope.actions for scope in of_it if scope.name == repository))
+        return self.asked.actions("repository", repository)
 
 
 class Identify:
@@ -69,7 +68,7 @@ class Identify:
             case Bearer(token=token):
                 claims = await self._verified(token, ACCESS, address)
                 subject = await self.by_claims(claims)
-                return Caller(subject, claims.scopes, claims.expires_at)
+                return Caller(subject, claims.covers, claims.expires_at)
 
     async def by_secret(self, secret: str, address: str) -> Caller:
         """Return who a token's secret speaks for. Raises TokenRefused, TooManyFailures."""

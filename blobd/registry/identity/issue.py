@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from blobd.errors import NameInvalid
 from blobd.registry.auth.bearer import ACCESS, REFRESH, Claims
+from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.decide import Verdict, decide
 from blobd.registry.auth.roles import Action
-from blobd.registry.auth.scopes import CATALOG, Scope, parse_scopes
+from blobd.registry.auth.scopes import CATALOG, Scope
 from blobd.registry.names import parse_name
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ ACCESS_LIFETIME_S = 300
 REFRESH_LIFETIME_S = 90 * 86_400
 
 _ACTIONS = {action.value: action for action in (Action.READ, Action.WRITE, Action.DELETE)}
-(_CATALOG,) = parse_scopes([CATALOG])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,13 @@ class Issuer:
         self, subject: Subject, use: str, scopes: tuple[Scope, ...], lifetime_s: int
     ) -> Issued:
         now = self._catalog.now()
-        claims = Claims(use, subject.name, subject.token_id, scopes, now, now + lifetime_s)
+        covers = NamedScopes(scopes)
+        claims = Claims(use, subject.name, subject.token_id, covers, now, now + lifetime_s)
         return Issued(await self._keyring.sign(claims), scopes, now, lifetime_s)
 
     async def _granted(self, subject: Subject, asked: Scope) -> Scope | None:
-        if (asked.kind, asked.name) == (_CATALOG.kind, _CATALOG.name):
-            return _CATALOG if subject.signed_in else None
+        if (asked.kind, asked.name) == (CATALOG.kind, CATALOG.name):
+            return CATALOG if subject.signed_in else None
         if asked.kind != "repository":
             return None
         try:

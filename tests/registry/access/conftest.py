@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
+from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.scopes import parse_scopes
 from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.tables import accounts, memberships, sources, tokens
@@ -117,7 +118,7 @@ class Town:
             "use": ACCESS,
             "account": "ada",
             "token_id": "ada",
-            "scopes": parse_scopes(scopes),
+            "covers": NamedScopes(parse_scopes(scopes)),
             "issued_at": now,
             "expires_at": now + 300,
             "audience": "blobd",

@@ -163,6 +163,62 @@ def test_oauth_takes_a_password_and_then_a_refresh_token(town: Town) -> None:
     assert post(town, grant_type="refresh_token", refresh_token=access).status == 401
 
 
+def _many(town: Town, count: int, length: int) -> list[str]:
+    """Return names that ada may push to: short ones that are there already, then long new ones."""
+    there = [f"acme/many{number}" for number in range(3)]
+    for name in there:
+        town.admin().push_image(name)
+    new = (f"acme/{number:05}-".ljust(length, "n") for number in range(count - len(there)))
+    return [*there, *new]
+
+
+def _works_as_asked(town: Town, answer: Answer, names: list[str]) -> None:
+    """Check that a token may be used for each of its repositories, and for no other."""
+    assert answer.status == 200, answer.body
+    token = answer.json()["access_token"]
+    assert len(f"Authorization: Bearer {token}\r\n") < 8192
+    assert len(answer.json()["scope"].split()) == len(names)
+    client = town.client(f"Bearer {token}")
+    for name in names[:3]:
+        assert client.head(f"/v2/{name}/manifests/latest").status == 200
+    for name in names[3 :: max(1, len(names) // 40)] + names[-1:]:
+        assert client.start(name).status == 202, name
+    refused = client.start("acme/another")
+    assert refused.status == 401
+    assert 'error="insufficient_scope"' in refused.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize(("count", "length"), [(65, 60), (65, 180), (200, 40)])
+def test_a_mirror_gets_one_token_for_all_its_repositories(
+    town: Town, count: int, length: int
+) -> None:
+    """containerd repeats `scope` in the query; none of what it names is dropped."""
+    names = _many(town, count, length)
+    query = urlencode([("scope", f"repository:{name}:pull,push") for name in names], safe=":,/")
+    _works_as_asked(town, town.person("ada").get(f"/token?{query}"), names)
+
+
+@pytest.mark.parametrize("count", [65, 200, 1000])
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_form_asks_for_as_many_long_names_as_a_token_covers(
+    town: Town, count: int, joined: bool
+) -> None:
+    """OAuth's form has room for what a query has not; scopes joined (RFC 6749, 3.3) or repeated."""
+    names = _many(town, count, 255)
+    scopes = [f"repository:{name}:pull,push" for name in names]
+    fields = [("grant_type", "password"), ("password", "blobd_pat_ada"), ("service", "x")]
+    fields += [("scope", " ".join(scopes))] if joined else [("scope", one) for one in scopes]
+    answer = town.client().send("POST", "/token", urlencode(fields).encode(), FORM)
+    _works_as_asked(town, answer, names)
+
+
+def test_more_scopes_than_a_token_covers_are_refused_in_words(town: Town) -> None:
+    scopes = " ".join(f"repository:acme/{number}:pull" for number in range(1001))
+    answer = post(town, grant_type="password", password="blobd_pat_ada", scope=scopes)
+    assert (answer.status, answer.codes) == (400, ["UNSUPPORTED"]), answer.body
+    assert "1001 scopes and one token covers at most 1000" in answer.body.decode()
+
+
 def test_a_login_with_docker_gets_a_refresh_token(town: Town) -> None:
     answer = town.person("ada").get("/token?offline_token=true&client_id=docker&account=ada")
     assert answer.json()["refresh_token"]

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from blobd.errors import BearerInvalid
 from blobd.registry.auth.bearer import ACCESS, REFRESH, Claims, Keyring, SigningKey
+from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.scopes import on_repository
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Shelf:
             use=ACCESS,
             account="ada",
             token_id="t1",
-            scopes=(on_repository("ada/app", "pull", "push"),),
+            covers=NamedScopes((on_repository("ada/app", "pull", "push"),)),
             issued_at=self.now,
             expires_at=self.now + 300,
         )

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobd.registry.auth.scopes import Challenge, Scope, on_repository, parse_scopes
+from blobd.errors import TooManyScopes
+from blobd.registry.auth.scopes import MAX_SCOPES, Challenge, Scope, on_repository, parse_scopes
 
 
 @pytest.mark.parametrize(
@@ -33,9 +34,13 @@ def test_what_a_client_asks_for(values: list[str], expected: list[str]) -> None:
     assert [str(scope) for scope in parse_scopes(values)] == expected
 
 
-def test_a_flood_of_scopes_is_cut_off() -> None:
-    """The work for one request is bounded."""
-    assert len(parse_scopes([" ".join(f"repository:a/{n}:pull" for n in range(1000))])) == 64
+def test_what_one_token_can_cover_is_taken_and_more_is_refused() -> None:
+    """The work for one request is bounded, and nothing is dropped in silence."""
+    asked = [f"repository:a/{n}:pull" for n in range(MAX_SCOPES)]
+    assert [str(scope) for scope in parse_scopes([" ".join(asked)])] == asked
+    assert len(parse_scopes(asked + asked)) == MAX_SCOPES
+    with pytest.raises(TooManyScopes, match=r"1001 scopes .* at most 1000"):
+        parse_scopes([*asked, "repository:a/more:pull"])
 
 
 @given(st.lists(st.text()))

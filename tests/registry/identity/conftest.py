@@ -8,6 +8,7 @@ import pytest
 
 from blobd.registry.auth.attempts import Attempts
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
+from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.scopes import parse_scopes
 from blobd.registry.catalog.tables import accounts, memberships, sources, tokens
 from blobd.registry.identity.gate import Gate
@@ -40,7 +41,8 @@ class Desk:
     async def bearer(self, token_id: str, *scopes: str, lasts_s: float = 300.0) -> str:
         """Return an Authorization header with a bearer token for these scopes."""
         now = self._clock()
-        claims = Claims(ACCESS, "somebody", token_id, parse_scopes(scopes), now, now + lasts_s)
+        covers = NamedScopes(parse_scopes(scopes))
+        claims = Claims(ACCESS, "somebody", token_id, covers, now, now + lasts_s)
         return f"Bearer {await self.keyring.sign(claims)}"
 
 

@@ -11,6 +11,7 @@ import pytest
 from blobd.errors import Refused, RequestInvalid, TokenRefused, Unknown
 from blobd.registry.auth.attempts import Attempts
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
+from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.roles import SCOPES
 from blobd.registry.auth.subjects import WorkflowOf
 from blobd.registry.catalog import open_catalog
@@ -171,7 +172,7 @@ async def test_a_new_key_signs_whatever_the_clock_was(catalog: Catalog, clock: C
         return list(await load_signing_keys(catalog))
 
     keyring = Keyring(load, audience="here", clock=clock)
-    claims = Claims(ACCESS, "ada", "t", (), clock(), clock() + 60)
+    claims = Claims(ACCESS, "ada", "t", NamedScopes(()), clock(), clock() + 60)
     signed = await keyring.sign(claims)
     assert jwt.get_unverified_header(signed)["kid"] == new.kid
     assert (await keyring.verify(signed, use=ACCESS)).account == "ada"
