@@ -68,7 +68,7 @@ class SharedSeries:
         return cls(fd, count)
 
     def region(self, worker: int) -> Region:
-        """Return the region of one worker, with the series that are in it."""
+        """Return the region of one worker; its series are known once it has been refreshed."""
         start = worker * _REGION_BYTES
         return Region(memoryview(self._memory)[start : start + _REGION_BYTES])
 
@@ -78,7 +78,9 @@ class SharedSeries:
 
     def retire(self, worker: int) -> None:
         """Take a dead worker's gauges out of the sums; what it counted stays."""
-        self.region(worker).end_live()
+        region = self.region(worker)
+        region.refresh()
+        region.end_live()
 
 
 class Region:
@@ -92,7 +94,6 @@ class Region:
         self._read_bytes = 0
         self._kinds: list[str] = []
         self._places: dict[Key, int] = {}
-        self.refresh()
 
     def refresh(self) -> Sequence[Key]:
         """Read what series came since the last time; return their keys."""
@@ -147,6 +148,7 @@ class SharedValues:
     def __init__(self, series: SharedSeries, worker: int) -> None:
         """Open a worker's region. Nothing changes before `adopt`."""
         self._own = series.region(worker)
+        self._own.refresh()
         self._all = [series.region(index) for index in range(series.count)]
         self._lock = Lock()
         self._unrecorded = self._own.add((UNRECORDED, "_total", ()), _STAYS)

@@ -85,6 +85,13 @@ def test_any_worker_tells_what_all_have_counted(shared: SharedSeries) -> None:
     assert bounds == {"0.001": 0, "0.005": 2, "5.0": 2, "30.0": 4, "+Inf": 4}
 
 
+def test_a_worker_that_begins_late_tells_what_others_had_counted(shared: SharedSeries) -> None:
+    in_worker(shared, 0, _push)
+    found = read(Metrics(shared.values(1)).render())
+    assert found["blobd_uploads_total", "committed"] == 1
+    assert found["blobd_request_duration_seconds_count", "blobs", "201"] == 2
+
+
 def test_the_form_is_that_of_one_worker(shared: SharedSeries) -> None:
     """A dashboard reads the same names, types and texts, however many workers there are."""
     alone = Metrics()
