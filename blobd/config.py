@@ -76,7 +76,10 @@ class Server:
     """The daemon's processes."""
 
     workers: int = _setting(
-        0, "serving processes; 0 means one for each CPU; limits are shared out among them", least=0
+        0,
+        "serving processes; 0 means one for each CPU that affinity and the quotas of cgroups "
+        "leave; limits are shared out among them",
+        least=0,
     )
 
 

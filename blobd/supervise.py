@@ -23,6 +23,7 @@ import uvloop
 
 from blobd import __version__
 from blobd.app import begin, open_daemon
+from blobd.cpus import usable_cpus
 from blobd.errors import ConfigInvalid
 from blobd.logs import configure_logs
 from blobd.series import SharedSeries
@@ -49,7 +50,7 @@ def serve(config: Config) -> int:
         section: bind(f"{section}.listen", address)
         for section, address in check_addresses(config).items()
     }
-    count = config.server.workers or os.cpu_count() or 1
+    count = config.server.workers or usable_cpus()
     if config.store.backend == "memory":
         count = 1  # no other process could see what this one keeps
     if count == 1:
