@@ -25,6 +25,7 @@ from blobd.receive import Receiver
 from blobd.registry.catalog import Catalog, catalog_place, open_catalog
 from blobd.registry.catalog.audit import Entry, write_entries
 from blobd.registry.http.front import open_registry
+from blobd.registry.http.routes import TOKEN_PATH
 from blobd.registry.identity.first import FirstAdministrator as FirstAdministrator
 from blobd.registry.identity.first import first_administrator
 from blobd.registry.packages.ledger import forget_audit
@@ -32,8 +33,10 @@ from blobd.registry.packages.trash import Trash
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore, Keeper
 from blobd.uploads import Uploads
+from blobd.wire.cross_site import refuse_cross_site
 from blobd.wire.identity import require_token
 from blobd.wire.middleware import Front
+from blobd.wire.origin import Origins, host_header
 from blobd.wire.respond import Responder
 from blobd.wire.upload_protocol import UploadProtocol
 
@@ -157,9 +160,18 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
         HealthRoutes(daemon.store.backend, daemon.metrics),
     )
 
-    def check_token(request: web.BaseRequest) -> None:
+    origins = Origins(
+        public_url=config.registry.public_url, trusted_proxies=config.registry.trusted_proxies
+    )
+
+    def admit_to_blob_api(request: web.BaseRequest) -> None:
+        refuse_cross_site(request, host_header)
         if request.path not in OPEN_PATHS:
             require_token(request, config.blob_api.tokens)
+
+    def admit_to_registry(request: web.BaseRequest) -> None:
+        """Let in whom the guard at each path is to ask."""
+        refuse_cross_site(request, origins.host, guarded_paths=frozenset({TOKEN_PATH}))
 
     def front(routes: Routes, admit: Callable[[web.BaseRequest], None]) -> Front:
         return Front(routes, limits=config.limits, metrics=daemon.metrics, admit=admit)
@@ -170,12 +182,9 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
         protocol=protocol,
         responder=daemon.responder,
         config=config,
+        origins=origins,
     ) as registry:
         yield {
-            "blob_api": front(blob_api, check_token),
-            "registry": front(registry, _admit_all),
+            "blob_api": front(blob_api, admit_to_blob_api),
+            "registry": front(registry, admit_to_registry),
         }
-
-
-def _admit_all(request: web.BaseRequest) -> None:
-    """Let everyone in: the registry has a guard at each of its paths."""

@@ -192,6 +192,28 @@ class TooManyScopes(RequestInvalid):
         )
 
 
+class MediaTypeUnsupported(BlobdError):
+    """A body of a type that is not taken here."""
+
+    def __init__(self, got: str | None, wanted: str) -> None:
+        super().__init__(
+            f"the body must be {wanted} and its Content-Type must say so; it says "
+            f"{'nothing' if got is None else repr(got[:100])}"
+        )
+        self.wanted = wanted
+
+
+class CrossSite(BlobdError):
+    """Another site made a browser send this."""
+
+    def __init__(self, sign: str) -> None:
+        super().__init__(
+            f"a page of another site sent this ({sign}); send it from a page of this address, or "
+            "by a client that is no browser"
+        )
+        self.sign = sign
+
+
 # Storage and load
 
 

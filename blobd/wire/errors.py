@@ -53,6 +53,8 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.DigestMissing: Answer(400, "DIGEST_INVALID"),
     errors.RequestInvalid: Answer(400, "UNSUPPORTED"),
     errors.TooManyScopes: Answer(400, "UNSUPPORTED"),
+    errors.MediaTypeUnsupported: Answer(415, "UNSUPPORTED"),
+    errors.CrossSite: Answer(403, "DENIED"),
     errors.StorageFull: Answer(507, "DENIED", "Insufficient Storage: no space left on device"),
     errors.StorageLost: Answer(503, "UNAVAILABLE"),
     errors.BackendUnavailable: Answer(503, "UNAVAILABLE"),

@@ -86,10 +86,14 @@ class Origins:
         """
         if self._public_url:
             return self._public_url
-        scheme, host = "http", request.headers.get("Host", "").strip()
+        scheme, host = "http", host_header(request)
         for hop in self._vouched(request):
             scheme, host = hop.scheme or scheme, hop.host or host
         return f"{scheme}://{host if is_host(host) else _own_host(request)}"
+
+    def host(self, request: web.BaseRequest) -> str:
+        """Return the host, and port if any, by which the client came."""
+        return self.base_url(request).partition("://")[2]
 
     def _vouched(self, request: web.BaseRequest) -> Iterator[_Hop]:
         """Yield what trusted proxies say, the nearest one first and the client's own proxy last."""
@@ -105,6 +109,11 @@ class Origins:
             return True
         address = ipaddress.ip_address(text)
         return any(address in network for network in self._trusted)
+
+
+def host_header(request: web.BaseRequest) -> str:
+    """Return what a request says itself of the host that it is for."""
+    return request.headers.get("Host", "").strip()
 
 
 def is_host(text: str) -> bool:

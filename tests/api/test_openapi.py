@@ -35,6 +35,7 @@ REGISTRY_ONLY = {
     errors.ScopeMissing,
     errors.Forbidden,
     errors.TokenTooNarrow,
+    errors.MediaTypeUnsupported,
     errors.TagInvalid,
     errors.ManifestUnknown,
     errors.ManifestInvalid,

@@ -46,7 +46,7 @@ class Town:
 
     def ask(self, method: str, path: str, body: Any = None) -> Answer:
         """Call the API as the owner."""
-        shown = {"Authorization": f"Bearer {self.owner}"}
+        shown = {"Authorization": f"Bearer {self.owner}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
         return Registry(self.host).send(method, f"/api{path}", content, shown)
 

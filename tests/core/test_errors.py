@@ -38,6 +38,8 @@ EXAMPLES: list[Exception] = [
     errors.DigestMissing(),
     errors.RequestInvalid("no"),
     errors.TooManyScopes(1001, 1000),
+    errors.MediaTypeUnsupported(None, "application/json"),
+    errors.CrossSite("Origin: https://evil.example"),
     errors.StorageFull(),
     errors.StorageLost("no sync"),
     errors.BackendUnavailable("no disk"),

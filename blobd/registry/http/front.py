@@ -32,7 +32,6 @@ from blobd.registry.links import Touches
 from blobd.registry.manifests import Manifests
 from blobd.registry.packages.ledger import Ledger
 from blobd.registry.packages.trash import Trash
-from blobd.wire.origin import Origins
 from blobd.wire.routes import Routes
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from blobd.config import Config
     from blobd.registry.catalog import Catalog
     from blobd.store import BlobStore
+    from blobd.wire.origin import Origins
     from blobd.wire.respond import Responder
     from blobd.wire.upload_protocol import UploadProtocol
 
@@ -57,6 +57,7 @@ async def open_registry(
     protocol: UploadProtocol,
     responder: Responder,
     config: Config,
+    origins: Origins,
 ) -> AsyncIterator[Routes]:
     """Yield the registry's routes, and do its work beside them while the block runs.
 
@@ -66,9 +67,6 @@ async def open_registry(
     threads = Threads(_MANIFEST_THREADS, "blobd-manifests")
     ledger = Ledger(catalog)
     routes = Routes()
-    origins = Origins(
-        public_url=config.registry.public_url, trusted_proxies=config.registry.trusted_proxies
-    )
     service = urlsplit(config.registry.public_url).netloc or _SERVICE
     keyring = Keyring(lambda: load_signing_keys(catalog), audience=service, clock=catalog.now)
     identify = Identify(catalog, keyring, Attempts(catalog.now)) if config.registry.auth else None

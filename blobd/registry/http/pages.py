@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -138,7 +137,7 @@ class PageRoutes:
         return _page(html, status=404)
 
     def _host(self, request: web.BaseRequest) -> str:
-        return urlsplit(self._origins.base_url(request)).netloc
+        return self._origins.host(request)
 
 
 def _page(html: str, *, status: int = 200) -> web.Response:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from blobd.registry.http.uploads import UploadRoutes
     from blobd.wire.routes import Routes
 
+TOKEN_PATH = "/token"  # noqa: S105 a path
 _NAME = r"/v2/(?P<name>(?s:.+))"
 
 
@@ -67,4 +68,4 @@ def add_distribution(
 
 def add_tokens(routes: Routes, tokens: TokenRoutes) -> None:
     """Add the token endpoint."""
-    routes.add("token", r"/token", GET=tokens.get, POST=tokens.post)
+    routes.add("token", TOKEN_PATH, GET=tokens.get, POST=tokens.post)

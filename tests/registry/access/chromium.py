@@ -73,6 +73,12 @@ class Tab:
         await self.ask("Page.navigate", url=url)
         await asyncio.wait_for(self._loaded.wait(), _WITHIN_S)
 
+    async def follow(self, expression: str) -> None:
+        """Evaluate what leads to another page, and wait until all of that has loaded."""
+        self._loaded.clear()
+        await self.evaluate(expression)
+        await asyncio.wait_for(self._loaded.wait(), _WITHIN_S)
+
     async def sign_in(self, authorization: str) -> None:
         await self.ask("Network.setExtraHTTPHeaders", headers={"Authorization": authorization})
 

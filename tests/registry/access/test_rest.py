@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tests.registry.access.conftest import Client, Town
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 class Api:
     """Calls, as somebody."""
 
@@ -30,7 +33,7 @@ class Api:
 
     def call(self, method: str, path: str, **body: Any) -> Answer:
         content = json.dumps(body).encode() if body else None
-        headers = {"Content-Type": "application/json"} if body else {}
+        headers = JSON if body else {}
         return self._client.send(method, f"/api{path}", content, headers)
 
     def get(self, path: str) -> Any:
@@ -368,7 +371,7 @@ def test_the_audit_says_who_did_what(town: Town, app: str) -> None:
 def test_a_body_that_will_not_do_is_refused(town: Town, app: str, body: bytes) -> None:
     client = town.person("ada")
     client.push_image(app)
-    answer = client.send("PUT", f"/api{path_of(app)}/access/roles/eve", body)
+    answer = client.send("PUT", f"/api{path_of(app)}/access/roles/eve", body, JSON)
     assert answer.status == 400
     assert answer.json()["message"]
 

@@ -212,10 +212,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status, why in (
         ("400", "It cannot be understood; the message says what."),
         ("401", "No credential, or one that does not count."),
-        ("403", "The caller's role or token is not enough."),
+        ("403", "The caller's role or token is not enough, or another site sent it."),
         ("404", "Not there, or not for the caller."),
         ("408", "The body did not come."),
         ("409", "It would break a promise; the message says what to do first."),
+        ("415", "The body's Content-Type is not that of JSON."),
         ("429", "Too many failed logins; see Retry-After."),
         ("503", "Trouble that passes; see Retry-After."),
     ):

@@ -9,7 +9,13 @@ from aiohttp import web
 
 from blobd.errors import BlobdError, CredentialMalformed, LoginNeeded, TokenTooNarrow
 from blobd.registry.http.rest.operation import Call, Page
-from blobd.registry.http.rest.read import check_path, read_body, read_page, read_query
+from blobd.registry.http.rest.read import (
+    check_media_type,
+    check_path,
+    read_body,
+    read_page,
+    read_query,
+)
 from blobd.wire.errors import UNEXPECTED, answer_for, error_response
 
 if TYPE_CHECKING:
@@ -40,6 +46,7 @@ class Frame:
                 with self._guard.challenging(request):
                     caller = await self._caller(request)
                     _check_scope(caller.subject, operation.needed_scope)
+                    check_media_type(request)
                     check_path(request, path)
                     page, per_page = read_page(request) if operation.pages else (1, 1)
                     arguments = (

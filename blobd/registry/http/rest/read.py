@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
-from blobd.errors import RequestInvalid, RouteUnknown
+from blobd.errors import MediaTypeUnsupported, RequestInvalid, RouteUnknown
 from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX, Field, Kind
 from blobd.wire.bodies import read_whole
 from blobd.wire.middleware import body_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+_JSON = "application/json"
 _BODY_MAX_BYTES = 64 * 1024
 _BODY_WITHIN_S = 10.0
 
@@ -24,6 +26,21 @@ def check_path(request: web.BaseRequest, arguments: Mapping[str, str]) -> None:
     """Raise RouteUnknown where a path names what no database could have kept."""
     if any(map(_broken, arguments.values())):
         raise RouteUnknown(f"there is nothing at {request.rel_url.raw_path[:200]}")
+
+
+def check_media_type(request: web.BaseRequest) -> None:
+    """Raise MediaTypeUnsupported for a call with a body that does not say that it is JSON.
+
+    Pages of other sites can send forms and plain text without asking, but not this.
+    """
+    if request.method in {"GET", "HEAD"}:
+        return
+    said = request.headers.get("Content-Type")
+    if said is None and not request.body_exists:
+        return
+    media_type = "" if said is None else said.partition(";")[0].strip().lower()
+    if media_type != _JSON and not re.fullmatch(r"application/[\w.-]+\+json", media_type):
+        raise MediaTypeUnsupported(said, _JSON)
 
 
 def read_page(request: web.BaseRequest) -> tuple[int, int]:
