@@ -389,6 +389,19 @@ class ManifestReferencesUnknown(BlobdError):
         self.digests = tuple(digests)
 
 
+class DescriptorSizeWrong(BlobdError):
+    """A descriptor gives another size than the content that its digest names has."""
+
+    def __init__(self, place: str, digest: Digest, *, said_bytes: int, size_bytes: int) -> None:
+        super().__init__(
+            f"{place} describes {digest} as {said_bytes} bytes, but it has {size_bytes}; "
+            "correct the descriptor's size"
+        )
+        self.digest = digest
+        self.said_bytes = said_bytes
+        self.size_bytes = size_bytes
+
+
 class TooManyTags(BlobdError):
     """More `?tag=` parameters in one manifest PUT than are taken (R49)."""
 

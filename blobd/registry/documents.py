@@ -1,37 +1,39 @@
 """Reading manifests: what a document is, what it names, whether it may be stored. No I/O.
 
 The bytes themselves are never changed and unknown properties pass (R14); what is checked is what
-pulling clients and garbage collection have to rely on.
+pulling clients and garbage collection have to rely on. Where a manifest departs from its
+specification in a way that leaves its meaning plain, it is taken and its pusher is warned.
+
+Every descriptor is kept from collection, wherever it stands in the document; only those whose
+meaning is known have to be here.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from blobd.digest import Digest, MalformedDigest
 from blobd.errors import ManifestInvalid
+from blobd.registry import media_types, texts
+from blobd.registry.media_types import (
+    IMAGES,
+    INDEXES,
+    MANIFESTS,
+    OCI_ARTIFACT,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    normalised,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-
-_IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
-_INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
-_MANIFESTS = _IMAGES | _INDEXES | {OCI_ARTIFACT}
-_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
-_DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign."
-_OCI_NON_DISTRIBUTABLE = "application/vnd.oci.image.layer.nondistributable."
-_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
-_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}")
 _MAX_SIZE = 2**63 - 1
+_OTHERS_MAX = 10_000
+"""Digests outside of the places that a specification names, in one manifest."""
+_PLACE_MAX = 160
 
 Json = dict[str, Any]
 
@@ -42,13 +44,18 @@ class Named:
 
     digest: Digest
     media_type: str
+    """In the descriptor's own letters; empty where it has none."""
+    size_bytes: int | None
+    """As the descriptor says; None where it says nothing of use."""
+    place: str
+    """Where the descriptor stands, for people: `layers[0]`."""
     required: bool
     """False where it may live elsewhere: foreign layers, descriptors with `urls` (R48)."""
 
     @property
     def is_manifest(self) -> bool:
         """Whether it can only be a manifest; anything else that an index names may be a blob."""
-        return self.media_type in _MANIFESTS
+        return normalised(self.media_type) in MANIFESTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,23 @@ class Document:
     """What blobd has to know of a manifest."""
 
     media_type: str
+    """Registered spelling where it is recognised, otherwise as it was pushed."""
     blobs: tuple[Named, ...]
     children: tuple[Named, ...]
     """What an index lists."""
+    others: tuple[Named, ...]
+    """Whatever else has a digest, but for the subject: kept, and not required."""
     subject: Digest | None
     artifact_type: str | None
     """As referrers are filtered by: the manifest's own, else an image's config type (R61)."""
     annotations: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    """What departs from the specification and was taken all the same."""
+
+    @property
+    def recognised(self) -> bool:
+        """Whether blobd knows what this kind of manifest means."""
+        return self.media_type in MANIFESTS
 
 
 def read_document(content: bytes, content_type: str | None) -> Document:
@@ -71,33 +88,149 @@ def read_document(content: bytes, content_type: str | None) -> Document:
     Raises ManifestInvalid, naming the place. Takes time that grows with the content.
     """
     document = _parse(content)
-    media_type = _media_type(document, content_type)
-    if media_type.startswith(_SCHEMA_1):
-        raise ManifestInvalid("Docker's schema 1 is not supported; push schema 2 or an OCI image")
-    if media_type in _MANIFESTS:
-        _check_shape(document, media_type)
-    known = media_type in _MANIFESTS
-    config = _config(document, media_type)
-    blobs = list(config)
-    if media_type in _IMAGES or not known:
-        blobs += _descriptors(document, "layers", media_type)
-    if media_type == OCI_ARTIFACT or not known:
-        blobs += _descriptors(document, "blobs", media_type)
-    children: list[Named] = []
-    if media_type in _INDEXES or not known:
-        children += _descriptors(document, "manifests", media_type)
-    artifact_type = _text(document, "artifactType") or None
-    if artifact_type is None and media_type in _IMAGES and config:
-        artifact_type = config[0].media_type
-    subject = document.get("subject")
-    return Document(
-        media_type=media_type,
-        blobs=tuple(blobs),
-        children=tuple(children),
-        subject=None if subject is None else _descriptor(subject, "subject").digest,
-        artifact_type=artifact_type,
-        annotations=_annotations(document),
-    )
+    return _Reading(document, _media_type(document, content_type)).read()
+
+
+class _Reading:
+    """One document being read, and what its pusher is to be warned of."""
+
+    def __init__(self, document: Json, media_type: str) -> None:
+        self._document = document
+        self._media_type = media_type
+        self._recognised = media_type in MANIFESTS
+        self._warnings: list[str] = []
+
+    def read(self) -> Document:
+        if self._recognised:
+            self._check_shape()
+        blobs: list[Named] = []
+        children: list[Named] = []
+        if self._media_type in IMAGES:
+            config = self._descriptor(self._document.get("config"), "config")
+            blobs = [config, *self._list("layers")]
+        elif self._media_type in INDEXES:
+            children = list(self._list("manifests"))
+        elif self._media_type == OCI_ARTIFACT:
+            blobs = list(self._list("blobs"))
+        return Document(
+            media_type=self._media_type,
+            blobs=tuple(blobs),
+            children=tuple(children),
+            others=self._others({named.digest for named in (*blobs, *children)}),
+            subject=self._subject(),
+            artifact_type=self._artifact_type(blobs),
+            annotations=self._annotations(),
+            warnings=tuple(self._warnings),
+        )
+
+    def _check_shape(self) -> None:
+        """Hold a recognised kind to what its specification requires.
+
+        A document that could be read as an image and as an index is refused (CVE-2021-41190).
+        """
+        if self._media_type != OCI_ARTIFACT and self._document.get("schemaVersion") != 2:
+            raise ManifestInvalid("schemaVersion must be 2")
+        if self._media_type in INDEXES:
+            foreign = ["config", "layers", "fsLayers"]
+        else:
+            foreign = ["manifests", "fsLayers"]
+        for name in foreign:
+            if self._document.get(name) is not None:
+                raise ManifestInvalid(f"{name} does not belong into {self._media_type}")
+        if self._media_type in IMAGES and "config" not in self._document:
+            raise ManifestInvalid("config is missing")
+
+    def _list(self, member: str) -> Iterator[Named]:
+        """Yield what a list of descriptors names; null is an empty list, as Go writes it."""
+        if member not in self._document and self._media_type != OCI_ARTIFACT:
+            self._warnings.append(f"{member} is missing; it is read as an empty list")
+        items = self._document.get(member)
+        if items is None:
+            return
+        if not isinstance(items, list):
+            raise ManifestInvalid(f"{member} must be a list")
+        for number, item in enumerate(items):
+            yield self._descriptor(item, f"{member}[{number}]")
+
+    def _descriptor(self, item: object, place: str) -> Named:
+        if not isinstance(item, dict):
+            raise ManifestInvalid(f"{place} must be a descriptor")
+        media_type, size = item.get("mediaType"), item.get("size")
+        if media_type is None or media_type == "":
+            self._warnings.append(f"{place} has no mediaType")
+            media_type = ""
+        if not isinstance(media_type, str):
+            raise ManifestInvalid(f"{place}.mediaType must be a media type")
+        digest = _digest(item, place)
+        if _size(size) is None:
+            raise ManifestInvalid(f"{place}.size must be a number of bytes")
+        elsewhere = bool(item.get("urls")) or media_types.lives_elsewhere(media_type)
+        return Named(digest, media_type, size, place, required=not elsewhere)
+
+    def _others(self, named: set[Digest]) -> tuple[Named, ...]:
+        """Return what else has a digest, anywhere; each digest once."""
+        found: dict[Digest, Named] = {}
+        for place, item in _objects(self._document):
+            if place == "subject":
+                continue
+            try:
+                digest = _digest(item, place)
+            except ManifestInvalid:
+                continue
+            if digest not in named and digest not in found:
+                media_type = item.get("mediaType")
+                text = media_type if isinstance(media_type, str) else ""
+                # without a media type it is no descriptor, and its size may be of anything
+                size = _size(item.get("size")) if text else None
+                found[digest] = Named(digest, text, size, place, required=False)
+                if len(found) > _OTHERS_MAX:
+                    raise ManifestInvalid(
+                        f"the manifest names more than {_OTHERS_MAX} digests in places that "
+                        "no specification knows"
+                    )
+        return tuple(found.values())
+
+    def _subject(self) -> Digest | None:
+        subject = self._document.get("subject")
+        if subject is None:
+            return None
+        if not isinstance(subject, dict):
+            raise ManifestInvalid("subject must be a descriptor")
+        digest = _digest(subject, "subject")
+        media_type, size = subject.get("mediaType"), _size(subject.get("size"))
+        if not isinstance(media_type, str) or not media_type or not size:
+            self._warnings.append(f"subject says no more than its digest, {str(digest)[:40]}")
+        return digest
+
+    def _artifact_type(self, blobs: list[Named]) -> str | None:
+        own = self._document.get("artifactType")
+        if own is not None and not isinstance(own, str):
+            raise ManifestInvalid("artifactType must be a media type")
+        if own:
+            return self._storable("artifactType", own)
+        if self._media_type in IMAGES:
+            return self._storable("config.mediaType", blobs[0].media_type) or None
+        return None
+
+    def _storable(self, place: str, text: str) -> str | None:
+        why = texts.problem(text, most=media_types.MAX_CHARACTERS)
+        if why is None:
+            return text
+        self._warnings.append(f"{place} {why}; referrers are listed without it")
+        return None
+
+    def _annotations(self) -> Mapping[str, str]:
+        annotations = self._document.get("annotations")
+        if annotations is None:
+            return {}
+        if not isinstance(annotations, dict):
+            raise ManifestInvalid("annotations must be an object of texts")
+        if not all(value is None or isinstance(value, str) for value in annotations.values()):
+            raise ManifestInvalid("annotations must be an object of texts")
+        kept = {key: value for key, value in annotations.items() if value is not None}
+        if len(kept) < len(annotations):
+            self._warnings.append("annotations that are null are left out")
+        return kept
 
 
 def _parse(content: bytes) -> Json:
@@ -134,107 +267,60 @@ def _refuse_constant(text: str) -> NoReturn:
 
 def _media_type(document: Json, content_type: str | None) -> str:
     """Return the media type, which header and body must agree on (R42)."""
-    inside = _text(document, "mediaType")
-    said = (content_type or "").partition(";")[0].strip()
+    inside = document.get("mediaType")
+    if inside is not None and not isinstance(inside, str):
+        raise ManifestInvalid("mediaType must be a media type")
+    said = media_types.without_parameters(content_type or "")
     media_type = said or inside or (OCI_INDEX if "manifests" in document else OCI_MANIFEST)
-    if _MEDIA_TYPE.fullmatch(media_type) is None:
+    bare = media_types.without_parameters(media_type)
+    if not media_types.is_media_type(bare):
         raise ManifestInvalid(f"{media_type[:140]!r} is not a media type")
-    if inside and inside.lower() != media_type.lower():
+    if inside and normalised(inside) != normalised(media_type):
         raise ManifestInvalid(
             f"Content-Type is {media_type}, but the manifest's mediaType is {inside[:140]!r}"
         )
-    return media_type
+    if media_types.is_schema_1(media_type):
+        raise ManifestInvalid("Docker's schema 1 is not supported; push schema 2 or an OCI image")
+    if not media_types.may_be_manifest(media_type):
+        raise ManifestInvalid(
+            f"{bare} is no manifest's media type: manifests have application/*+json or "
+            f"application/vnd.*; push an OCI image manifest ({OCI_MANIFEST}), and anything else "
+            "as a blob"
+        )
+    return media_types.as_stored(media_type)
 
 
-def _check_shape(document: Json, media_type: str) -> None:
-    """Hold a known kind to what its specification requires.
-
-    A document that could be read as an image and as an index is refused (CVE-2021-41190).
-    """
-    if media_type != OCI_ARTIFACT and document.get("schemaVersion") != 2:
-        raise ManifestInvalid("schemaVersion must be 2")
-    if media_type in _INDEXES:
-        required, foreign = ["manifests"], ["config", "layers", "fsLayers"]
-    elif media_type in _IMAGES:
-        required, foreign = ["config", "layers"], ["manifests", "fsLayers"]
-    else:
-        required, foreign = [], ["manifests", "fsLayers"]
-    for name in required:
-        if name not in document:
-            raise ManifestInvalid(f"{name} is missing")
-    for name in foreign:
-        if document.get(name) is not None:
-            raise ManifestInvalid(f"{name} does not belong into {media_type}")
-
-
-def _config(document: Json, media_type: str) -> list[Named]:
-    if media_type in _IMAGES:
-        return [_descriptor(document.get("config"), "config")]
-    if media_type in _MANIFESTS:
-        return []
-    return list(_guessed([document.get("config")]))
-
-
-def _descriptors(document: Json, member: str, media_type: str) -> Iterator[Named]:
-    """Yield what a list of descriptors names; a missing list or null is an empty one."""
-    items = document.get(member)
-    if media_type not in _MANIFESTS:
-        yield from _guessed(items if isinstance(items, list) else [])
-        return
-    if items is None:
-        return
-    if not isinstance(items, list):
-        raise ManifestInvalid(f"{member} must be a list")
-    for number, item in enumerate(items):
-        yield _descriptor(item, f"{member}[{number}]")
-
-
-def _descriptor(item: object, place: str) -> Named:
-    if not isinstance(item, dict):
-        raise ManifestInvalid(f"{place} must be a descriptor")
-    media_type, text, size = item.get("mediaType"), item.get("digest"), item.get("size")
-    if not isinstance(media_type, str) or not media_type:
-        raise ManifestInvalid(f"{place}.mediaType must be a media type")
+def _digest(item: Json, place: str) -> Digest:
+    text = item.get("digest")
     if not isinstance(text, str):
         raise ManifestInvalid(f"{place}.digest must be a digest")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_SIZE:
-        raise ManifestInvalid(f"{place}.size must be a number of bytes")
     try:
-        digest = Digest.parse(text)
+        return Digest.parse(text)
     except MalformedDigest as error:
         raise ManifestInvalid(f"{place}.digest: {error}") from error
-    elsewhere = bool(item.get("urls")) or media_type.startswith(
-        (_DOCKER_FOREIGN, _OCI_NON_DISTRIBUTABLE)
-    )
-    return Named(digest, media_type, required=not elsewhere)
 
 
-def _guessed(items: list[object]) -> Iterator[Named]:
-    """Yield what looks like descriptors in a manifest of an unknown kind: kept, not required."""
-    for item in items:
-        if isinstance(item, dict) and isinstance(item.get("digest"), str):
-            try:
-                digest = Digest.parse(item["digest"])
-            except MalformedDigest:
-                continue
-            yield Named(digest, str(item.get("mediaType", "")), required=False)
+def _size(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_SIZE:
+        return value
+    return None
 
 
-def _text(document: Json, member: str) -> str:
-    value = document.get(member)
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > 255:
-        raise ManifestInvalid(f"{member} must be a text of at most 255 characters")
-    return value
-
-
-def _annotations(document: Json) -> Mapping[str, str]:
-    annotations = document.get("annotations")
-    if annotations is None:
-        return {}
-    if not isinstance(annotations, dict) or not all(
-        isinstance(value, str) for value in annotations.values()
-    ):
-        raise ManifestInvalid("annotations must be an object of texts")
-    return annotations
+def _objects(document: Json) -> Iterator[tuple[str, Json]]:
+    """Yield every object in a document with its place; the depth is what the parser allowed."""
+    waiting: list[tuple[str, object]] = [("", document)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict):
+            yield place, value
+            named = (
+                (f"{place}.{name[:40]}".removeprefix("."), inner) for name, inner in value.items()
+            )
+        elif isinstance(value, list):
+            named = ((f"{place}[{number}]", inner) for number, inner in enumerate(value))
+        else:
+            continue
+        for inner_place, inner in named:
+            if isinstance(inner, dict | list):
+                # what lies deeper keeps a shorter place: a hostile document is deep and wide
+                waiting.append((inner_place if len(inner_place) <= _PLACE_MAX else place, inner))

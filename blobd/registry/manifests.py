@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from blobd.digest import Digest
 from blobd.errors import (
+    DescriptorSizeWrong,
     DigestMismatch,
     ManifestReferencesUnknown,
     ManifestUnknown,
@@ -18,7 +19,7 @@ from blobd.registry.catalog import contents, rows
 from blobd.registry.documents import read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from blobd.backends.threads import Threads
     from blobd.registry.catalog import Catalog, Transaction
@@ -47,6 +48,8 @@ class Accepted:
     subject: Digest | None
     tags: tuple[Tag, ...]
     """The tags that name it now, of those that were asked for."""
+    warnings: tuple[str, ...]
+    """What of the manifest departs from its specification and was taken all the same."""
 
 
 class Publication(Protocol):
@@ -146,7 +149,9 @@ class Manifests:
             contents.point_tags(transaction, repository_id, tags, digest, now=now)
 
         await self._catalog.write(write)
-        return Accepted(digest, document.subject, tuple(dict.fromkeys(tags)))
+        return Accepted(
+            digest, document.subject, tuple(dict.fromkeys(tags)), warnings=document.warnings
+        )
 
     def _examine(
         self, content: bytes, content_type: str | None, announced: Digest | None
@@ -171,25 +176,33 @@ def _check_references(transaction: Transaction, repository_id: int, document: Do
     """Look for what a manifest names where its repository can see it (promise 10, R48).
 
     What an index lists is a manifest; where its media type leaves that open (build caches list
-    layers), a blob will do.
+    layers), a blob will do. Whatever of it is here has the size that its descriptor gives.
     """
-    blobs = {named.digest for named in document.blobs if named.required}
-    children = {named.digest for named in document.children if named.required}
+    children = {named.digest for named in document.children}
     perhaps_blobs = {named.digest for named in document.children if not named.is_manifest}
-    linked = contents.linked(transaction, repository_id, blobs | (children & perhaps_blobs))
-    there = contents.present(transaction, repository_id, children)
+    others = {named.digest for named in document.others}
+    blobs = {named.digest for named in document.blobs}
+    linked = contents.linked(transaction, repository_id, blobs | perhaps_blobs | others)
+    there = contents.present(transaction, repository_id, children | others)
     missing = [
+        named.digest for named in document.blobs if named.required and named.digest not in linked
+    ] + [
         named.digest
-        for named in (*document.blobs, *document.children)
-        if (named.digest in blobs and named.digest not in linked)
-        or (
-            named.digest in children
-            and named.digest not in there
-            and not (named.digest in perhaps_blobs and named.digest in linked)
-        )
+        for named in document.children
+        if named.required and named.digest not in there and named.digest not in linked
     ]
     if missing:
         raise ManifestReferencesUnknown(tuple(dict.fromkeys(missing)))
+    _check_sizes(document, linked | there)
+
+
+def _check_sizes(document: Document, sizes_bytes: Mapping[Digest, int | None]) -> None:
+    for named in (*document.blobs, *document.children, *document.others):
+        said_bytes, size_bytes = named.size_bytes, sizes_bytes.get(named.digest)
+        if said_bytes is not None and size_bytes is not None and said_bytes != size_bytes:
+            raise DescriptorSizeWrong(
+                named.place, named.digest, said_bytes=said_bytes, size_bytes=size_bytes
+            )
 
 
 def _to_write(digest: Digest, content: bytes, document: Document) -> contents.NewManifest:
@@ -203,5 +216,7 @@ def _to_write(digest: Digest, content: bytes, document: Document) -> contents.Ne
         subject=document.subject,
         artifact_type=document.artifact_type,
         annotations=annotations,
-        references={named.digest for named in (*document.blobs, *document.children)},
+        references={
+            named.digest for named in (*document.blobs, *document.children, *document.others)
+        },
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from blobd.registry.catalog import listings, rows
 from blobd.registry.catalog.listings import ReferrersOf
-from blobd.registry.documents import OCI_INDEX
+from blobd.registry.media_types import OCI_INDEX
 
 if TYPE_CHECKING:
     from blobd.digest import Digest

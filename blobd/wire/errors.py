@@ -74,6 +74,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.ManifestTooLarge: Answer(413, "MANIFEST_INVALID"),
     errors.ManifestTooSlow: Answer(408, "MANIFEST_INVALID"),
     errors.ManifestReferencesUnknown: Answer(400, "MANIFEST_BLOB_UNKNOWN"),
+    errors.DescriptorSizeWrong: Answer(400, "MANIFEST_INVALID"),
     errors.TooManyTags: Answer(414, "TAG_INVALID"),
     errors.PageInvalid: Answer(400, "PAGINATION_NUMBER_INVALID"),
     errors.RouteUnknown: Answer(404, "UNSUPPORTED"),

@@ -27,6 +27,10 @@ SOON_S = 20.0
 """How long a test waits for what must happen at once, before it fails instead of hanging."""
 
 
+sizes_bytes: dict[str, int] = {}
+"""Of everything that `digest_of` has seen in this process."""
+
+
 async def off_loop(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking look at the storage on a thread."""
     loop = asyncio.get_running_loop()
@@ -42,7 +46,9 @@ async def until(holds: Callable[[], bool]) -> None:
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> Digest:
     made = blake3.blake3(data) if algorithm == "blake3" else hashlib.new(algorithm, data)
-    return Digest(algorithm, made.hexdigest())
+    digest = Digest(algorithm, made.hexdigest())
+    sizes_bytes[str(digest)] = len(data)
+    return digest
 
 
 async def begin(backend: Backend, memo: bytes = b"memo") -> str:

@@ -59,6 +59,7 @@ EXAMPLES: list[Exception] = [
     errors.ManifestTooLarge(limit_bytes=5),
     errors.ManifestTooSlow(60),
     errors.ManifestReferencesUnknown([DIGEST, OTHER]),
+    errors.DescriptorSizeWrong("layers[0]", DIGEST, said_bytes=5, size_bytes=7),
     errors.TooManyTags(limit=5, got=7),
     errors.PageInvalid("-1"),
     errors.RouteUnknown("nothing there"),

@@ -13,11 +13,11 @@ from blobd.digest import Digest
 from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog import catalog_place
 from blobd.registry.catalog.opening import Server
-from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.links import RepositoryKeeper
+from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages.trash import Trash
-from tests.backends.acts import digest_of, staged
+from tests.backends.acts import digest_of, sizes_bytes, staged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,9 @@ async def delete_manifest(catalog: Catalog, repository: RepositoryName, digest: 
 
 
 def descriptor(digest: Digest | str, media_type: str = LAYER_TYPE, **more: Any) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": str(digest), "size": 3, **more}
+    """Return a descriptor; it has the right size where the content was made by these tests."""
+    size_bytes = sizes_bytes.get(str(digest), 3)
+    return {"mediaType": media_type, "digest": str(digest), "size": size_bytes, **more}
 
 
 def image(config: Digest | str, *layers: Digest | str, **more: Any) -> bytes:
@@ -99,7 +101,7 @@ def image(config: Digest | str, *layers: Digest | str, **more: Any) -> bytes:
         "config": descriptor(config, CONFIG_TYPE),
         "layers": [descriptor(layer) for layer in layers],
     }
-    return json.dumps(document | more).encode()
+    return _made(document | more)
 
 
 def index(*children: Digest | str, **more: Any) -> bytes:
@@ -109,4 +111,10 @@ def index(*children: Digest | str, **more: Any) -> bytes:
         "mediaType": OCI_INDEX,
         "manifests": [descriptor(child, OCI_MANIFEST) for child in children],
     }
-    return json.dumps(document | more).encode()
+    return _made(document | more)
+
+
+def _made(document: dict[str, Any]) -> bytes:
+    content = json.dumps(document).encode()
+    digest_of(content)
+    return content

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPMessage
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from tests.backends import acts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,7 +99,7 @@ class Registry:
 
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
-    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+    return str(acts.digest_of(data, algorithm))
 
 
 def with_digest(location: str, digest: str) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.postgresql import migrate
 from blobd.registry.catalog.postgresql.connections import Route
-from blobd.registry.documents import OCI_MANIFEST
+from blobd.registry.media_types import OCI_MANIFEST
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages.manage import find_package, list_versions
 from tests.registry.acts import BLOB, CONFIG_TYPE, asked, place_of

@@ -10,7 +10,7 @@ import pytest
 from blobd.digest import Digest
 from blobd.errors import NameUnknown
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
+from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import RepositoryName, Tag
 from blobd.registry.referrers import list_referrers
 from blobd.registry.tags import list_repositories, list_tags

@@ -24,8 +24,8 @@ from blobd.errors import (
 )
 from blobd.metrics import Metrics
 from blobd.registry.catalog import open_catalog
-from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.manifests import Manifests
+from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import Tag
 from blobd.registry.tags import delete_tag, list_tags
 from blobd.store import BlobStore

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from blobd.registry.documents import OCI_INDEX, OCI_MANIFEST
+from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from tests.registry.acts import descriptor, image, index
 from tests.registry.protocol import digest_of, next_page
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 
 from blobd.registry.catalog.rows import upsert
-from blobd.registry.catalog.tables import links, manifest_references, manifests, tags
+from blobd.registry.catalog.tables import blobs, links, manifest_references, manifests, tags
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -112,26 +112,42 @@ def delete_tag(transaction: Transaction, repository_id: int, name: Tag) -> bool:
 
 def linked(
     transaction: Transaction, repository_id: int, digests: Collection[Digest]
-) -> set[Digest]:
-    """Return which of these blobs the repository links, and keep those links as they are."""
-    query = select(links.c.digest).where(links.c.repository_id == repository_id)
-    found: set[Digest] = set()
+) -> dict[Digest, int | None]:
+    """Return which of these blobs the repository links, and keep those links as they are.
+
+    With their sizes in bytes; None where that is not known yet.
+    """
+    query = (
+        select(links.c.digest, blobs.c.size_bytes)
+        .join(blobs, blobs.c.digest == links.c.digest)
+        .where(links.c.repository_id == repository_id)
+        .order_by(links.c.digest)
+        .with_for_update(of=links)
+    )
+    found: dict[Digest, int | None] = {}
     for some in portions(digests):
-        kept = query.where(links.c.digest.in_(some)).order_by(links.c.digest).with_for_update()
-        found.update(transaction.execute(kept).scalars())
+        rows = transaction.execute(query.where(links.c.digest.in_(some)))
+        found.update((digest, size_bytes) for digest, size_bytes in rows)
     return found
 
 
 def present(
     transaction: Transaction, repository_id: int, digests: Collection[Digest]
-) -> set[Digest]:
-    """Return which of these manifests the repository has, and keep them as they are."""
-    query = select(manifests.c.digest).where(manifests.c.repository_id == repository_id)
-    found: set[Digest] = set()
+) -> dict[Digest, int]:
+    """Return which of these manifests the repository has, and keep them as they are.
+
+    With their sizes in bytes.
+    """
+    query = (
+        select(manifests.c.digest, manifests.c.size_bytes)
+        .where(manifests.c.repository_id == repository_id)
+        .order_by(manifests.c.digest)
+        .with_for_update(read=True)
+    )
+    found: dict[Digest, int] = {}
     for some in portions(digests):
-        kept = query.where(manifests.c.digest.in_(some)).order_by(manifests.c.digest)
-        rows = transaction.execute(kept.with_for_update(read=True))
-        found.update(rows.scalars())
+        rows = transaction.execute(query.where(manifests.c.digest.in_(some)))
+        found.update((digest, size_bytes) for digest, size_bytes in rows)
     return found
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from blobd.digest import Digest
 from blobd.errors import PageInvalid
 from blobd.registry.auth.scopes import CATALOG
-from blobd.registry.documents import OCI_INDEX
+from blobd.registry.media_types import OCI_INDEX
 from blobd.registry.referrers import list_referrers
 from blobd.registry.tags import PAGE_MAX, Page, list_repositories, list_tags
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog.audit import Entry
-from blobd.registry.documents import DOCKER_LIST, OCI_INDEX
+from blobd.registry.media_types import INDEXES
 from blobd.registry.packages.ledger import Pull
 from blobd.registry.packages.publish import PackagePublication
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from blobd.registry.packages.trash import Trash
     from blobd.store import BlobStore
     from blobd.wire.origin import Origins
-
-_INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 
 
 class PackageWork:
@@ -68,7 +66,7 @@ class PackageWork:
                 digest=found.digest,
                 caller=f"{subject.account_id or ''}@{address}"[:80],
                 at=self._catalog.now(),
-                is_index=found.media_type in _INDEXES,
+                is_index=found.media_type in INDEXES,
             )
         )
         if access.visibility is not Visibility.PUBLIC:

@@ -12,13 +12,13 @@ from blobd.errors import BlobNotFound, TagImmutable
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import contents, packages, sources, trash, versions
 from blobd.registry.catalog.versions import NewVersion
-from blobd.registry.documents import DOCKER_MANIFEST, OCI_MANIFEST
 from blobd.registry.labels import (
     Description,
     describe,
     labels_of_config,
     platform_of_config,
 )
+from blobd.registry.media_types import IMAGE_CONFIGS, IMAGES, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +33,6 @@ if TYPE_CHECKING:
     from blobd.registry.names import RepositoryName, Tag
     from blobd.store import BlobStore
 
-_CONFIG_TYPES = frozenset(
-    {
-        "application/vnd.oci.image.config.v1+json",
-        "application/vnd.docker.container.image.v1+json",
-    }
-)
 _CONFIG_MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -70,9 +64,9 @@ class PackagePublication:
     async def read(self, document: Document) -> None:
         """Read what an image says of itself: labels of its configuration, or annotations."""
         labels = dict(document.annotations)
-        if document.media_type in {OCI_MANIFEST, DOCKER_MANIFEST}:
+        if document.media_type in IMAGES:
             config = document.blobs[0]
-            if config.media_type in _CONFIG_TYPES:
+            if normalised(config.media_type) in IMAGE_CONFIGS:
                 content = await self._content(config.digest)
                 labels |= labels_of_config(content)
                 self._platform = platform_of_config(content)
@@ -122,10 +116,10 @@ class PackagePublication:
         ):
             size_bytes += child_bytes
             platforms.update(filter(None, child_platforms.split(",")))
-        is_image = document.artifact_type is None or document.artifact_type in _CONFIG_TYPES
+        kind = document.artifact_type
         return NewVersion(
             digest=pushed.digest,
-            artifact_type=None if is_image else document.artifact_type,
+            artifact_type=None if kind is None or normalised(kind) in IMAGE_CONFIGS else kind,
             platforms=sorted(platforms),
             description=self._said.text,
             licences=self._said.licences,

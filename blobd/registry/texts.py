@@ -1,0 +1,23 @@
+"""What a text must be before any database sees it.
+
+PostgreSQL keeps no NUL, neither database keeps half of a surrogate pair (JSON can spell both), and
+PostgreSQL refuses what is longer than its column. Everything that reaches a column is held to
+`problem` by the catalog, on either database; what may be left out instead of failing a request is
+held to it before.
+"""
+
+from __future__ import annotations
+
+
+def problem(text: str, *, most: int | None = None) -> str | None:
+    """Return why a database does not take a text, in words; None where it does.
+
+    `most` is how many characters there is room for.
+    """
+    if "\0" in text:
+        return "holds a NUL"
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return "holds half of a surrogate pair"
+    if most is not None and len(text) > most:
+        return f"has {len(text)} characters, of which {most} are taken"
+    return None
