@@ -31,7 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest.register_assert_rewrite("tests.cancellation", "tests.images")
+pytest.register_assert_rewrite("tests.api.pieces", "tests.cancellation", "tests.images")
 
 _MISSED_BY_BLOCKBUSTER = ("fsync", "fdatasync", "pread", "pwrite", "copy_file_range")
 """System calls that wait for a disk, beside those it watches by itself."""

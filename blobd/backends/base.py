@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from blobd.digest import Digest, Span
@@ -105,10 +105,13 @@ class FileSource:
 
 @dataclass(slots=True)
 class StreamSource:
-    """A blob that is read piece by piece; `read(span)` yields exactly the span's bytes."""
+    """A blob that is read piece by piece; `read(span)` yields exactly the span's bytes.
+
+    Whoever does not read to the end closes the generator. Several may be read at once.
+    """
 
     size_bytes: int
-    read: Callable[[Span], AsyncIterator[Buffer]]
+    read: Callable[[Span], AsyncGenerator[Buffer]]
 
     async def aclose(self) -> None:
         """Nothing is held between reads."""
@@ -120,7 +123,7 @@ class RemoteSource:
 
     size_bytes: int
     url: str
-    read: Callable[[Span], AsyncIterator[Buffer]]
+    read: Callable[[Span], AsyncGenerator[Buffer]]
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -16,7 +16,7 @@ from blobd.backends.turns import Turns
 from blobd.errors import BlobNotFound, UploadUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import Admits, Buffer, Orphan
@@ -95,7 +95,7 @@ class Memory:
         await _others()
         view = memoryview(self._blob(digest).data).toreadonly()
 
-        async def read(span: Span) -> AsyncIterator[Buffer]:
+        async def read(span: Span) -> AsyncGenerator[Buffer]:
             for start in range(span.start, span.stop, _READ_BYTES):
                 yield view[start : min(start + _READ_BYTES, span.stop)]
 

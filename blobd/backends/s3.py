@@ -32,7 +32,7 @@ from blobd.digest import Span
 from blobd.errors import BackendUnavailable, BlobCorrupt, BlobNotFound, UploadUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
     from blobd.backends.base import Admits, Buffer, Orphan, Record, Source
     from blobd.backends.s3_index import Entry
@@ -122,7 +122,7 @@ class S3:
     async def open(self, digest: Digest) -> Source:
         entry = await self._run(self._find, digest, fresh=False)
 
-        def read(span: Span) -> AsyncIterator[Buffer]:
+        def read(span: Span) -> AsyncGenerator[Buffer]:
             return self._read(digest, entry, span)
 
         if self._redirect and len(entry.segments) == 1 and entry.segments[0].whole:
@@ -130,7 +130,7 @@ class S3:
             return RemoteSource(entry.size_bytes, url, read)
         return StreamSource(entry.size_bytes, read)
 
-    async def _read(self, digest: Digest, entry: Entry, span: Span) -> AsyncIterator[Buffer]:
+    async def _read(self, digest: Digest, entry: Entry, span: Span) -> AsyncGenerator[Buffer]:
         """Read a blob; where an object is missing, once more by a fresh look at its record."""
         done_bytes = 0
         bucket = self.bucket

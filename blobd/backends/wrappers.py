@@ -17,7 +17,7 @@ from blobd.errors import BackendUnavailable, StorageLost
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import (
@@ -372,7 +372,7 @@ def _first(pieces: Sequence[Buffer], size_bytes: int) -> list[Buffer]:
     return [memoryview(b"".join(pieces))[:size_bytes]]
 
 
-async def _cut(pieces: AsyncIterator[Buffer], fault: Fault) -> AsyncIterator[Buffer]:
+async def _cut(pieces: AsyncIterator[Buffer], fault: Fault) -> AsyncGenerator[Buffer]:
     left_bytes = fault.after_bytes or 0
     async for piece in pieces:
         if len(piece) > left_bytes:

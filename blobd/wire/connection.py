@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
 SMALL_BODY_BYTES = 64 * 1024
-_MAX_HEAD_BYTES = 32 * 1024
+_MAX_HEAD_BYTES = 64 * 1024
 _TLS_HANDSHAKE = 0x16
 _KEEP_ALIVE_S = 75.0
 _LINGER_S = 5.0
@@ -252,7 +252,7 @@ class Server(web.Server):
             lingering_time=0,
             auto_decompress=False,
             max_line_size=16 * 1024,
-            max_field_size=16 * 1024,
+            max_field_size=32 * 1024,
         )
 
     def _request(

@@ -32,6 +32,15 @@ def test_a_head_in_single_bytes_is_a_head(room: Room) -> None:
         assert talk.answer().body == b"hello"
 
 
+def test_a_head_with_many_ranges_and_a_large_token_is_a_head(room: Room) -> None:
+    """1,024 ranges of ten digits, as containers/storage sends them, beside an Authorization."""
+    ranges = ",".join(["1234567890-1234567899"] * 1024)
+    headers = {"Range": f"bytes={ranges}", "Authorization": f"Bearer {'x' * 16000}"}
+    with room.talk() as talk:
+        for _ in range(2):
+            assert talk.ask("GET", "/x", headers).body == b"hello"
+
+
 def test_requests_in_one_packet_are_answered_in_order(room: Room) -> None:
     """RFC 9112 section 9.3.2: pipelining."""
     small = b"PUT /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
@@ -133,7 +142,7 @@ def test_a_head_with_two_meanings_is_refused(room: Room, kind: str) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /x HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
         b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /x HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
         b"x" * 1_000_000,

@@ -52,7 +52,8 @@ RANGES: list[tuple[str, int, Decision]] = [
     ("bytes=100-110,-0", 100, Unsatisfiable()),
     ("BYTES=0-9", 100, partial((0, 10))),
     ("bytes=0-99,0-99", 100, Whole()),
-    ("bytes=" + ",".join(f"{i}-{i}" for i in range(33)), 100, Whole()),
+    ("bytes=" + ",".join(["7-7"] * 1025), 9999, Whole()),
+    ("bytes=" + ",".join(["0-0", "9999-"] * 513), 9999, Whole()),
     ("bytes=9-0", 100, Unsatisfiable()),
     ("bytes=", 100, Whole()),
     ("bytes=-", 100, Whole()),
@@ -73,6 +74,19 @@ RANGES: list[tuple[str, int, Decision]] = [
 def test_a_range_is_read_as_the_rfc_says(asked: str, size_bytes: int, decision: Decision) -> None:
     """Issue item 5: single, several, suffix, clipped; what is malformed is ignored."""
     assert decide({"Range": asked}, etag=ETAG, size_bytes=size_bytes) == decision
+
+
+def test_as_many_ranges_as_clients_ask_for_are_answered_in_their_order() -> None:
+    """1,024 ranges of ten digits: in any order, adjacent, overlapping, some beyond the end."""
+    size_bytes = 9_999_999_999
+    inside = [(start * 9_000_001, start * 9_000_001 + 9_000_500) for start in range(1000)]
+    spans = sorted(inside, key=lambda span: span[0] * 7919 % 6007)
+    specs = [f"{first:010d}-{last:010d}" for first, last in spans]
+    beyond = [f"{size_bytes + i}-{size_bytes + i}" for i in range(24)]
+    asked = "bytes=" + ",".join(specs[:500] + beyond + specs[500:])
+    assert len(asked) > 16 * 1024
+    decision = decide({"Range": asked}, etag=ETAG, size_bytes=size_bytes)
+    assert decision == partial(*((first, last + 1) for first, last in spans))
 
 
 VALIDATORS: list[tuple[dict[str, str], Decision]] = [
