@@ -66,6 +66,14 @@ class Limits:
     min_free_bytes: int = _setting(
         64 * _MIB, "new uploads are refused (507) when less disk space than this is left", least=0
     )
+    refused_drain_bytes: int = _setting(
+        2048 * _MIB,
+        "of a refused body so much is read and thrown away, for clients that read the answer last",
+        least=0,
+    )
+    refused_drain_s: float = _setting(
+        120, "and for so long; a client that is slower sees its connection break", least=0
+    )
     drain_timeout_s: float = _setting(
         30, "on SIGTERM, running transfers get this long to finish", least=0
     )

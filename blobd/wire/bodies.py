@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ANTECHAMBER_BYTES = 1024
 _FILL_S = 0.05
 """A buffer that is not full after this time is handed on as it is."""
-_SCRATCH_BYTES = 256 * 1024
+SCRATCH_BYTES = 256 * 1024
 
 
 class TakenBody(asyncio.BufferedProtocol):
@@ -58,6 +58,11 @@ class TakenBody(asyncio.BufferedProtocol):
         if self._decoder is not None:
             return self._decoder.ended
         return self._received_bytes == self.length_bytes
+
+    @property
+    def received_bytes(self) -> int:
+        """How much of it has come, without what frames its chunks."""
+        return self._received_bytes
 
     @property
     def invited(self) -> bool:
@@ -103,15 +108,23 @@ class TakenBody(asyncio.BufferedProtocol):
 
     async def discard(self, *, limit_bytes: int, limit_s: float) -> None:
         """Read on and throw away until the body ends or a limit is reached; raise nothing."""
-        scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        scratch = memoryview(bytearray(SCRATCH_BYTES))
         start_bytes = self._received_bytes
         with suppress(TimeoutError, BodyBroken, BodyIdle):
             async with asyncio.timeout(limit_s):
                 while self._received_bytes - start_bytes < limit_bytes and await self.ready():
-                    try:
-                        await self.receive(scratch)
-                    except BodyMalformed:
-                        self._decoder = None  # where the body ends will never be known
+                    await self.discard_some(scratch)
+
+    async def discard_some(self, scratch: memoryview) -> None:
+        """Read on once and throw away, once `ready` has said that there is more.
+
+        Where the framing of chunks cannot be read the body has no end from then on. Raises
+        BodyBroken.
+        """
+        try:
+            await self.receive(scratch)
+        except BodyMalformed:
+            self._decoder = None
 
     async def _read(self) -> None:
         """Let the transport read until something wakes this body."""
@@ -254,7 +267,7 @@ async def read_whole(body: WireBody, *, limit_bytes: int, too_large: Exception) 
     if (body.length_bytes or 0) > limit_bytes:
         raise too_large
     whole = bytearray()
-    scratch = memoryview(bytearray(min(limit_bytes, _SCRATCH_BYTES)))
+    scratch = memoryview(bytearray(min(limit_bytes, SCRATCH_BYTES)))
     while await body.ready():
         for part in await body.receive(scratch):
             whole += part

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from blobd.errors import BodyBroken, RequestInvalid
 from blobd.wire.bodies import TakenBody, WireBody, open_body
-from blobd.wire.connection import has_large_body
+from blobd.wire.connection import SMALL_BODY_BYTES, has_large_body
+from blobd.wire.drain import Drains
 from blobd.wire.errors import UNEXPECTED, answer_for, error_response
 from blobd.wire.headers import complete
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from blobd.metrics import Metrics
     from blobd.wire.routes import Routes
 
-_DRAIN_BYTES = 64 * 1024 * 1024
-_DRAIN_S = 10.0
 _SMALL_BODY_S = 1.0
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _CLIENT_GONE = "499"
@@ -49,6 +48,7 @@ class Front:
         self._limits = limits
         self._metrics = metrics
         self._admit = admit
+        self._drains = Drains(limits, metrics)
         self._running: set[asyncio.Task[object]] = set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -141,7 +141,7 @@ class Front:
         if not isinstance(body, TakenBody) and body.invited and response.status != 408:
             # A small one is taken in before the answer: some clients that are answered in the
             # middle of a body tell their user of that, and not of the answer.
-            await body.discard(limit_bytes=_DRAIN_BYTES, limit_s=_SMALL_BODY_S)
+            await body.discard(limit_bytes=SMALL_BODY_BYTES, limit_s=_SMALL_BODY_S)
         if isinstance(body, TakenBody) or not body.invited or response.status == 408:
             response.force_close()
         elif body.ended:
@@ -153,7 +153,10 @@ class Front:
         transport = request.transport
         if isinstance(body, TakenBody) and transport is not None and transport.can_write_eof():
             transport.write_eof()
-        await body.discard(limit_bytes=_DRAIN_BYTES, limit_s=_DRAIN_S)
+        if isinstance(body, TakenBody):
+            await self._drains.drain(body)
+        else:
+            await body.discard(limit_bytes=SMALL_BODY_BYTES, limit_s=_SMALL_BODY_S)
 
 
 def body_of(request: web.BaseRequest, idle_timeout_s: float) -> WireBody:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.wire.conftest import LOOPS
 from tests.wire.room import LIMITS, Room, Taken
 from tests.wire.talk import LAST_CHUNK, Answer
+
+if TYPE_CHECKING:
+    from blobd.config import Limits
 
 SMALL = b"small body"
 LARGE = bytes(range(256)) * 1024
@@ -200,13 +205,57 @@ def test_a_refused_body_in_broken_chunks_is_answered_readably(room: Room) -> Non
     assert room.bodies == [Taken("/x", b"", "BodyMalformed")]
 
 
-def test_draining_a_refused_body_has_an_end(room: Room) -> None:
-    """Design section 7: a drain of at most 64 MiB or 10 s."""
+@pytest.mark.parametrize("headers", [CHUNKED, {"Content-Length": 300_000_000}])
+def test_the_refusal_is_there_after_all_of_a_long_body(
+    room: Room, headers: dict[str, str | int]
+) -> None:
+    """Some proxies send all of a body before they read anything."""
     with room.talk() as talk:
+        talk.head("PUT", "/refused", headers)
+        chunk = b"40000\r\n" + bytes(0x40000) + b"\r\n" if headers is CHUNKED else bytes(300_000)
+        for _ in range(1000):
+            talk.send(chunk)
+        if headers is CHUNKED:
+            talk.send(LAST_CHUNK)
+        assert talk.answer().status == 403
+        assert talk.is_closed()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    "limits",
+    [replace(LIMITS, refused_drain_bytes=1_000_000), replace(LIMITS, refused_drain_s=0.05)],
+    ids=["bytes", "time"],
+)
+def test_draining_a_refused_body_has_an_end(loop: str, limits: Limits) -> None:
+    """Promise 7: `limits.refused_drain_bytes` and `limits.refused_drain_s`."""
+    with Room(LOOPS[loop], limits) as room, room.talk() as talk:
         talk.head("PUT", "/refused", CHUNKED)
-        with talk.pouring(256 * 1024 * 1024) as pour:
+        with talk.pouring(1_000_000_000) as pour:
             assert talk.answer().status == 403
             assert not pour.is_taken()
+
+
+def test_only_so_many_are_drained_for_long(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 7: hostile clients cannot have more than a few bodies thrown away beyond 64 MiB."""
+    monkeypatch.setattr("blobd.wire.drain._LONG_DRAINS_MAX", 2)
+    size_bytes = 80_000_000
+    with ExitStack() as stack:
+        for _ in range(2):
+            talk = stack.enter_context(room.talk())
+            talk.head("PUT", "/refused", {"Content-Length": 2 * size_bytes})
+            assert talk.answer().status == 403
+            talk.send(bytes(size_bytes))  # and then nothing more, to keep its place
+        with room.talk() as talk:
+            talk.head("PUT", "/refused", {"Content-Length": 3 * size_bytes})
+            with talk.pouring(3 * size_bytes) as pour:
+                assert talk.answer().status == 403, "the answer is there all the same"
+                assert not pour.is_taken()
+    with room.talk() as talk:  # the places are free again
+        talk.head("PUT", "/refused", {"Content-Length": size_bytes})
+        assert talk.answer().status == 403
+        with talk.pouring(size_bytes) as pour:
+            assert pour.is_taken()
 
 
 def one_body(room: Room) -> Taken:
