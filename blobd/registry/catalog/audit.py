@@ -47,10 +47,12 @@ def list_entries(
     *,
     package: str | None = None,
     actor: str | None = None,
+    before: int | None = None,
     limit: int = 100,
-) -> list[Entry]:
-    """Return the last entries, the newest first."""
+) -> list[tuple[int, Entry]]:
+    """Return the last entries, or those before a number, with their numbers; the newest first."""
     query = select(
+        audit.c.id,
         audit.c.at,
         audit.c.actor,
         audit.c.action,
@@ -64,8 +66,10 @@ def list_entries(
         query = query.where(audit.c.package == package)
     if actor is not None:
         query = query.where(audit.c.actor == actor)
+    if before is not None:
+        query = query.where(audit.c.id < before)
     rows = transaction.execute(query.order_by(audit.c.id.desc()).limit(limit))
-    return [Entry(*row) for row in rows]
+    return [(number, Entry(*row)) for number, *row in rows]
 
 
 def forget_entries(transaction: Transaction, *, before: float) -> int:

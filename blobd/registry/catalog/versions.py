@@ -127,13 +127,21 @@ def find_digest(transaction: Transaction, package_id: int, digest: Digest) -> Ve
 def list_versions(
     transaction: Transaction, package_id: int, *, deleted: bool, offset: int, limit: int
 ) -> list[Version]:
-    """Return versions, the newest first."""
-    query = (
-        select(*_COLUMNS)
+    """Return versions, the newest first.
+
+    What is skipped is skipped in an index; only the rows of the page are read.
+    """
+    newest = (versions.c.created_at.desc(), versions.c.id.desc())
+    page = (
+        select(versions.c.id)
         .where(versions.c.repository_id == package_id, _is(deleted=deleted))
-        .order_by(versions.c.created_at.desc(), versions.c.id.desc())
+        .order_by(*newest)
+        .offset(offset)
+        .limit(limit)
+        .subquery()
     )
-    return _with_tags(transaction, package_id, query.offset(offset).limit(limit))
+    query = select(*_COLUMNS).join(page, page.c.id == versions.c.id).order_by(*newest)
+    return _with_tags(transaction, package_id, query)
 
 
 def count_versions(transaction: Transaction, package_id: int, *, deleted: bool) -> int:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from blobd.wire.routes import Routes
 
 _PER_PAGE = 30
-_PAGES_MAX = 1000
+_PAGE_MAX_DIGITS = 7
 _CHALLENGE = 'Basic realm="blobd packages", charset="UTF-8"'
 
 
@@ -149,9 +149,9 @@ def _page(html: str, *, status: int = 200) -> web.Response:
 def _number(request: web.BaseRequest) -> int:
     """Return which page is asked for; what is no number is the first."""
     text = request.query.get("page", "1")
-    if not text.isascii() or not text.isdigit() or len(text) > 6:
+    if not text.isascii() or not text.isdigit() or len(text) > _PAGE_MAX_DIGITS:
         return 1
-    return min(max(int(text), 1), _PAGES_MAX)
+    return max(int(text), 1)
 
 
 def _pages(total: int) -> int:

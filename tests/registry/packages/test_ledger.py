@@ -70,11 +70,11 @@ async def test_the_audit_is_kept_in_order_and_found_by_package_and_actor(shop: S
     found = await shop.catalog.read(
         lambda transaction: audit.list_entries(transaction, package=str(APP))
     )
-    assert [entry.detail for entry in found] == ["v2", "v1", "v0"]
+    assert [entry.detail for _, entry in found] == ["v2", "v1", "v0"]
     found = await shop.catalog.read(
         lambda transaction: audit.list_entries(transaction, actor="bob")
     )
-    assert [(entry.package, entry.digest) for entry in found] == [("ada/other", digest)]
+    assert [(entry.package, entry.digest) for _, entry in found] == [("ada/other", digest)]
 
 
 async def test_an_orderly_end_loses_nothing(shop: Shop) -> None:

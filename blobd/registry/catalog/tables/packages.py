@@ -90,7 +90,13 @@ versions = Table(
     Column("deleted_at", Float),
     UniqueConstraint("repository_id", "digest"),
 )
-Index("versions_by_age", versions.c.repository_id, versions.c.created_at, versions.c.id)
+Index(
+    "versions_by_state",
+    versions.c.repository_id,
+    versions.c.deleted_at,
+    versions.c.created_at,
+    versions.c.id,
+)
 Index(
     "versions_deleted",
     versions.c.deleted_at,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX
+from blobd.registry.http.rest.operation import PER_PAGE, PER_PAGE_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,6 +114,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ),
     "AuditList": _list(
         _object(
+            id=_NUMBER,
             at=_TIME,
             actor=_TEXT,
             action=_TEXT,
@@ -168,8 +169,8 @@ def _described(operation: Operation) -> dict[str, Any]:
     ]
     if operation.pages:
         parameters += [
-            _counted("page", 1, PAGE_MAX // PER_PAGE_MAX),
-            _counted("per_page", PER_PAGE, PER_PAGE_MAX),
+            _counted("page", 1, "Which page; beyond the last there is nothing."),
+            _counted("per_page", PER_PAGE, f"Entries in a page; over {PER_PAGE_MAX}: that many."),
         ]
     described: dict[str, Any] = {
         "operationId": operation.name,
@@ -193,9 +194,9 @@ def _described(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _counted(name: str, default: int, most: int) -> dict[str, Any]:
-    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
-    return {"name": name, "in": "query", "schema": schema}
+def _counted(name: str, default: int, what: str) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "default": default}
+    return {"name": name, "in": "query", "description": what, "schema": schema}
 
 
 def _responses(operation: Operation) -> dict[str, Any]:

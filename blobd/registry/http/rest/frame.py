@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from blobd.errors import BlobdError, CredentialMalformed, LoginNeeded, TokenTooNarrow
-from blobd.registry.http.rest.operation import Call, Page
+from blobd.registry.http.rest.operation import Call, Page, Stretch
 from blobd.registry.http.rest.read import (
     check_media_type,
     check_path,
@@ -100,23 +100,33 @@ def _check_scope(subject: Subject, scope: str) -> None:
 def _answer(operation: Operation, call: Call, found: object) -> web.Response:
     if found is None:
         return web.Response(status=204)
-    if not isinstance(found, Page):
+    if not isinstance(found, Page | Stretch):
         return web.json_response(found, status=operation.status)
     response = web.json_response(found.entries, status=operation.status)
-    last = max(1, -(-found.total // call.per_page))
-    links = {
-        "prev": call.page - 1 if call.page > 1 else None,
-        "next": call.page + 1 if call.page < last else None,
-        "last": last if call.page < last else None,
-        "first": 1 if call.page > 1 else None,
-    }
-    query = {name: value for name, value in call.request.query.items() if name != "page"}
+    links = _numbered(call, found) if isinstance(found, Page) else _following(found)
+    query = dict(call.request.query)
     said = [
         f"<{call.base_url}{call.request.rel_url.raw_path}?"
-        f'{urlencode(query | {"page": str(page)})}>; rel="{relation}"'
-        for relation, page in links.items()
-        if page is not None
+        f'{urlencode(query | change)}>; rel="{relation}"'
+        for relation, change in links.items()
     ]
     if said:
         response.headers["Link"] = ", ".join(said)
     return response
+
+
+def _numbered(call: Call, found: Page) -> dict[str, dict[str, str]]:
+    """Return what a query says for other pages, by how they stand to this one (RFC 8288)."""
+    last = max(1, -(-found.total // call.per_page))
+    links: dict[str, int] = {}
+    if call.page > 1:
+        links["prev"] = min(call.page - 1, last)
+    if call.page < last:
+        links |= {"next": call.page + 1, "last": last}
+    if call.page > 1:
+        links["first"] = 1
+    return {relation: {"page": str(page)} for relation, page in links.items()}
+
+
+def _following(found: Stretch) -> dict[str, dict[str, str]]:
+    return {} if found.rest is None else {"next": dict(found.rest)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from blobd.registry.auth.roles import WRITE_PACKAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from aiohttp import web
 
     from blobd.registry.identity.identify import Caller
 
-PAGE_MAX = 10_000
-"""No list goes further than this many entries, page by page (the model's limit)."""
+PAGE_MAX = 10**7
+"""Higher pages are this one: it is beyond every list's end, and its offset is one that a database
+takes."""
 PER_PAGE, PER_PAGE_MAX = 30, 100
 
 
@@ -45,7 +44,16 @@ class Page:
     total: int
 
 
-Handler = Callable[..., Awaitable[dict[str, Any] | list[dict[str, Any]] | Page | None]]
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a list that grows at its start, so that its pages have no numbers."""
+
+    entries: list[dict[str, Any]]
+    rest: Mapping[str, str] | None
+    """What the query says for the entries that follow; None after the last."""
+
+
+Handler = Callable[..., Awaitable[dict[str, Any] | list[dict[str, Any]] | Page | Stretch | None]]
 """Takes a Call, then what path, query and body say, by name; returns what is to be sent as JSON."""
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from blobd.errors import RequestInvalid
 from blobd.registry.auth.roles import SCOPES, Action, Role, Visibility
 from blobd.registry.catalog import audit
 from blobd.registry.http.rest.manage import ROLE
-from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
+from blobd.registry.http.rest.operation import Call, Field, Kind, Operation, Stretch
 from blobd.registry.http.rest.shapes import moment
 from blobd.registry.identity import sources, tokens
 from blobd.registry.identity.tokens import (
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _VISIBILITY = Field("Who may read it.", choices=tuple(map(str, Visibility)), required=True)
 _AUDIT_MAX = 1000
+"""Entries in one answer."""
+_ENTRY_ID_MAX = 2**31 - 1
+"""The largest that the column holds."""
 
 
 class SourceCalls:
@@ -130,6 +134,7 @@ class SourceCalls:
             query={
                 "package": Field("As OWNER/NAME.", most=255),
                 "actor": Field("An account.", most=100),
+                "before": Field("Entries before the one of this id.", most=18),
             },
         )
 
@@ -231,8 +236,13 @@ class SourceCalls:
         self._desk.note(call, "token", None, f"revoke {token_id}")
 
     async def audit(
-        self, call: Call, *, package: str | None = None, actor: str | None = None
-    ) -> list[dict[str, Any]]:
+        self,
+        call: Call,
+        *,
+        package: str | None = None,
+        actor: str | None = None,
+        before: str | None = None,
+    ) -> Stretch:
         if package is None:
             await self._desk.check_administrator(call)
         else:
@@ -240,11 +250,17 @@ class SourceCalls:
             await self._desk.package(call, owner or "-", name, Action.ADMINISTER)
         found = await self._catalog.read(
             lambda transaction: audit.list_entries(
-                transaction, package=package, actor=actor, limit=_AUDIT_MAX
+                transaction,
+                package=package,
+                actor=actor,
+                before=_entry_id(before),
+                limit=_AUDIT_MAX + 1,
             )
         )
-        return [
+        shown = found[:_AUDIT_MAX]
+        entries = [
             {
+                "id": number,
                 "at": moment(entry.at),
                 "actor": entry.actor,
                 "action": entry.action,
@@ -254,8 +270,19 @@ class SourceCalls:
                 "token_id": entry.token_id,
                 "address": entry.address,
             }
-            for entry in found
+            for number, entry in shown
         ]
+        rest = {"before": str(shown[-1][0])} if len(found) > len(shown) else None
+        return Stretch(entries, rest)
+
+
+def _entry_id(text: str | None) -> int | None:
+    """Return the id that a query names. Raises RequestInvalid."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise RequestInvalid("before must be the id of an entry")
+    return min(int(text), _ENTRY_ID_MAX)
 
 
 def _made(made: MadeToken) -> dict[str, Any]:
