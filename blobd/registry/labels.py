@@ -11,8 +11,11 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+
+import idna
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +27,11 @@ LICENCES_MAX_CHARACTERS = 256
 _SOURCE_MAX_CHARACTERS = 2048
 _CONFIG_MAX_BYTES = 4 * 1024 * 1024
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+(?:[ ()]+[A-Za-z0-9.+:-]+)*[)]*|[(][A-Za-z0-9.+:() -]+[)]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$")
+_HOST_MAX_CHARACTERS = 253
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
@@ -121,18 +129,48 @@ def _sourced(text: str | None, warnings: list[str]) -> SourceLink | None:
 
 
 def _parse_source(text: str) -> SourceLink | None:
+    # urlsplit would leave some of these out without a word
+    if any(character.isspace() or _is_control(character) for character in text):
+        return None
     try:
         url = urlsplit(text)
+        port = url.port
     except ValueError:
         return None
-    if url.scheme not in {"http", "https"} or not url.hostname or url.username is not None:
+    if url.scheme not in _DEFAULT_PORTS or "@" in url.netloc:
         return None
+    before, colon, after = url.netloc.rpartition(":")
+    host = parse_host(before if colon and "]" not in after else url.netloc)
     parts = unquote(url.path).strip("/").removesuffix(".git").split("/")
-    if len(parts) != 2 or any(_PART.fullmatch(part) is None for part in parts):
+    if host is None or len(parts) != 2 or any(_PART.fullmatch(part) is None for part in parts):
         return None
     owner, name = parts
-    clean = f"{url.scheme}://{url.netloc.lower()}/{owner}/{name}"
-    return SourceLink(clean, url.hostname, owner.lower(), name.lower())
+    at = host if port in {None, _DEFAULT_PORTS[url.scheme]} else f"{host}:{port}"
+    clean = f"{url.scheme}://{at}/{owner}/{name}"
+    return SourceLink(clean, host, owner.lower(), name.lower())
+
+
+def parse_host(text: str) -> str | None:
+    """Return a valid host in the form that the URL standard gives it; None where it is none.
+
+    A domain (in ASCII, by UTS 46), an IPv4 address of four decimal numbers, or an IPv6 address in
+    brackets (url.spec.whatwg.org, "Host writing"). As its parser does, `_` is let in: hosts of
+    container networks have it.
+    """
+    try:
+        if text.startswith("[") and text.endswith("]") and "%" not in text:
+            return f"[{IPv6Address(text[1:-1])}]"
+        if len(text) > _HOST_MAX_CHARACTERS:
+            return None
+        name = text.lower() if text.isascii() else idna.encode(text, uts46=True).decode("ascii")
+        if "xn--" in name:
+            idna.decode(name)
+        if _DOMAIN.fullmatch(name) is None or len(name) > _HOST_MAX_CHARACTERS:
+            return None
+        # what ends in a number is an IPv4 address or no host at all
+        return str(IPv4Address(name)) if _NUMERIC.search(name) else name
+    except ValueError:
+        return None
 
 
 def _warn(warnings: list[str], label: str, why: str) -> None:

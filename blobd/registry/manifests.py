@@ -73,6 +73,8 @@ class Pushed:
     digest: Digest
     size_bytes: int
     document: Document
+    prevails: bool
+    """Whether the manifest is known as this push says, and not as a better one said before."""
 
 
 class Manifests:
@@ -133,7 +135,6 @@ class Manifests:
         digest, document = await self._threads.run(self._examine, content, content_type, announced)
         if not isinstance(reference, Digest):
             tags = (reference, *tags)
-        pushed = Pushed(digest, len(content), document)
         if publication is not None:
             await publication.read(document)
         manifest = _to_write(digest, content, document)
@@ -143,8 +144,9 @@ class Manifests:
         def write(transaction: Transaction) -> None:
             repository_id = make_here(transaction)
             _check_references(transaction, repository_id, document)
-            contents.write_manifest(transaction, repository_id, manifest, now=now)
+            prevails = contents.write_manifest(transaction, repository_id, manifest, now=now)
             if publication is not None:
+                pushed = Pushed(digest, len(content), document, prevails)
                 publication.write(transaction, repository_id, pushed, tags)
             contents.point_tags(transaction, repository_id, tags, digest, now=now)
 

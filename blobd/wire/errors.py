@@ -66,6 +66,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.Unknown: Answer(404, "NAME_UNKNOWN"),
     errors.Taken: Answer(409, "DENIED"),
     errors.Refused: Answer(409, "DENIED"),
+    errors.TextInvalid: Answer(400, "UNSUPPORTED"),
     errors.TagImmutable: Answer(409, "DENIED"),
     errors.TooPopular: Answer(403, "DENIED"),
     errors.TagInvalid: Answer(400, "TAG_INVALID"),
@@ -106,7 +107,8 @@ def error_response(error: BaseException) -> web.Response:
     response = web.Response(
         status=answer.status,
         reason=answer.reason,
-        body=error_body(answer.code, message, error),
+        # what is not blobd's own may hold statements, paths or people's values
+        body=error_body(answer.code, message, None if answer is UNEXPECTED else error),
         content_type="application/json",
     )
     if getattr(error, "retryable", False) and answer.status != 507:

@@ -51,6 +51,7 @@ EXAMPLES: list[Exception] = [
     errors.Unknown("user", "ada"),
     errors.Taken("user", "ada"),
     errors.Refused("the last owner stays"),
+    errors.TextInvalid("the description", "holds a NUL"),
     errors.TagImmutable("v1"),
     errors.TooPopular(5001, 5000),
     errors.TagInvalid("-x"),
@@ -185,7 +186,9 @@ def test_every_missing_reference_has_its_entry() -> None:
 
 def test_a_bug_tells_nothing_of_itself() -> None:
     """wire/errors.py: what is not in the table is a bug, told as a 500."""
-    response = error_response(ZeroDivisionError("a secret"))
+    error = ZeroDivisionError("a secret")
+    error.query = "SELECT secret"  # type: ignore[attr-defined]
+    response = error_response(error)
     assert response.status == UNEXPECTED.status == 500
     assert isinstance(response.body, bytes)
     assert b"secret" not in response.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,33 @@ def test_a_whole_description() -> None:
         (SOURCE, "https://[example/acme/app"),
         (SOURCE, "https://example.org/" + "x" * 3000),
         (SOURCE, "acme/app"),
+        (SOURCE, "https://exa\rmple.org/acme/app"),
+        (SOURCE, "https://exam\nple.org/acme/app"),
+        (SOURCE, "https://exam\tple.org/acme/app"),
+        (SOURCE, "https://exam\0ple.org/acme/app"),
+        (SOURCE, "https://exam\ud800ple.org/acme/app"),
+        (SOURCE, "https://exam\u202eple.org/acme/app"),
+        (SOURCE, "https://exam ple.org/acme/app"),
+        (SOURCE, 'https://exam"ple.org/acme/app'),
+        (SOURCE, "https://exam'ple.org/acme/app"),
+        (SOURCE, "https://exam<ple>.org/acme/app"),
+        (SOURCE, "https://exam\\ple.org/acme/app"),
+        (SOURCE, "https://exam%00ple.org/acme/app"),
+        (SOURCE, "https://exam^ple|.org/acme/app"),
+        (SOURCE, "https://example.org:port/acme/app"),
+        (SOURCE, "https://example.org:65536/acme/app"),
+        (SOURCE, "https://@example.org/acme/app"),
+        (SOURCE, "https://a..b/acme/app"),
+        (SOURCE, "https://" + "a" * 64 + ".org/acme/app"),
+        (SOURCE, "https://" + "a." * 127 + "org/acme/app"),
+        (SOURCE, "https://256.1.1.1/acme/app"),
+        (SOURCE, "https://1.2.3/acme/app"),
+        (SOURCE, "https://example.0x7f/acme/app"),
+        (SOURCE, "https://[::1%25lo]/acme/app"),
+        (SOURCE, "https://[::g]/acme/app"),
+        (SOURCE, "https://xn--/acme/app"),
+        (SOURCE, "https://xn--a-\u00fc/acme/app"),
+        (SOURCE, "https:///acme/app"),
     ],
 )
 def test_what_does_not_fit_is_warned_of_and_left_out(label: str, value: str) -> None:
@@ -66,6 +94,30 @@ def test_what_does_not_fit_is_warned_of_and_left_out(label: str, value: str) -> 
     assert (found.text, found.licences, found.source) == (None, None, None)
     (warning,) = found.warnings
     assert label in warning
+
+
+@pytest.mark.parametrize(
+    ("url", "clean"),
+    [
+        ("https://Git.Example.ORG/acme/app", "https://git.example.org/acme/app"),
+        ("https://git.example:443/acme/app", "https://git.example/acme/app"),
+        ("http://git.example:443/acme/app", "http://git.example:443/acme/app"),
+        ("https://git.example:/acme/app", "https://git.example/acme/app"),
+        ("https://bücher.example/acme/app", "https://xn--bcher-kva.example/acme/app"),
+        ("https://BÜCHER。example/acme/app", "https://xn--bcher-kva.example/acme/app"),
+        ("https://xn--bcher-kva.example/acme/app", "https://xn--bcher-kva.example/acme/app"),
+        ("http://git_server.lan:3000/acme/app", "http://git_server.lan:3000/acme/app"),
+        ("http://127.0.0.1:3000/acme/app", "http://127.0.0.1:3000/acme/app"),
+        ("http://[2001:DB8:0::1]:3000/acme/app", "http://[2001:db8::1]:3000/acme/app"),
+        ("https://git.example./acme/app", "https://git.example./acme/app"),
+    ],
+)
+def test_the_host_of_a_source_is_the_url_standards(url: str, clean: str) -> None:
+    """Each host in the one form that browsers give it."""
+    found = describe({SOURCE: url})
+    assert found.warnings == ()
+    assert found.source is not None
+    assert found.source.url == clean
 
 
 @pytest.mark.parametrize("label", [DESCRIPTION, LICENCES, SOURCE])
@@ -87,6 +139,14 @@ def test_a_description_is_one_line_of_plain_text(text: str) -> None:
     found = describe({DESCRIPTION: text}).text or ""
     assert found == " ".join(found.split())
     assert found.isprintable()
+
+
+@given(st.text(st.characters(), max_size=20), st.text(max_size=8))
+def test_whatever_stands_for_a_host_links_to_a_host(host: str, port: str) -> None:
+    """No link leads to what the URL standard reads otherwise, and none holds a strange letter."""
+    found = describe({SOURCE: f"https://{host}:{port}/acme/app"}).source
+    if found is not None:
+        assert re.fullmatch(r"https://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?/acme/app", found.url)
 
 
 @given(st.dictionaries(st.sampled_from([DESCRIPTION, LICENCES, SOURCE]), st.text()))

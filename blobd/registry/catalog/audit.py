@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 
+from blobd.registry import texts
 from blobd.registry.catalog.tables import audit
 
 if TYPE_CHECKING:
@@ -39,7 +40,13 @@ def write_entries(transaction: Transaction, entries: Sequence[Entry]) -> None:
 
 
 def _row(entry: Entry) -> dict[str, object]:
-    return {field.name: getattr(entry, field.name) for field in fields(entry)}
+    """Return an entry's columns; what was done is noted whatever texts it was done with."""
+    row = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    for column in audit.columns:
+        value = row.get(column.name)
+        if isinstance(value, str):
+            row[column.name] = texts.taken(value, most=getattr(column.type, "length", None))
+    return row
 
 
 def list_entries(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, literal_column, select
 
 from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import blobs, links, manifest_references, manifests, tags
+from blobd.registry.media_types import MANIFESTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -34,10 +35,19 @@ class NewManifest:
     references: Collection[Digest]
 
 
+_UNRECOGNISED = manifests.c.media_type.not_in(
+    [literal_column(f"'{media_type}'") for media_type in sorted(MANIFESTS)]
+)
+
+
 def write_manifest(
     transaction: Transaction, repository_id: int, manifest: NewManifest, *, now: float
-) -> None:
-    """Write a manifest and what it names; equal bytes pushed again take the newest media type."""
+) -> bool:
+    """Write a manifest and what it names; return whether it is known as this push says.
+
+    Equal bytes that are pushed again are read anew, under the newest media type; but what was
+    pushed under a recognised one stays so when it is pushed under another.
+    """
     row = {
         "repository_id": repository_id,
         "digest": manifest.digest,
@@ -49,12 +59,15 @@ def write_manifest(
         "pushed_at": now,
         "content": manifest.content,
     }
-    upsert(transaction, manifests, row, replace=["media_type", "pushed_at"])
+    read_anew = ["media_type", "subject", "artifact_type", "annotations", "pushed_at"]
+    where = None if manifest.media_type in MANIFESTS else _UNRECOGNISED
+    prevails = upsert(transaction, manifests, row, replace=read_anew, where=where) > 0
     references = [
         {"repository_id": repository_id, "manifest": manifest.digest, "digest": digest}
         for digest in sorted(set(manifest.references))
     ]
     upsert(transaction, manifest_references, references, replace=[])
+    return prevails
 
 
 def delete_manifest(transaction: Transaction, repository_id: int, digest: Digest) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVarTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 
 from blobd.registry.catalog.access import open_to
 from blobd.registry.catalog.tables import manifests, repositories, tags
+from blobd.registry.media_types import normalised
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
 
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
@@ -64,10 +65,25 @@ class ReferrersOf:
             manifests.c.repository_id == self.repository_id, manifests.c.subject == self.subject
         )
         if self.artifact_type is not None:
-            query = query.where(manifests.c.artifact_type == self.artifact_type)
+            query = query.where(_is_of(self.artifact_type))
         if self.after is not None:
             query = query.where(manifests.c.digest > self.after)
         return query.order_by(manifests.c.digest)
+
+
+def _is_of(wanted: str) -> ColumnElement[bool]:
+    """Return whether a manifest's artifact type is the wanted one, in any letter case.
+
+    One with parameters is found by its bare type too; who asks for parameters gets these alone.
+    """
+    kind = func.lower(manifests.c.artifact_type)
+    bare = normalised(wanted)
+    # the same spelling counts in any case: databases differ in which letters have a lower case
+    same = or_(manifests.c.artifact_type == wanted, kind == wanted.lower())
+    if ";" in wanted:
+        return same
+    starts = (kind.startswith(f"{bare}{end}", autoescape=True) for end in (";", " ;"))
+    return or_(same, *starts)
 
 
 def weigh_referrers(

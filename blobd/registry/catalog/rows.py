@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import String, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from blobd.errors import TextInvalid
+from blobd.registry import texts
 from blobd.registry.catalog.tables import repositories
 
 if TYPE_CHECKING:
@@ -40,10 +42,14 @@ def upsert(
 
     The row is locked either way when columns are replaced: who deletes it has to wait. `where` is
     a condition for replacing, kept in a constant. Returns how many rows were written.
+
+    Raises TextInvalid where a text is longer than its column.
     """
     keys = unique or tuple(column.name for column in table.primary_key.columns)
     statement = _upsert(transaction.dialect, table, keys, tuple(replace), where)
     some = [rows] if isinstance(rows, Mapping) else rows
+    for row in some:
+        _check_lengths(table, row)
     return sum(transaction.change(statement, row) for row in some)
 
 
@@ -69,6 +75,26 @@ def make_repository(transaction: Transaction, name: RepositoryName, *, now: floa
     if made is None:
         raise AssertionError(f"repository {name} was inserted and is not there")
     return made
+
+
+def _check_lengths(table: Table, row: Parameters) -> None:
+    """Raise TextInvalid where a column is too short for its text; SQLite would take it."""
+    for name, most in _limits(table):
+        value = row.get(name)
+        if isinstance(value, str):
+            why = texts.problem(value, most=most)
+            if why is not None:
+                raise TextInvalid(name.replace("_", " "), why)
+
+
+@cache
+def _limits(table: Table) -> tuple[tuple[str, int], ...]:
+    """Return the columns of limited texts, with how many characters each takes."""
+    return tuple(
+        (column.name, column.type.length)
+        for column in table.columns
+        if isinstance(column.type, String) and column.type.length is not None
+    )
 
 
 @cache

@@ -7,18 +7,22 @@ transaction says where they run, and never on a way that blocks the event loop.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
+from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 
 from blobd.digest import Digest
+from blobd.errors import TextInvalid
+from blobd.registry import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
-    from sqlalchemy import Connection, CursorResult, Executable
+    from sqlalchemy import Connection, CursorResult, Engine, Executable
     from sqlalchemy.engine.interfaces import _CoreAnyExecuteParams
     from sqlalchemy.sql.selectable import TypedReturnsRows
 
@@ -82,8 +86,38 @@ class Transaction(ABC):
     def _compiled(self, statement: Executable, parameters: Parameters) -> tuple[str, list[Any]]:
         """Return a statement's text and its values, as the driver takes them."""
         text, order = _compiled(self.dialect, statement, tuple(parameters))
-        values = (parameters[name] for name in order)
+        values = [parameters[name] for name in order]
+        check_texts(values)
         return text, [str(value) if isinstance(value, Digest) else value for value in values]
+
+
+def check_texts(values: Iterable[object]) -> None:
+    """Raise TextInvalid where a value is a text that some database does not take.
+
+    Every value of every statement comes by here, on either database.
+    """
+    for value in values:
+        if isinstance(value, str):
+            why = texts.problem(value)
+            if why is not None:
+                raise TextInvalid("a text of this request", why)
+
+
+def check_statements(engine: Engine) -> None:
+    """Hold all values of an engine's statements to `check_texts`."""
+
+    def check(
+        _connection: Connection,
+        _cursor: object,
+        _statement: str,
+        parameters: Any,
+        _context: object,
+        executemany: bool,  # noqa: FBT001 SQLAlchemy's own
+    ) -> None:
+        for some in parameters if executemany else (parameters,):
+            check_texts(some.values() if isinstance(some, Mapping) else some)
+
+    event.listen(engine, "before_cursor_execute", check)
 
 
 _DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": asyncpg.dialect()}  # type: ignore[no-untyped-call]

@@ -93,9 +93,25 @@ def write_version(
         transaction,
         versions,
         row,
-        replace=["updated_at", "deleted_at", "description", "licences", "size_bytes", "platforms"],
+        replace=[
+            "updated_at",
+            "deleted_at",
+            "artifact_type",
+            "description",
+            "licences",
+            "size_bytes",
+            "platforms",
+        ],
         unique=("repository_id", "digest"),
     )
+
+
+def note_push(transaction: Transaction, package_id: int, digest: Digest, *, now: float) -> None:
+    """Note that a version was pushed again, and said nothing new of itself."""
+    change = update(versions).where(
+        versions.c.repository_id == package_id, versions.c.digest == digest
+    )
+    transaction.execute(change.values(updated_at=now))
 
 
 def has_versions(transaction: Transaction, package_id: int) -> bool:

@@ -96,14 +96,15 @@ class PackagePublication:
         is_first = not versions.has_versions(transaction, repository_id)
         if versions.is_deleted(transaction, repository_id, pushed.digest):
             trash.drop_manifest(transaction, repository_id, pushed.digest)
-        version = self._version(transaction, repository_id, pushed)
-        versions.write_version(transaction, repository_id, version, now=self._now)
-        packages.change_package(
-            transaction,
-            repository_id,
-            updated_at=self._now,
-            **(self._changes(transaction, package, is_first=is_first) if tags or is_first else {}),
-        )
+        changes: dict[str, object] = {}
+        if pushed.prevails:
+            version = self._version(transaction, repository_id, pushed)
+            versions.write_version(transaction, repository_id, version, now=self._now)
+            if tags or is_first:
+                changes = self._changes(transaction, package, is_first=is_first)
+        else:
+            versions.note_push(transaction, repository_id, pushed.digest, now=self._now)
+        packages.change_package(transaction, repository_id, updated_at=self._now, **changes)
 
     def _version(self, transaction: Transaction, repository_id: int, pushed: Pushed) -> NewVersion:
         document = pushed.document

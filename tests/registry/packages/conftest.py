@@ -94,6 +94,7 @@ class Shop:
         *tags: str,
         repository: RepositoryName = APP,
         subject: Subject | None = None,
+        content_type: str | None = None,
     ) -> Digest:
         who = subject or self.ada
         publication = PackagePublication(self.catalog, self.store, self._threads, repository, who)
@@ -102,7 +103,7 @@ class Shop:
             repository,
             digest,
             content=content,
-            content_type=None,
+            content_type=content_type,
             tags=[Tag(tag) for tag in tags],
             make=self._maker(repository, who, exists=True),
             publication=publication,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ from blobd.errors import NameUnknown, TagImmutable
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.auth.subjects import WorkflowOf
 from blobd.registry.identity import accounts, sources
+from blobd.registry.media_types import OCI_MANIFEST
 from blobd.registry.packages import manage
 from tests.registry.acts import asked
 
 if TYPE_CHECKING:
+    from blobd.digest import Digest
     from tests.registry.packages.conftest import Shop
 
 PREFIX = "org.opencontainers.image."
@@ -42,6 +45,33 @@ async def test_pushing_it_again_makes_no_other_version(shop: Shop) -> None:
     await shop.push("v1")
     (version,) = await shop.versions()
     assert (version.created_at, version.updated_at) == (created_at, created_at + 60)
+
+
+async def test_a_careless_push_of_it_is_no_loss(shop: Shop) -> None:
+    """The same bytes under a media type that says less, before and after the right one."""
+    named = await shop.push("v1", labels={f"{PREFIX}description": "An app"})
+    content = json.loads(await asked_bytes(shop, named))
+    del content["mediaType"]
+    untyped = json.dumps(content | {"artifactType": "x/y"}).encode()
+    careless = "application/vnd.example.manifest+json"
+    digest = await shop.put(untyped, "v2", content_type=careless)
+    version = await shop.version(digest)
+    assert (version.platforms, version.description) == ((), None)
+    for content_type in (OCI_MANIFEST, careless):
+        shop.clock.advance(60)
+        await shop.put(untyped, "v2", content_type=content_type)
+        version = await shop.version(digest)
+        assert version.updated_at == shop.clock()
+        assert (version.platforms, version.description) == (("linux/amd64",), "An app")
+        assert version.artifact_type == "x/y"
+
+
+async def asked_bytes(shop: Shop, digest: Digest) -> bytes:
+    """Return a manifest as it was pushed."""
+    (content,) = await asked(
+        shop.catalog, f"SELECT content FROM manifests WHERE digest = '{digest}'"
+    )
+    return bytes(content)
 
 
 async def test_an_index_has_the_platforms_and_bytes_of_what_it_lists(shop: Shop) -> None:

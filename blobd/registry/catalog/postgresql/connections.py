@@ -22,6 +22,7 @@ from sqlalchemy import NullPool, event, exc
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from blobd.errors import BackendUnavailable, StorageFull
+from blobd.registry.catalog.transaction import check_statements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -150,6 +151,7 @@ def open_engine(route: Route, *, size: int) -> AsyncEngine:
     if route.pooled:
         event.listen(engine.sync_engine, "connect", _commit_first_questions)
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    check_statements(engine.sync_engine)
     return engine
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from blobd.registry.catalog.postgresql.connections import POOL_WAIT_S, translated
+from blobd.registry.catalog.transaction import check_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,8 @@ class PostgresqlReader:
         self._begin = f"BEGIN READ ONLY{route.bounds}" if route.pooled else None
 
     async def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
-        """Return all rows of a query. Raises BackendUnavailable."""
+        """Return all rows of a query. Raises BackendUnavailable, TextInvalid."""
+        check_texts(values)
         with translated():
             async with self._pool.acquire(timeout=POOL_WAIT_S) as connection:
                 rows: Sequence[Sequence[Any]] = (

@@ -21,6 +21,7 @@ from blobd.registry.catalog.sqlite.migrate import lock_path, migrate
 from blobd.registry.catalog.sqlite.reader import TEMPORARY_IN_MEMORY, SqliteReader
 from blobd.registry.catalog.sqlite.transaction import SqliteTransaction
 from blobd.registry.catalog.sqlite.writer import Work, Writer
+from blobd.registry.catalog.transaction import check_statements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -134,6 +135,7 @@ def _open(path: Path) -> Engine:
         cursor.close()
 
     event.listen(engine, "connect", prepare)
+    check_statements(engine)
     return engine
 
 

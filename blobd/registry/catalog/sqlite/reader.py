@@ -10,6 +10,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from blobd.errors import BackendUnavailable
+from blobd.registry.catalog.transaction import check_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,8 @@ class SqliteReader:
         self._connection.execute(TEMPORARY_IN_MEMORY)
 
     async def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
-        """Return all rows of a query. Raises BackendUnavailable."""
+        """Return all rows of a query. Raises BackendUnavailable, TextInvalid."""
+        check_texts(values)
         try:
             # All rows are fetched, though there may be one: an unfinished statement would keep its
             # view of the database, and the write-ahead log from being folded in.

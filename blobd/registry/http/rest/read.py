@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from blobd.errors import MediaTypeUnsupported, RequestInvalid, RouteUnknown
+from blobd.registry import texts
 from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX, Field, Kind
 from blobd.wire.bodies import read_whole
 from blobd.wire.middleware import body_of
@@ -24,7 +25,7 @@ _BODY_WITHIN_S = 10.0
 
 def check_path(request: web.BaseRequest, arguments: Mapping[str, str]) -> None:
     """Raise RouteUnknown where a path names what no database could have kept."""
-    if any(map(_broken, arguments.values())):
+    if any(texts.problem(value) for value in arguments.values()):
         raise RouteUnknown(f"there is nothing at {request.rel_url.raw_path[:200]}")
 
 
@@ -109,15 +110,10 @@ def _checked(name: str, value: object, field: Field) -> Any:
 
 
 def _text(name: str, value: str, field: Field) -> str:
-    too_long = field.most is not None and len(value) > field.most
-    if too_long or _broken(value) or (field.choices and value not in field.choices):
+    most = None if field.most is None else int(field.most)
+    if texts.problem(value, most=most) or (field.choices and value not in field.choices):
         raise RequestInvalid(f"{name} must be {_described(field)}")
     return value
-
-
-def _broken(value: str) -> bool:
-    """Return whether a text is none to a database: for a NUL, or half of a surrogate pair."""
-    return "\0" in value or any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _described(field: Field) -> str:
