@@ -15,6 +15,7 @@ from blobd.errors import (
     TagInvalid,
     TooManyTags,
 )
+from blobd.registry.http.push_headers import push_headers
 from blobd.registry.media_types import as_answered
 from blobd.registry.names import parse_reference, parse_tag
 from blobd.registry.packages.create import package_maker
@@ -25,8 +26,6 @@ from blobd.wire.middleware import body_of
 from blobd.wire.ranges import Failed, NotModified, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from blobd.config import Limits
     from blobd.registry.catalog import Catalog
     from blobd.registry.http.package_work import PackageWork
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 
 _TAGS_MAX = 100
 _LARGE_BODIES_MAX = 16
-_WARNINGS_MAX = 20
-_WARNINGS_MAX_BYTES = 4096
-_LAST_WARNING_BYTES = 40
 
 
 class ManifestRoutes:
@@ -101,10 +97,8 @@ class ManifestRoutes:
         response.headers["Docker-Content-Digest"] = str(accepted.digest)
         if accepted.subject is not None:
             response.headers["OCI-Subject"] = str(accepted.subject)
-        for tag in dict.fromkeys(tags):
-            response.headers.add("OCI-Tag", tag)
-        for line in _warning_lines((*accepted.warnings, *publication.warnings)):
-            response.headers.add("Warning", line)
+        for line in push_headers(tags, (*accepted.warnings, *publication.warnings)):
+            response.headers.add(*line)
         return response
 
     async def _body(self, request: web.BaseRequest) -> bytes:
@@ -160,24 +154,6 @@ def _wanted(text: str) -> Reference:
         return parse_reference(text)
     except TagInvalid as error:
         raise ManifestUnknown(text[:140]) from error
-
-
-def _warning_lines(warnings: Sequence[str]) -> Iterator[str]:
-    """Yield values of Warning: code 299, no agent, no date (R72; RFC 7234, section 5.5).
-
-    All of them together have at most 4096 bytes; what does not fit is counted. There is a line for
-    each, as clients expect that print them, and not many: proxies bound the lines of a head.
-    """
-    room_bytes = _WARNINGS_MAX_BYTES
-    for number, warning in enumerate(warnings):
-        plain = "".join(character if " " <= character <= "~" else "?" for character in warning)
-        escaped = plain.replace("\\", r"\\").replace('"', r"\"")
-        line = f'299 - "{escaped}"'
-        room_bytes -= len(line)
-        if room_bytes < _LAST_WARNING_BYTES or number == _WARNINGS_MAX:
-            yield f'299 - "and {len(warnings) - number} more of the kind"'
-            return
-        yield line
 
 
 def _headers(digest: Digest, media_type: str) -> dict[str, str]:
