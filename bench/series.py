@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _shared() -> tuple[float, float, float]:
-    series = SharedSeries.make(_WORKERS)
+    series = SharedSeries(_WORKERS)
     for worker in range(1, _WORKERS):
         _in_process(lambda worker=worker: _count(Metrics(series.values(worker))))
     metrics = Metrics(series.values(0))

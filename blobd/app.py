@@ -16,13 +16,13 @@ from blobd.api.blobs import BlobRoutes
 from blobd.api.health import HealthRoutes
 from blobd.api.routes import OPEN_PATHS, blob_api_routes
 from blobd.api.uploads import UploadRoutes
-from blobd.backends import open_backend
+from blobd.backends import load_backend, open_backend
 from blobd.backends.threads import Threads
 from blobd.hashing import Hashing
 from blobd.limits import SIZES_BYTES, SIZES_TO_PARTS_BYTES, Admission, Budget
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
-from blobd.registry.catalog import Catalog, catalog_place, open_catalog
+from blobd.registry.catalog import Catalog, catalog_place, load_catalog, open_catalog
 from blobd.registry.catalog.audit import Entry, write_entries
 from blobd.registry.http.front import open_registry
 from blobd.registry.http.routes import TOKEN_PATH
@@ -80,6 +80,12 @@ class Daemon:
     async def forget_audit(self) -> None:
         """Remove from the audit what is older than it is to be known."""
         await forget_audit(self.catalog, self.config.registry.audit_retention_s)
+
+
+def load(config: Config) -> None:
+    """Import all that `open_daemon` needs. Raises ConfigInvalid."""
+    load_backend(config)
+    load_catalog(catalog_place(config))
 
 
 @asynccontextmanager

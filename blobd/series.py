@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -52,20 +51,16 @@ Key = tuple[str, str, tuple[str, ...]]
 
 
 class SharedSeries:
-    """The regions of all workers. Made by the supervisor; a worker opens it by its descriptor."""
+    """The regions of all workers, for the process that forks them."""
 
-    def __init__(self, fd: int, count: int) -> None:
-        """Map the regions of `count` workers. The descriptor stays the caller's."""
-        self.fd = fd
+    def __init__(self, count: int) -> None:
+        """Make empty regions for `count` workers. Raises OSError where there is no memory for them.
+
+        Anonymous memory is promised in full when it is mapped (but for machines that promise more
+        than they have), and taken page by page when it is first written.
+        """
         self.count = count
-        self._memory = mmap.mmap(fd, count * _REGION_BYTES)
-
-    @classmethod
-    def make(cls, count: int) -> SharedSeries:
-        """Return empty regions, all their memory reserved. Raises OSError where there is none."""
-        fd = os.memfd_create("blobd-series", os.MFD_CLOEXEC)
-        os.posix_fallocate(fd, 0, count * _REGION_BYTES)
-        return cls(fd, count)
+        self._memory = mmap.mmap(-1, count * _REGION_BYTES)
 
     def region(self, worker: int) -> Region:
         """Return the region of one worker; its series are known once it has been refreshed."""

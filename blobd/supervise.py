@@ -1,35 +1,38 @@
 """`blobd serve`: check what is exposed, bind, and keep the workers running.
 
-One worker runs in this process. Several are processes of their own that inherit the listening
-sockets, so that a worker that dies takes no connection with it but its own, and is replaced. What
-a request needs is in the backend or the catalog; what the workers count is added up by
-`/metrics`, in memory that is made here before they start (`series.py`).
+One worker runs in this process. Several are forked from it once everything they need is imported,
+so that they share those pages, and inherit the listening sockets, so that a worker that dies takes
+no connection with it but its own. One that dies is replaced the same way. What a request needs is
+in the backend or the catalog; what the workers count is added up by `/metrics`, in memory that is
+made here before they start (`series.py`).
+
+A supervisor never has a thread, an event loop or an open database: a forked process would have
+half of each. What needs them before the workers start is done in a process of its own.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
-import pickle
 import signal
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import uvloop
 
 from blobd import __version__
-from blobd.app import begin, open_daemon
+from blobd.app import begin, load, open_daemon
 from blobd.cpus import usable_cpus
 from blobd.errors import ConfigInvalid
+from blobd.forks import answer_of, spawn
 from blobd.logs import configure_logs
 from blobd.series import SharedSeries
 from blobd.wire.listen import Address, bind, url_of
 from blobd.wire.origin import Origins
-from blobd.worker import Brief, run_worker
+from blobd.worker import run_worker
 
 if TYPE_CHECKING:
     import socket
@@ -39,6 +42,11 @@ if TYPE_CHECKING:
     from blobd.config import Config
 
 _RESTART_PAUSE_S = 1.0
+_READY_LOOK_S = 0.02
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (*_STOPS, signal.SIGCHLD)
+_STOPPED = (0, *(-number for number in _STOPS))
+"""Exit codes of a worker that was asked to stop, maybe before it could listen for that."""
 
 _log = logging.getLogger("blobd")
 
@@ -60,29 +68,24 @@ def serve(config: Config) -> int:
 
         uvloop.run(run_worker(config, listeners, has_jobs=True, ready=ready))
         return 0
-    first = uvloop.run(_prepare(config))
-    return _Supervisor(config, listeners, count).run(first)
-
-
-async def _prepare(config: Config) -> FirstAdministrator | None:
-    """Make folders and migrate the catalog once, where a wrong setting can still be told.
-
-    Returns the first administrator, where this is the first start.
-    """
-    async with open_daemon(config) as daemon:
-        return await begin(daemon)
+    load(config)
+    return _Supervisor(config, listeners, count).run()
 
 
 class _Supervisor:
-    """Starts workers, replaces dead ones, and passes a request to stop on to them."""
+    """Starts workers, replaces dead ones, and passes a request to stop on to them.
+
+    It waits for signals, which are blocked meanwhile: none comes between a fork and its record.
+    """
 
     def __init__(self, config: Config, listeners: Mapping[str, socket.socket], count: int) -> None:
         self._config = config
         self._listeners = listeners
         self._count = count
-        self._workers: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
-        """Index and process, by pid."""
-        self._starting = False
+        self._workers: dict[int, int] = {}
+        """Index by pid."""
+        self._due: dict[int, float] = {}
+        """When to replace a dead worker, by index."""
         self._stopping = False
         limits = config.limits
         share = replace(
@@ -91,91 +94,117 @@ class _Supervisor:
             max_uploads=-(-limits.max_uploads // count),
         )
         self._worker_config = replace(config, limits=share)
-        self._series = SharedSeries.make(count)
+        self._series = SharedSeries(count)
 
-    def run(self, first: FirstAdministrator | None) -> int:
-        """Return when all workers have stopped: 0 if they were asked to, 1 otherwise."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        waits = []
+    def run(self) -> int:
+        """Return when all workers have stopped: 0 if they were asked to, 1 otherwise.
+
+        Raises what preparing the store and the catalog raised.
+        """
+        first = _prepared(self._config)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        gc.collect()
+        gc.freeze()  # a collection in a worker would write to every object, and unshare its page
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
         for index in range(self._count):
-            reading, writing = os.pipe()
             self._start(index, ready=writing)
-            os.close(writing)
-            waits.append(reading)
-        answers = [_reads_one_byte(reading) for reading in waits]
-        code = 0
-        if all(answers):
-            _announce(self._config, self._listeners, first)
-        elif not self._stopping:
-            code = 1
-            self._stop(signal.SIGTERM, None)
-        while self._workers:
-            pid, status = os.waitpid(-1, 0)
-            if pid not in self._workers:
-                continue
-            index, process = self._workers.pop(pid)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            self._series.retire(index)
-            if not self._stopping:
-                _log.error("worker %d ended with code %d", pid, process.returncode)
-                time.sleep(_RESTART_PAUSE_S)
+        os.close(writing)
+        code, waited_for = 0, self._count
+        while self._workers or self._due:
+            self._wait(_READY_LOOK_S if waited_for else None)
+            if waited_for:
+                waited_for -= _bytes_in(reading)
+                if not waited_for and not self._stopping:
+                    _announce(self._config, self._listeners, first)
+            for index, pid, ended in self._reaped():
+                if self._stopping:
+                    code = code if ended in _STOPPED else 1
+                elif waited_for:
+                    code = 1
+                    self._stop()
+                else:
+                    _log.error("worker %d ended with code %d", pid, ended)
+                    self._due[index] = time.monotonic() + _RESTART_PAUSE_S
+            for index in [index for index, at in self._due.items() if at <= time.monotonic()]:
+                del self._due[index]
                 self._start(index, ready=None)
-            elif process.returncode not in (0, -signal.SIGTERM):
-                code = 1
+        os.close(reading)
         return code
 
-    def _stop(self, number: int, frame: object) -> None:  # noqa: ARG002
-        self._stopping = True
-        if not self._starting:
-            self._end()
+    def _wait(self, timeout_s: float | None) -> None:
+        """Wait until something may have happened. On a request to stop, pass it on."""
+        if self._due:
+            timeout_s = max(0, min(self._due.values()) - time.monotonic())
+        if timeout_s is None:
+            number = signal.sigwait(_SIGNALS)
+        else:
+            came = signal.sigtimedwait(_SIGNALS, timeout_s)
+            number = came.si_signo if came is not None else signal.SIGCHLD
+        if number in _STOPS:
+            self._stop()
 
-    def _end(self) -> None:
+    def _reaped(self) -> Iterator[tuple[int, int, int]]:
+        """Yield index, pid and exit code of each worker that has ended."""
+        while self._workers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            index = self._workers.pop(pid, None)
+            if index is not None:
+                self._series.retire(index)
+                yield index, pid, os.waitstatus_to_exitcode(status)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._due.clear()
         # While any process has them open, the kernel goes on queueing connections.
         for bound in self._listeners.values():
             bound.close()
         for pid in self._workers:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)  # Popen's way would reap a dead one, unseen by `run`
+            os.kill(pid, signal.SIGTERM)  # none is reaped here: the pid is its own
 
     def _start(self, index: int, *, ready: int | None) -> None:
-        """Start a worker, unless a stop came before; one that comes meanwhile is made up for."""
-        self._starting = True
-        try:
-            if not self._stopping:
-                self._spawn(index, ready)
-        finally:
-            self._starting = False
-            if self._stopping:
-                self._end()
+        """Fork a worker. It writes a byte to `ready` once it accepts connections."""
 
-    def _spawn(self, index: int, ready: int | None) -> None:
-        numbers = {section: bound.fileno() for section, bound in self._listeners.items()}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "blobd.worker"],
-            stdin=subprocess.PIPE,
-            pass_fds=(*numbers.values(), self._series.fd, *(() if ready is None else (ready,))),
-        )
-        brief = Brief(
-            self._worker_config,
-            numbers,
-            ready,
-            index=index,
-            count=self._count,
-            series=self._series.fd,
-        )
-        if process.stdin is None:
-            raise RuntimeError("the worker has no standard input")
-        with process.stdin as stdin:
-            pickle.dump(brief, stdin)
-        self._workers[process.pid] = (index, process)
+        def is_ready(_: object) -> None:
+            if ready is not None:
+                os.write(ready, b"1")
+                os.close(ready)
+
+        def work() -> None:
+            uvloop.run(
+                run_worker(
+                    self._worker_config,
+                    self._listeners,
+                    has_jobs=index == 0,
+                    ready=is_ready,
+                    shared=self._series.values(index),
+                )
+            )
+
+        self._workers[spawn(work, name=f"blobd-{index}")] = index
 
 
-def _reads_one_byte(pipe: int) -> bool:
+def _prepared(config: Config) -> FirstAdministrator | None:
+    """Make folders and migrate the catalog once, where a wrong setting can still be told.
+
+    Returns the first administrator, where this is the first start.
+    """
+    return answer_of(lambda: uvloop.run(_prepare(config)), name="blobd-prepare")
+
+
+async def _prepare(config: Config) -> FirstAdministrator | None:
+    async with open_daemon(config) as daemon:
+        return await begin(daemon)
+
+
+def _bytes_in(pipe: int) -> int:
+    """Return how many bytes came through a pipe since the last time, without waiting."""
     try:
-        return os.read(pipe, 1) == b"1"
-    finally:
-        os.close(pipe)
+        return len(os.read(pipe, 4096))
+    except BlockingIOError:
+        return 0
 
 
 def check_addresses(config: Config) -> dict[str, Address]:

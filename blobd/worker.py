@@ -3,37 +3,27 @@
 On SIGTERM or SIGINT it stops in this order: no new connections; running requests finish within
 `limits.drain_timeout_s`; what is left is cancelled, and uploads save their offset; jobs end; the
 catalog and the backend close.
-
-`python -m blobd.worker` is how `supervise.py` starts one: a `Brief` is read from standard input.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
-import os
-import pickle
 import signal
-import socket
-import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import uvloop
 from aiohttp import web
 
 from blobd.app import begin, open_daemon, open_fronts
-from blobd.logs import configure_logs
-from blobd.series import SharedSeries
 from blobd.upkeep.gc import collect
 from blobd.upkeep.jobs import Job, run_jobs
 from blobd.upkeep.sweep import sweep
 from blobd.wire.connection import Server
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from blobd.app import Daemon, FirstAdministrator
@@ -41,26 +31,9 @@ if TYPE_CHECKING:
     from blobd.series import SharedValues
     from blobd.wire.middleware import Front
 
-_PR_SET_PDEATHSIG = 1
 _TIDY_INTERVAL_S = 600.0
 
 _log = logging.getLogger("blobd")
-
-
-@dataclass(frozen=True, slots=True)
-class Brief:
-    """What a supervisor tells a worker."""
-
-    config: Config
-    listeners: Mapping[str, int]
-    """Inherited listening sockets' descriptors, by the section of their front."""
-    ready: int | None
-    """The descriptor to write a byte to once connections are accepted, if somebody waits."""
-    index: int
-    """Which worker of the daemon this is; the first runs the background jobs."""
-    count: int
-    series: int
-    """The descriptor of the memory that the workers count in."""
 
 
 async def run_worker(
@@ -136,28 +109,3 @@ async def _listening(
             await front.drain(config.limits.drain_timeout_s)
         for runner in runners:
             await runner.cleanup()
-
-
-def main() -> None:
-    """Be a worker, and end with the supervisor, however it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    brief: Brief = pickle.load(sys.stdin.buffer)  # noqa: S301 from the parent process alone
-    configure_logs(brief.config.log)
-    listeners = {
-        section: socket.socket(fileno=number) for section, number in brief.listeners.items()
-    }
-
-    def ready(first: FirstAdministrator | None) -> None:  # noqa: ARG001 the supervisor has seen to it
-        if brief.ready is not None:
-            os.write(brief.ready, b"1")
-            os.close(brief.ready)
-
-    shared = SharedSeries(brief.series, brief.count).values(brief.index)
-    os.close(brief.series)
-    uvloop.run(
-        run_worker(brief.config, listeners, has_jobs=brief.index == 0, ready=ready, shared=shared)
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never, cast
 
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from blobd.backends.base import Backend
     from blobd.config import Config
     from blobd.metrics import Metrics
+
+
+def load_backend(config: Config) -> None:
+    """Import the configured backend, for processes that are forked afterwards."""
+    import_module(f"blobd.backends.{config.store.backend}")
 
 
 def open_backend(config: Config, metrics: Metrics) -> Backend:

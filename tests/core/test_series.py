@@ -16,7 +16,7 @@ from blobd.metrics import Metrics
 from blobd.series import SharedSeries, SharedValues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +27,8 @@ def library_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def shared() -> Iterator[SharedSeries]:
-    made = SharedSeries.make(3)
-    yield made
-    os.close(made.fd)
+def shared() -> SharedSeries:
+    return SharedSeries(3)
 
 
 def in_worker(shared: SharedSeries, index: int, work: Callable[[Metrics], None]) -> None:

@@ -131,22 +131,16 @@ async def test_an_idle_daemon_ends_at_once(data: Path) -> None:
         assert asyncio.get_running_loop().time() - started < _SOON_S / 2, "no drain time was spent"
 
 
-def test_what_killed_workers_counted_is_removed(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+def test_killed_workers_leave_nothing_in_the_temporary_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise 9: the next start removes it, once it is old enough to be surely nobody's."""
-    data.mkdir()
-    monkeypatch.setenv("TMPDIR", str(data.parent))
+    """Promise 9: nothing is put there in the first place."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with Daemon(data, settings={"server.workers": "2"}) as daemon:
-        (killed,) = data.parent.glob("blobd-metrics-*")
+        assert daemon.metric("blobd_received_bytes_total") == 0
+        assert list(tmp_path.iterdir()) == []
         daemon.kill()
-        os.utime(killed, (0, 0))
-        daemon.start()
-        assert len(list(data.parent.glob("blobd-metrics-*"))) == 1
-        assert not killed.exists()
-        with Daemon(data, settings={"server.workers": "2"}):
-            assert len(list(data.parent.glob("blobd-metrics-*"))) == 2
-    assert not list(data.parent.glob("blobd-metrics-*"))
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_stop_while_a_worker_is_replaced_ends_them_all(data: Path) -> None:

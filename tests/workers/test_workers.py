@@ -6,17 +6,20 @@ import hashlib
 import http.client
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.daemon import Daemon
+from tests.engines.leash import below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 _SOON_S = 20
 
@@ -147,6 +150,57 @@ def test_a_dead_worker_is_replaced_and_takes_nothing_with_it(pair: Daemon) -> No
     assert survivor in _workers(pair)
     digest = "sha256:" + hashlib.sha256(b"a" * 100_000).hexdigest()
     assert _ask(pair, "PUT", f"{where}?digest={digest}").status == 201
+
+
+def test_workers_that_die_together_are_all_replaced(pair: Daemon) -> None:
+    """What they had in flight is not counted any more, and what they had received still is."""
+    blob = os.urandom(200_000)
+    digest = "sha256:" + hashlib.sha256(blob).hexdigest()
+    assert _ask(pair, "POST", f"/uploads?digest={digest}", blob).status == 201
+    doomed = _workers(pair)
+    stalled = []
+    for worker in doomed:
+        with _only(pair, worker):
+            where = str(_ask(pair, "POST", "/uploads").headers["Location"])
+            stalled.append(http.client.HTTPConnection(pair.blob_api_url[7:], timeout=_SOON_S))
+            stalled[-1].putrequest("PATCH", where)
+            stalled[-1].putheader("Content-Length", "100000")
+            stalled[-1].endheaders(b"a" * 50_000)
+            wanted = 200_000 + len(stalled) * 50_000
+            _until(lambda wanted=wanted: pair.metric("blobd_received_bytes_total") == wanted)  # type: ignore[misc]
+    assert pair.metric("blobd_uploads_in_flight") == 2
+    for worker in doomed:
+        os.kill(worker, signal.SIGKILL)
+    _until(lambda: len(pair.pids()) == 3 and not set(doomed) & set(pair.pids()))
+    assert pair.metric("blobd_uploads_in_flight") == 0
+    assert pair.metric("blobd_received_bytes_total") == 300_000
+    for connection in stalled:
+        connection.close()
+    assert _ask(pair, "GET", f"/blobs/{digest}").body == blob  # type: ignore[attr-defined]
+
+
+def test_idle_workers_share_most_of_their_memory(pair: Daemon) -> None:
+    """They are forked from one image, and so is the one that replaces another."""
+    first, second = _workers(pair)
+    os.kill(first, signal.SIGKILL)
+    _until(lambda: len(pair.pids()) == 3 and first not in pair.pids())
+    for worker in (second, *(pid for pid in _workers(pair) if pid != second)):
+        lines = Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
+        assert sizes["Private_Dirty:"] < sizes["Rss:"] / 2, sizes
+
+
+@pytest.mark.parametrize("after_s", [0.2, 1.0, 1.8, 2.6])
+def test_a_stop_while_workers_start_leaves_nothing(tmp_path: Path, after_s: float) -> None:
+    """Whatever it meets: imports, migrations, forks, workers that do not listen yet."""
+    command = [sys.executable, "-m", "blobd", "serve", f"--data={tmp_path}", "--no-auth"]
+    addresses = ["--listen=127.0.0.1:0", "--blob-api=127.0.0.1:0", "--workers=3"]
+    process = subprocess.Popen([*command, *addresses], stdout=subprocess.DEVNULL)
+    time.sleep(after_s)
+    started = [*below(process.pid)]
+    process.terminate()
+    assert process.wait(_SOON_S) in {0, -signal.SIGTERM}
+    _until(lambda: not any(_alive(pid) for pid in started))
 
 
 def test_background_jobs_run_once_however_many_workers_there_are(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ inside a transaction.
 from __future__ import annotations
 
 from blobd.registry.catalog.catalog import Catalog
-from blobd.registry.catalog.opening import catalog_place, open_catalog
+from blobd.registry.catalog.opening import catalog_place, load_catalog, open_catalog
 from blobd.registry.catalog.transaction import Transaction
 
-__all__ = ["Catalog", "Transaction", "catalog_place", "open_catalog"]
+__all__ = ["Catalog", "Transaction", "catalog_place", "load_catalog", "open_catalog"]

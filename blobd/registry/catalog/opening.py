@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,12 @@ def open_catalog(
     from blobd.registry.catalog.postgresql.catalog import open_postgresql
 
     return open_postgresql(place.url, durable=durable, clock=clock)
+
+
+def load_catalog(place: Path | Server) -> None:
+    """Import what a catalog there needs, for processes that are forked afterwards."""
+    if isinstance(place, Server):
+        import_module("blobd.registry.catalog.postgresql.catalog")
 
 
 def catalog_place(config: Config) -> Path | Server:
