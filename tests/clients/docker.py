@@ -37,38 +37,39 @@ class Docker:
         self._home = home
         self._pulls = 0
 
+    def run(self, *arguments: str | Path) -> str:
+        """Return what a command of docker's prints. Raises CommandFailed."""
+        return self._home.run("docker", *_at(self._home), *arguments)
+
     def push(self, image: Image, reference: str) -> None:
         archive = self._home.folder / "image.tar"
         _write_archive(image, archive, name=reference)
-        self._run("load", "--quiet", "--input", archive)
-        self._run("push", "--quiet", reference)
+        self.run("load", "--quiet", "--input", archive)
+        self.run("push", "--quiet", reference)
 
     def pull(self, reference: str) -> list[str]:
-        self._run("pull", "--quiet", reference)
+        self.run("pull", "--quiet", reference)
         self._pulls += 1
         archive = self._home.folder / f"pulled-{self._pulls}.tar"
-        image_id = self._run("inspect", "--format={{.Id}}", reference)
-        self._run("save", "--output", archive, image_id)
+        image_id = self.run("inspect", "--format={{.Id}}", reference)
+        self.run("save", "--output", archive, image_id)
         return layers_of_archive(archive, archive.with_suffix(""))
 
     def copy(self, source: str, target: str) -> None:
-        self._run("pull", "--quiet", source)
-        self._run("tag", source, target)
-        self._run("push", "--quiet", target)
+        self.run("pull", "--quiet", source)
+        self.run("tag", source, target)
+        self.run("push", "--quiet", target)
 
     def log_in(self, host: str, secret: str | None) -> None:
         if secret is None:
-            self._run("logout", host)
+            self.run("logout", host)
         else:
-            self._run("login", "-u", "somebody", "-p", secret, host)
+            self.run("login", "-u", "somebody", "-p", secret, host)
 
     def forget(self) -> None:
-        ids = set(self._run("images", "--all", "--quiet").split())
+        ids = set(self.run("images", "--all", "--quiet").split())
         if ids:
-            self._run("rmi", "--force", *ids)
-
-    def _run(self, *arguments: str | Path) -> str:
-        return self._home.run("docker", *_at(self._home), *arguments)
+            self.run("rmi", "--force", *ids)
 
 
 @contextmanager
