@@ -531,6 +531,38 @@ class HeadTooSlow(BlobdError):
         self.limit_s = limit_s
 
 
+class HeadMalformed(BlobdError):
+    """A request head that is not HTTP/1.1. Its bytes are never quoted: credentials are in heads."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(
+            "the request head is not well-formed HTTP/1.1" + (f": {reason}" if reason else "")
+        )
+
+
+class HeadTooLarge(BlobdError):
+    """A request head, without its first line, that is over a limit."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"the request head is larger than {limit}; send fewer or shorter headers")
+        self.limit = limit
+
+
+class TargetTooLong(BlobdError):
+    """A request line that is over its limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the request line is longer than {limit_bytes} bytes; shorten the URL")
+        self.limit_bytes = limit_bytes
+
+
+class ExpectationUnsupported(BlobdError):
+    """An Expect header that asks for something else than 100-continue."""
+
+    def __init__(self) -> None:
+        super().__init__("an expectation cannot be met: Expect may only hold 100-continue")
+
+
 class TlsOnPlainPort(BlobdError):
     """A client began with a TLS ClientHello where plain HTTP is spoken."""
 

@@ -11,7 +11,15 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from blobd.errors import BodyBroken, BodyIdle, BodyMalformed, RequestInvalid
+from aiohttp import HttpVersion11
+
+from blobd.errors import (
+    BodyBroken,
+    BodyIdle,
+    BodyMalformed,
+    ExpectationUnsupported,
+    RequestInvalid,
+)
 from blobd.wire.chunked import LAST_CHUNK, ChunkDecoder
 from blobd.wire.connection import connection_of, has_large_body
 
@@ -48,7 +56,7 @@ class TakenBody(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._lost = False
         self._invite: Callable[[], None] | None = None
-        if request.headers.get("Expect", "").lower() == "100-continue":
+        if _expects_continue(request):
             self._invite = lambda: self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._spill = self._connection.take_body(self)
         request.content.feed_eof()
@@ -203,7 +211,7 @@ class StreamBody:
         self.length_bytes: int | None = request.content_length or 0
         self._received_bytes = 0
         self._spill = b""
-        self._invite = request.headers.get("Expect", "").lower() == "100-continue"
+        self._invite = _expects_continue(request)
 
     @property
     def ended(self) -> bool:
@@ -253,13 +261,39 @@ WireBody = TakenBody | StreamBody
 
 
 def open_body(request: web.BaseRequest, *, idle_timeout_s: float) -> WireBody:
-    """Return the request's body for reading; call it once a request."""
+    """Return the request's body for reading; call it once a request. Raises as `check_body`."""
+    check_body(request)
     if has_large_body(request):
-        coding = ", ".join(request.headers.getall("Transfer-Encoding", ["chunked"])).lower()
-        if coding != "chunked":
-            raise RequestInvalid(f"Transfer-Encoding {coding!r} is not understood; use chunked")
         return TakenBody(request, idle_timeout_s=idle_timeout_s)
     return StreamBody(request, idle_timeout_s=idle_timeout_s)
+
+
+def check_body(request: web.BaseRequest) -> None:
+    """Refuse a head from which nobody can tell how the body is sent, or whether it will be.
+
+    Raises RequestInvalid for a coding other than chunked, and for any in HTTP/1.0, whose framing
+    RFC 9112 section 6.1 calls faulty; ExpectationUnsupported.
+    """
+    codings = request.headers.getall("Transfer-Encoding", ())
+    if codings and request.version < HttpVersion11:
+        raise RequestInvalid("HTTP/1.0 has no Transfer-Encoding; send a Content-Length")
+    if codings and ", ".join(codings).strip().lower() != "chunked":
+        raise RequestInvalid("this Transfer-Encoding is not understood; use chunked")
+    expectations = [each for each in _expectations(request) if each != "100-continue"]
+    if expectations and request.version >= HttpVersion11:
+        raise ExpectationUnsupported
+
+
+def _expects_continue(request: web.BaseRequest) -> bool:
+    """Whether the client waits to be told to send; HTTP/1.0 has no interim answers."""
+    return request.version >= HttpVersion11 and "100-continue" in _expectations(request)
+
+
+def _expectations(request: web.BaseRequest) -> list[str]:
+    """Return the members of all Expect headers (RFC 9110 section 10.1.1)."""
+    lines = request.headers.getall("Expect", ())
+    members = (member.strip().lower() for line in lines for member in line.split(","))
+    return [member for member in members if member]
 
 
 async def read_whole(body: WireBody, *, limit_bytes: int, too_large: Exception) -> bytes:

@@ -22,8 +22,15 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import ERROR, RequestHandler
 
-from blobd.errors import BlobdError, HeadTooSlow, TlsOnPlainPort
-from blobd.wire.errors import error_body, error_response
+from blobd.errors import (
+    BlobdError,
+    HeadMalformed,
+    HeadTooLarge,
+    HeadTooSlow,
+    TargetTooLong,
+    TlsOnPlainPort,
+)
+from blobd.wire.errors import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,6 +41,8 @@ if TYPE_CHECKING:
 
 SMALL_BODY_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
+_MAX_REQUEST_LINE_BYTES = 16 * 1024
+_MAX_FIELDS = 128
 _TLS_HANDSHAKE = 0x16
 _KEEP_ALIVE_S = 75.0
 _LINGER_S = 5.0
@@ -41,6 +50,30 @@ _LINGER_BYTES = 4 * 1024 * 1024
 _UNREADABLE = b"\x00\r\n\r\n"
 """Makes aiohttp's parser queue an error, which is answered when it is its turn."""
 
+_REASONS = frozenset(
+    {
+        "Content-Length can't be present with Transfer-Encoding",
+        "Content-Length overflow",
+        "Duplicate Content-Length",
+        "Empty Content-Length",
+        "Expected HTTP/, RTSP/ or ICE/",
+        "Invalid HTTP version",
+        "Invalid `Transfer-Encoding` header value",
+        "Invalid char in url path",
+        "Invalid char in url query",
+        "Invalid character in Content-Length",
+        "Invalid characters in url",
+        "Invalid header token",
+        "Invalid header value char",
+        "Invalid method encountered",
+        "Missing 'Host' header in request.",
+        "Missing expected CR after header value",
+        "Request has invalid `Transfer-Encoding`",
+        "Transfer-Encoding can't be present with Content-Length",
+        "Unexpected space after start line",
+    }
+)
+"""What aiohttp's parser says of a malformed head without quoting it."""
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,20})[ \t]*\r\n")
 
 
@@ -48,12 +81,15 @@ class Connection(RequestHandler):
     """aiohttp's request handler, fed whole heads."""
 
     __slots__ = (
+        "_answered_count",
+        "_half_closed",
         "_head",
         "_head_timeout_s",
         "_head_timer",
         "_linger_bytes",
         "_lingering",
         "_passing_bytes",
+        "_payload",
         "_refusal",
         "_refusal_answer",
         "_spill",
@@ -63,12 +99,16 @@ class Connection(RequestHandler):
 
     def __init__(self, manager: Server, *, head_timeout_s: float, **options: Any) -> None:
         super().__init__(manager, **options)
+        self._answered_count = 0
+        self._half_closed = False
         self._head = b""
         self._head_timeout_s = head_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_bytes = _LINGER_BYTES
         self._lingering: asyncio.Future[None] | None = None
         self._passing_bytes = 0
+        self._payload: StreamReader | None = None
+        """The body of the request that is being answered."""
         self._refusal: BlobdError | None = None
         """Why nothing more is read from this client; what it still sends is thrown away."""
         self._refusal_answer: web.StreamResponse | None = None
@@ -86,9 +126,21 @@ class Connection(RequestHandler):
         self._end_lingering()
         super().connection_lost(exc)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what has been asked before closing: many clients half-close after a request.
+
+        A client that is gone altogether looks the same; it is noticed when it is written to.
+        """
         self._end_lingering()
-        super().eof_received()
+        if self._refusal_answer is not None:
+            return False
+        if self._answered_count == self._request_count:
+            return False
+        self._half_closed = True
+        self._end_timer()
+        if self._passing_bytes:
+            self._break_body()
+        return True
 
     def data_received(self, data: bytes) -> None:
         if not data:
@@ -124,29 +176,37 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what aiohttp itself refuses (an unreadable head) in the documented JSON."""
+        """Answer what aiohttp itself refuses (an unreadable head) in the documented JSON.
+
+        aiohttp's message quotes the head, where credentials are, so it goes nowhere.
+        """
         if status == 500:
             self.log_exception("a request failed without an answer", exc_info=exc)
             response = error_response(exc or RuntimeError())
-        elif self._refusal is not None:
-            response = error_response(self._refusal)
-        else:
-            text = str(message or exc or "malformed request").partition("\n")[0]
-            response = web.Response(
-                status=status,
-                body=error_body("UNSUPPORTED", f"this is not HTTP as understood here: {text}"),
-                content_type="application/json",
-            )
-        response.force_close()
-        if status != 500:
-            self._refusal_answer = response
+            response.force_close()
+            return response
+        response = error_response(self._refusal or HeadMalformed(_reason(message)))
+        self.close_after(response)
         return response
+
+    def close_after(self, response: web.StreamResponse) -> None:
+        """Let an answer be the last; the client can read it whatever it still sends."""
+        response.force_close()
+        self._refusal_answer = response
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer; after one that refuses a head, linger until the client has read it."""
-        sent = await super().finish_response(request, resp, start_time)
+        """Send an answer; after the last of a connection, see that the client can read it."""
+        is_last = self._answered_count + 1 == self._request_count
+        if self._half_closed and is_last:
+            resp.force_close()
+        try:
+            sent = await super().finish_response(request, resp, start_time)
+        finally:
+            self._answered_count += 1
+        if self._half_closed and self._answered_count == self._request_count:
+            resp.force_close()
         if resp is self._refusal_answer:
             await self._linger()
         return sent
@@ -160,7 +220,9 @@ class Connection(RequestHandler):
     async def _linger(self) -> None:
         """Half-close, and throw away what still comes, until the client closes or a bound."""
         transport = self.transport
-        if transport is None or transport.is_closing() or self._linger_bytes <= 0:
+        if transport is None or transport.is_closing():
+            return
+        if self._half_closed or self._linger_bytes <= 0:
             return
         transport.write_eof()
         transport.resume_reading()
@@ -176,6 +238,12 @@ class Connection(RequestHandler):
         if self._linger_bytes <= 0:
             self._pause_reading()
             self._end_lingering()
+
+    def _break_body(self) -> None:
+        """Tell whoever reads the small body that is still coming that it will not end."""
+        payload = self._messages[-1][1] if self._messages else self._payload
+        if payload is not None:
+            payload.feed_eof()  # after the bytes that came, which are kept
 
     def _take_head(self, data: bytes) -> bytes:
         """Add to the head; when it is whole, pass it on. Return what follows it."""
@@ -193,6 +261,10 @@ class Connection(RequestHandler):
         self._end_timer()
         end = len(self._head) if end < 0 else end + 4
         head, rest, self._head = self._head[:end], self._head[end:], b""
+        error = _over_a_limit(head)
+        if error is not None:
+            self._refuse(error)
+            return b""
         length_bytes = _announced_bytes(head)
         if length_bytes is None or length_bytes > SMALL_BODY_BYTES:
             self._withholding = True
@@ -251,8 +323,9 @@ class Server(web.Server):
             keepalive_timeout=_KEEP_ALIVE_S,
             lingering_time=0,
             auto_decompress=False,
-            max_line_size=16 * 1024,
-            max_field_size=32 * 1024,
+            max_line_size=_MAX_REQUEST_LINE_BYTES,
+            max_field_size=_MAX_HEAD_BYTES,
+            max_headers=_MAX_FIELDS,
         )
 
     def _request(
@@ -266,6 +339,8 @@ class Server(web.Server):
         """Return aiohttp's request; what could not be read is answered in HTTP/1.1, not in 1.0."""
         if message is ERROR:
             message = message._replace(version=HttpVersion11)
+        if isinstance(protocol, Connection):
+            protocol._payload = payload
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
 
 
@@ -290,3 +365,21 @@ def _announced_bytes(head: bytes) -> int | None:
         return None
     match = _CONTENT_LENGTH.search(head)
     return 0 if match is None else int(match[1])
+
+
+def _over_a_limit(head: bytes) -> BlobdError | None:
+    """Return why a head, or the start of one that has no end, is refused for its size."""
+    line_bytes = head.find(b"\r\n", 0, _MAX_REQUEST_LINE_BYTES + 2)
+    if line_bytes < 0 and len(head) > _MAX_REQUEST_LINE_BYTES:
+        return TargetTooLong(_MAX_REQUEST_LINE_BYTES)
+    if len(head) > _MAX_HEAD_BYTES:
+        return HeadTooLarge(f"{_MAX_HEAD_BYTES} bytes")
+    if head.count(b"\r\n") - 2 > _MAX_FIELDS:
+        return HeadTooLarge(f"{_MAX_FIELDS} header fields")
+    return None
+
+
+def _reason(message: str | None) -> str:
+    """Return what aiohttp says of a malformed head, without a byte of the head."""
+    lines = (line.strip().removesuffix(":") for line in (message or "").splitlines())
+    return next((line for line in lines if line in _REASONS), "")

@@ -90,6 +90,10 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.TokenTooNarrow: Answer(403, "DENIED"),
     errors.TooManyFailures: Answer(429, "TOOMANYREQUESTS"),
     errors.HeadTooSlow: Answer(408, "UNSUPPORTED"),
+    errors.HeadMalformed: Answer(400, "UNSUPPORTED"),
+    errors.HeadTooLarge: Answer(431, "UNSUPPORTED"),
+    errors.TargetTooLong: Answer(414, "UNSUPPORTED"),
+    errors.ExpectationUnsupported: Answer(417, "UNSUPPORTED"),
     errors.TlsOnPlainPort: Answer(400, "UNSUPPORTED"),
 }
 UNEXPECTED = Answer(500, "UNKNOWN")

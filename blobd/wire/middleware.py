@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from blobd.errors import BodyBroken, RequestInvalid
-from blobd.wire.bodies import TakenBody, WireBody, open_body
-from blobd.wire.connection import SMALL_BODY_BYTES, has_large_body
+from blobd.errors import BodyBroken, ExpectationUnsupported, RequestInvalid
+from blobd.wire.bodies import TakenBody, WireBody, check_body, open_body
+from blobd.wire.connection import SMALL_BODY_BYTES, connection_of, has_large_body
 from blobd.wire.drain import Drains
 from blobd.wire.errors import UNEXPECTED, answer_for, error_response
 from blobd.wire.headers import complete
@@ -113,6 +113,7 @@ class Front:
     def _check_body(self, request: web.BaseRequest) -> None:
         if has_large_body(request) and request.method not in _WITH_BODY:
             raise RequestInvalid(f"a {request.method} request with a body is not understood")
+        check_body(request)
 
     def _refuse(self, request: web.BaseRequest, error: Exception) -> web.Response:
         if isinstance(error, ConnectionError):
@@ -135,8 +136,8 @@ class Front:
             return
         try:
             body = body_of(request, self._limits.idle_timeout_s)
-        except (RequestInvalid, ConnectionResetError):
-            response.force_close()
+        except (RequestInvalid, ExpectationUnsupported, ConnectionResetError):
+            connection_of(request).close_after(response)
             return
         if not isinstance(body, TakenBody) and body.invited and response.status != 408:
             # A small one is taken in before the answer: some clients that are answered in the

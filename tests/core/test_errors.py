@@ -75,6 +75,10 @@ EXAMPLES: list[Exception] = [
     errors.TokenTooNarrow("write:packages", ["read:packages"]),
     errors.TooManyFailures(3),
     errors.HeadTooSlow(10),
+    errors.HeadMalformed("a bad line"),
+    errors.HeadTooLarge("5 header fields"),
+    errors.TargetTooLong(5),
+    errors.ExpectationUnsupported(),
     errors.TlsOnPlainPort(),
 ]
 

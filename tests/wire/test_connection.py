@@ -139,26 +139,6 @@ def test_a_head_with_two_meanings_is_refused(room: Room, kind: str) -> None:
     assert all(taken.error for taken in room.bodies)
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /x HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
-        b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /x HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
-        b"x" * 1_000_000,
-        b"GET /x HTTP/1.1\r\n" + b"X-Long: y\r\n" * 100_000,
-    ],
-    ids=["header", "path", "headers", "no line", "endless headers"],
-)
-def test_a_head_that_is_too_long_is_refused(room: Room, head: bytes) -> None:
-    """Promise 7: a head takes bounded memory; issue item 9: the error is readable."""
-    with room.talk() as talk:
-        talk.send(head)
-        answer = talk.answer()
-        assert (answer.status, answer.code) == (400, "UNSUPPORTED")
-        assert answer.closes
-
-
 def test_a_request_to_upgrade_is_answered_as_it_is(room: Room) -> None:
     """RFC 9110 section 7.8: `curl --http2` asks for h2c, and goes on without."""
     h2c = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
