@@ -28,8 +28,9 @@ _SIGNS_OF_TROUBLE = ("Traceback (most recent", "was never awaited", "never retri
 
 
 def which(program: str) -> str | None:
-    """Return where a program is, system folders included, or None."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    """Return where a program is, system folders and this Python's own included, or None."""
+    own = Path(sys.executable).parent
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:{own}")
 
 
 class Daemon:

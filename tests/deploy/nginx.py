@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import os
 import ssl
 from contextlib import contextmanager
@@ -49,17 +50,20 @@ def substituted(text: str, replaced: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def running_nginx(example: Path, folder: Path, replaced: Mapping[str, str]) -> Iterator[Front]:
-    """Run nginx on an example, with ports and files replaced."""
+def running_nginx(
+    example: Path, folder: Path, replaced: Mapping[str, str], *, http: str = ""
+) -> Iterator[Front]:
+    """Run nginx on an example, with ports and files replaced; `http` is put before its server."""
     folder.mkdir()
     port = free_port()
-    certificate, key = _make_certificate(folder)
+    certificate, key = make_certificate(folder)
     server = substituted(
         example.read_text(encoding="utf-8"),
         {
             "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
             f"/etc/ssl/{NAME}.pem": str(certificate),
             f"/etc/ssl/{NAME}.key": str(key),
+            "/var/log/nginx/blobd.log": str(folder / "access.log"),
             **replaced,
         },
     )
@@ -71,7 +75,7 @@ def running_nginx(example: Path, folder: Path, replaced: Mapping[str, str]) -> I
     (folder / "nginx.conf").write_text(
         f"daemon off; {'user root;' if os.geteuid() == 0 else ''} pid {folder}/pid;\n"
         f"error_log {folder}/error.log;\nevents {{}}\n"
-        f"http {{ access_log off; {temporary} include {folder}/server.conf; }}\n"
+        f"http {{ {temporary} {http} include {folder}/server.conf; }}\n"
     )
     nginx = which("nginx") or "nginx"
     command = [nginx, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
@@ -84,7 +88,8 @@ def running_nginx(example: Path, folder: Path, replaced: Mapping[str, str]) -> I
         process.kill()
 
 
-def _make_certificate(folder: Path) -> tuple[Path, Path]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for NAME and 127.0.0.1; return its file and that of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     now = datetime.datetime.now(datetime.UTC)
@@ -96,6 +101,12 @@ def _make_certificate(folder: Path) -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName(NAME), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
