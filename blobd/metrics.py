@@ -52,7 +52,8 @@ class Metrics:
             "discarded_bytes", "Bytes received and then thrown away: undone, refused or aborted"
         )
         self.reread_bytes = counter(
-            "reread_bytes", "Staged bytes read again because no hash state could be restored"
+            "reread_bytes",
+            "Staged bytes read again because no saved hash state stands at their end",
         )
         self.uploads = counter("uploads", "Uploads ended, by outcome", "outcome")
         self.uploads_in_flight = gauge("uploads_in_flight", "Uploads receiving a body right now")

@@ -99,9 +99,9 @@ class Receiver:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def rehash(self, staging: Staging, hasher: Hasher) -> None:
-        """Feed all staged bytes to a fresh hasher, reading them again."""
-        async for data in staging.read(Span(0, staging.offset)):
+    async def rehash(self, staging: Staging, hasher: Hasher, *, start: int = 0) -> None:
+        """Feed the staged bytes from `start` on to a hasher that stands there, reading them."""
+        async for data in staging.read(Span(start, staging.offset)):
             await self._threads.run(hasher.update, data)
             self._metrics.reread_bytes.inc(len(data))
 

@@ -61,13 +61,16 @@ class Memo:
 
 
 class Session:
-    """A staging, its memo, and the hasher that follows its offset."""
+    """A staging, its memo, and the hasher that follows its offset.
+
+    With a tail (B10) memo and hasher stand at the record's offset, before it.
+    """
 
     def __init__(self, staging: Staging, memo: Memo, hashing: Hashing) -> None:
         self.staging = staging
         self.memo = memo
         state = None if memo.state is None else base64.b64decode(memo.state)
-        if staging.offset == 0:
+        if staging.record.offset == 0:
             self.hasher: Hasher | None = hashing.new(memo.algorithm)
         else:
             self.hasher = hashing.restore(memo.algorithm, state)

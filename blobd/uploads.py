@@ -16,6 +16,9 @@
     OPEN        finish, digest right                      COMMITTED
     OPEN        finish without a body, digest wrong       gone
     OPEN        cancel, or idle for too long              gone
+    RECEIVING   kill -9 during an append                  OPEN: at what arrived, where the backend
+                                                          can find it (B10), else at the record
+    RECEIVING   kill -9 during anything else              OPEN at the last record
 
 What a record says beyond its offset is the memo of `session.py`.
 """
@@ -127,6 +130,8 @@ class Uploads:
     async def status(self, upload_id: str, owner: str) -> Upload:
         """Return a session as last saved, without disturbing its writer.
 
+        Where a killed writer left more (B10) and nobody writes, the offset counts that too.
+
         Raises UploadUnknown, also for a finished one and for another owner's; UploadExpired.
         """
         record, memo = await self._peek(upload_id, owner)
@@ -146,11 +151,13 @@ class Uploads:
         said so; UploadUnknown, UploadBusy, UploadOvertaken, the body's, the budget's and the
         backend's errors. If cancelled, what arrived stays.
         """
+        # A body that may still contradict its span must not be saved half-way.
+        saves = span is None or body.length_bytes is not None
         with self._admission.admit():
-            async with self._session(upload_id, owner, span, body) as session:
+            async with self._session(
+                upload_id, owner, span, body, provisional=not saves
+            ) as session:
                 await self._expect(session, span, body)
-                # A body that may still contradict its span must not be saved half-way.
-                saves = span is None or body.length_bytes is not None
                 try:
                     await self._receive(session, body, span, saves=saves)
                 except _KEPT:
@@ -207,7 +214,9 @@ class Uploads:
                 await self._expect(session, span, None)
                 return await self._commit(session, digest, keeper, received_bytes=0)
         with self._admission.admit():
-            async with self._session(upload_id, owner, span, body, untold=untold) as session:
+            async with self._session(
+                upload_id, owner, span, body, untold=untold, provisional=True
+            ) as session:
                 await self._expect(session, span, body)
                 if session.staging.offset == 0 and digest.algorithm != session.memo.algorithm:
                     session.hasher = self._hashing.new(digest.algorithm)
@@ -246,7 +255,7 @@ class Uploads:
                     await self._backend.forget(record.upload_id)
                 continue
             if not self._abandoned(record, now):
-                staged_bytes += record.offset
+                staged_bytes += record.offset + record.tail_bytes
                 continue
             with suppress(UploadUnknown, UploadBusy, UploadOvertaken):
                 await self._end(record.upload_id, "expired")
@@ -280,6 +289,7 @@ class Uploads:
         body: Body | None,
         *,
         untold: bool = False,
+        provisional: bool = False,
     ) -> AsyncIterator[Session]:
         """Become the writer; an overdue session is ended instead.
 
@@ -298,7 +308,9 @@ class Uploads:
             self._seconds_left(upload_id, memo)
 
         try:
-            staging = await self._backend.stage(upload_id, admits=admits, untold=untold)
+            staging = await self._backend.stage(
+                upload_id, admits=admits, untold=untold, provisional=provisional
+            )
         except UploadExpired:
             await self._end(upload_id, "expired")
             raise
@@ -314,6 +326,8 @@ class Uploads:
             raise OffsetMismatch(staging.record.upload_id, offset=staging.offset, got=span.start)
         if not staging.trusted:
             await self._verify(session)
+        elif staging.record.tail_bytes:
+            await self._take_in_tail(session)
         if body is None:
             return
         announced_bytes = body.length_bytes or (span.size_bytes if span is not None else 0)
@@ -389,6 +403,23 @@ class Uploads:
             await self._discard(session, "lost")
             raise UploadUnknown(session.staging.record.upload_id)
         session.hasher = hasher
+        await session.save()
+
+    async def _take_in_tail(self, session: Session) -> None:
+        """After a kill -9: hash what the killed writer left beyond its record, and save that."""
+        staging = session.staging
+        record = staging.record
+        if session.hasher is None:
+            session.hasher = await self._reread(session, session.memo.algorithm)
+        else:
+            _log.info(
+                "hashing %d bytes that a killed writer left beyond its record",
+                record.tail_bytes,
+                extra={"upload_id": record.upload_id},
+            )
+            async with staging.guard():
+                await self._receiver.rehash(staging, session.hasher, start=record.offset)
+        await session.save()
 
     async def _reread(self, session: Session, algorithm: str) -> Hasher:
         staging = session.staging
@@ -443,7 +474,7 @@ def _upload(record: Record, memo: Memo) -> Upload:
     return Upload(
         upload_id=record.upload_id,
         owner=memo.owner,
-        offset=record.offset,
+        offset=record.offset + record.tail_bytes,
         algorithm=memo.algorithm,
         created_at=memo.created_at,
         touched_at=record.touched_at,

@@ -15,7 +15,8 @@ Invariants every backend keeps (tests cite the numbers)
     B3  When `commit` has returned, the blob survives kill -9, and power loss too where the
         backend was opened as durable.
     B4  When `checkpoint` has returned, its record survives kill -9, and so do the bytes that it
-        counts. A later writer starts at exactly that offset; bytes beyond it are cut.
+        counts. A writer that lets go cuts what it appended beyond its last record, for whatever
+        reason it lets go, and a later writer starts at exactly that offset.
     B5  One writer per upload. `stage` asks the present writer to let go and returns when it has;
         from then on that writer's calls raise UploadOvertaken and change nothing.
     B6  A call that fails or is cancelled leaves a state that one of the calls could have left.
@@ -27,6 +28,13 @@ Invariants every backend keeps (tests cite the numbers)
     B8  Commit is a word somebody says: leaving a Staging publishes nothing. `abort` may be
         called at any time, twice, and after commit, where it does nothing.
     B9  Listings tolerate garbage: what is not understood is neither reported nor removed.
+    B10 A writer killed in the act could not cut. Where the backend finds what it appended beyond
+        its record (the *tail*), complete and in order, the next writer starts behind the tail, and
+        `peek` counts it while nobody writes. There is no tail after a restart of the machine, nor
+        of a `provisional` writer: then a later writer starts at the record, the rest is cut.
+        Filesystem: every byte that had reached the file. Memory: ends with its process, so no
+        writer is killed without it. S3: never a tail; bytes of parts that are not in the record
+        cannot be read back before the upload is completed, so their hash cannot be known.
 
 A backend does no hashing, knows no policy and no HTTP. It may be used from one event loop, by
 any number of tasks. Buffers belong to the caller and are free again when the call returns.
@@ -70,6 +78,8 @@ class Record:
     """Seconds since the epoch at which this record was saved."""
     committed: Digest | None = None
     """Set in a receipt."""
+    tail_bytes: int = 0
+    """Bytes beyond the offset that a killed writer left and the next one starts behind (B10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ class Staging(Protocol):
 
     @property
     def offset(self) -> int:
-        """Bytes staged so far: the record's offset plus what was appended since."""
+        """Bytes staged so far: the record's offset, its tail (B10), and what was appended since."""
         ...
 
     @property
@@ -156,7 +166,7 @@ class Staging(Protocol):
         Raises UploadOvertaken before anything is written; StorageFull or BackendUnavailable
         after some, all or none was: then the offset is the record's again, and the caller
         continues from there or lets go. If cancelled: all of the pieces are written, or the
-        same holds as after an error.
+        same holds as after an error. Who found a tail saves a checkpoint before he appends.
         """
         ...
 
@@ -196,7 +206,10 @@ class Staging(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of the upload; what the last record names stays. Idempotent."""
+        """Let go of the upload; what the last record names stays, and an untouched tail.
+
+        Idempotent.
+        """
         ...
 
 
@@ -211,13 +224,19 @@ class Backend(Protocol):
         ...
 
     async def stage(
-        self, upload_id: str, *, admits: Admits | None = None, untold: bool = False
+        self,
+        upload_id: str,
+        *,
+        admits: Admits | None = None,
+        untold: bool = False,
+        provisional: bool = False,
     ) -> Staging:
         """Become the writer of an upload, taking it over from any present writer (B5).
 
         `admits` is called with the last record, on any thread; what it raises keeps the caller
         out before a present writer is asked to let go. `untold` promises that the upload was begun
-        here and that nobody else has heard of it. Raises UploadUnknown when there is no
+        here and that nobody else has heard of it. What a `provisional` writer appends leaves no
+        tail when it is killed (B10). Raises UploadUnknown when there is no
         staging (a receipt is none); UploadBusy when the present writer has not let go in time;
         UploadOvertaken when a still newer call won.
         """
@@ -226,7 +245,7 @@ class Backend(Protocol):
     async def peek(self, upload_id: str) -> Record:
         """Return the last record, or the receipt, without disturbing a writer.
 
-        Raises UploadUnknown.
+        With the tail of a killed writer where nobody writes now. Raises UploadUnknown.
         """
         ...
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
+UNKNOWN_BOOT = "unknown"
 
 _READ_BYTES = 64 * 1024
 
@@ -51,8 +51,8 @@ def sync_folder(path: Path) -> None:
 
 
 def boot_id() -> str:
-    """Return what changes with every start of the machine, and only then."""
+    """Return what changes with every start of the machine, and only then; or UNKNOWN_BOOT."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
-        return "unknown"
+        return UNKNOWN_BOOT

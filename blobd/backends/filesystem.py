@@ -26,6 +26,7 @@ from blobd.backends.filesystem_staging import (
     FileStaging,
     Saver,
     read_record,
+    read_settled,
     remove_folder,
     translated,
     write_record,
@@ -100,6 +101,7 @@ class Filesystem:
         *,
         admits: Admits | None = None,
         untold: bool = False,  # noqa: ARG002
+        provisional: bool = False,
     ) -> FileStaging:
         folder = self._folder(upload_id)
         ownership = Ownership(folder, self._boot)
@@ -121,6 +123,7 @@ class Filesystem:
                 durable=self._durable,
                 boot=self._boot,
                 blob_path=self._blob_path,
+                provisional=provisional,
             )
             opened.append(staging)
             return True
@@ -159,10 +162,9 @@ class Filesystem:
     async def peek(self, upload_id: str) -> Record:
         folder = self._folder(upload_id)
         try:
-            record, _ = await self._threads.run(read_record, folder)
+            return await self._threads.run(read_settled, folder, self._boot)
         except FileNotFoundError as error:
             raise UploadUnknown(upload_id) from error
-        return record
 
     async def forget(self, upload_id: str) -> None:
         folder = self._folder(upload_id)
@@ -265,7 +267,7 @@ class Filesystem:
         records = []
         for name in names:
             with suppress(FileNotFoundError):
-                records.append(read_record(self._uploads / name)[0])
+                records.append(read_settled(self._uploads / name, self._boot))
         return records
 
     async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:  # noqa: ARG002

@@ -1,11 +1,17 @@
 """The filesystem's writer: a folder per upload with its bytes and its record.
 
-    uploads/<id>/bytes    appended to; renamed to the blob's path by commit
-    uploads/<id>/record   JSON, replaced whole: offset, memo, who saved it, and the commit begun
-    uploads/<id>/claim    see `takeover.py`
+    uploads/<id>/bytes         appended to; renamed to the blob's path by commit
+    uploads/<id>/provisional   what `bytes` is called while a provisional writer appends
+    uploads/<id>/record        JSON, replaced whole: offset, memo, who saved it, the commit begun
+    uploads/<id>/claim         see `takeover.py`
 
 The record names the digest before the rename, so the pair tells everything after a crash: with
-`bytes` still in the folder the upload is open where it stood, without it the record is a receipt.
+the bytes still in the folder the upload is open, without them the record is a receipt.
+
+The file is written at its end only, by one writer, each write after the one before it, and the
+kernel lets it grow in that order. So `bytes` has no holes whatever instant its writer is killed at,
+also in the middle of a write: it ends where the bytes appended end (B10). After a restart of the
+machine that is not so, and it is not wanted of `provisional`: there the record's offset is the end.
 """
 
 from __future__ import annotations
@@ -13,15 +19,17 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import logging
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import Buffer, Committed, Record
-from blobd.backends.durable import read, replace, sync_folder
-from blobd.backends.takeover import CLAIM, Guard, Ownership, Superseded, Watch
+from blobd.backends.durable import UNKNOWN_BOOT, read, sync_folder
+from blobd.backends.durable import replace as replace_file
+from blobd.backends.takeover import CLAIM, Guard, Ownership, Superseded, Watch, nobody_writes
 from blobd.backends.threads import Threads, outlast
 from blobd.digest import Digest
 from blobd.errors import (
@@ -41,12 +49,17 @@ if TYPE_CHECKING:
     from blobd.digest import Span
 
 BYTES = "bytes"
+PROVISIONAL = "provisional"
 RECORD = "record"
 _NEW_RECORD = "record.new"
 _SYNC_EVERY_BYTES = 32 * 1024 * 1024
 """A commit waits for at most twice as much: the sync under way and the last one."""
 _READ_BYTES = 1024 * 1024
 _MAX_PIECES = 1024  # IOV_MAX
+_LAYOUT = 2
+"""Of the folder. In the first, `bytes` was the name of what a crash undoes, too."""
+
+_log = logging.getLogger("blobd.filesystem")
 
 
 class FileStaging:
@@ -63,18 +76,25 @@ class FileStaging:
         durable: bool,
         boot: str,
         blob_path: Callable[[Digest], Path],
+        provisional: bool,
     ) -> None:
         """Call on a thread. Raises FileNotFoundError when the folder holds no open upload,
         Superseded when somebody who asked later has written to it already, what `admits` raises.
         """
-        record, saver = read_record(folder)
+        found = look(folder)
+        record, saver = found.record, found.saver
         if record.committed is not None:
             raise FileNotFoundError(str(folder))
         if saver.boot == boot and saver.asked_ns > ownership.asked_ns:
             raise Superseded
         if admits is not None:
             admits(record)
-        self._fd = _open_bytes(folder / BYTES, record.offset)
+        tail_bytes = found.tail_bytes(boot)
+        self._kept_bytes = record.offset + tail_bytes
+        """What stays when this writer lets go: up to the last record, or an untouched tail."""
+        self._provisional = provisional
+        self._name = found.bytes_name or self._wanted_name
+        self._fd = _open_bytes(folder / self._name, self._kept_bytes)
         self._folder = folder
         self._ownership = ownership
         self._watch = watch
@@ -82,13 +102,17 @@ class FileStaging:
         self._durable = durable
         self._blob_path = blob_path
         self._saver = Saver(boot, ownership.asked_ns)
-        self._unsynced_bytes = record.offset
+        self._unsynced_bytes = self._kept_bytes
         self._syncing: asyncio.Future[None] | None = None
         self._committed: Committed | None = None
         self._removed = False
-        self.record = record
-        self.offset = record.offset
-        self.trusted = saver.boot == boot or record.offset == 0
+        self.record = replace(record, tail_bytes=tail_bytes)
+        self.offset = self._kept_bytes
+        self.trusted = saver.boot == boot
+
+    @property
+    def _wanted_name(self) -> str:
+        return PROVISIONAL if self._provisional else BYTES
 
     async def append(self, pieces: Sequence[Buffer]) -> None:
         await self._threads.run(self._write, pieces)
@@ -100,13 +124,20 @@ class FileStaging:
     def _write(self, pieces: Sequence[Buffer]) -> None:
         self._check()
         try:
+            self._take_name()
             for first in range(0, len(pieces), _MAX_PIECES):
                 self._write_all(list(pieces[first : first + _MAX_PIECES]))
         except OSError as error:
-            os.ftruncate(self._fd, self.record.offset)
-            os.lseek(self._fd, self.record.offset, os.SEEK_SET)
-            self.offset = self.record.offset
+            os.ftruncate(self._fd, self._kept_bytes)
+            os.lseek(self._fd, self._kept_bytes, os.SEEK_SET)
+            self.offset = self._kept_bytes
             raise translated(error) from error
+
+    def _take_name(self) -> None:
+        """Say by the file's name, before anything is written, what a crash makes of it."""
+        if self._name != self._wanted_name:
+            (self._folder / self._name).rename(self._folder / self._wanted_name)
+            self._name = self._wanted_name
 
     def _write_all(self, pieces: list[Buffer]) -> None:
         while pieces:
@@ -129,6 +160,7 @@ class FileStaging:
         except OSError as error:
             raise translated(error) from error
         self.record = record
+        self._kept_bytes = record.offset
 
     async def read(self, span: Span) -> AsyncIterator[Buffer]:
         position = span.start
@@ -162,9 +194,10 @@ class FileStaging:
         with self._outgoing(target) as replaced:
             try:
                 write_record(self._folder, last, self._saver, commits=Commits(digest, self.offset))
-                (self._folder / BYTES).rename(target)
+                (self._folder / self._name).rename(target)
             except OSError as error:
                 raise translated(error) from error
+        self._kept_bytes = self.offset  # the file is a blob's now, and is never cut again
         self.record = Record(last.upload_id, self.offset, last.memo, time.time(), digest)
         try:
             os.fchmod(self._fd, 0o444)
@@ -220,11 +253,21 @@ class FileStaging:
         finally:
             fd, self._fd = self._fd, -1
             if fd >= 0:
-                if self._removed:
-                    self._threads.later(os.close, fd)  # this frees the file's blocks
-                else:
-                    os.close(fd)
-                self._ownership.release()
+                await self._let_go(fd)
+
+    async def _let_go(self, fd: int) -> None:
+        try:
+            if not self._removed and self.offset > self._kept_bytes:
+                await self._threads.run(os.ftruncate, fd, self._kept_bytes)
+        except OSError as error:
+            # Left as it is: in order, and of a rightful writer; so what a crash would have left.
+            _log.warning("staged bytes could not be cut: %s", error.strerror)
+        finally:
+            if self._removed:
+                self._threads.later(os.close, fd)  # this frees the file's blocks
+            else:
+                os.close(fd)
+            self._ownership.release()
 
     async def _finish_sync(self) -> None:
         syncing = self._syncing
@@ -283,6 +326,27 @@ class Saver:
 
     boot: str
     asked_ns: int
+    layout: int = _LAYOUT
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies in an upload's folder."""
+
+    record: Record
+    saver: Saver
+    bytes_name: str | None
+    bytes_size: int
+
+    def tail_bytes(self, boot: str) -> int:
+        """Return how many bytes lie beyond the record and count all the same (B10)."""
+        counts = (
+            self.record.committed is None
+            and self.bytes_name == BYTES
+            and self.saver.boot == boot != UNKNOWN_BOOT
+            and self.saver.layout == _LAYOUT
+        )
+        return max(self.bytes_size - self.record.offset, 0) if counts else 0
 
 
 def write_record(
@@ -290,6 +354,7 @@ def write_record(
 ) -> None:
     """Save a record. Raises OSError; then the last one stands."""
     document = {
+        "layout": saver.layout,
         "offset": record.offset,
         "boot": saver.boot,
         "asked_ns": saver.asked_ns,
@@ -299,7 +364,7 @@ def write_record(
     if commits is not None:
         document["commits"] = {"digest": str(commits.digest), "size": commits.size_bytes}
         document["touched_at"] = time.time()
-    replace(folder / RECORD, json.dumps(document).encode())
+    replace_file(folder / RECORD, json.dumps(document).encode())
 
 
 def read_record(folder: Path) -> tuple[Record, Saver]:
@@ -307,32 +372,63 @@ def read_record(folder: Path) -> tuple[Record, Saver]:
 
     Raises FileNotFoundError when there is no such folder, or what it holds is not understood.
     """
+    found = look(folder)
+    return found.record, found.saver
+
+
+def read_settled(folder: Path, boot: str) -> Record:
+    """Return the record or receipt, with the tail of a killed writer if nobody writes now.
+
+    Raises FileNotFoundError as `read_record` does.
+    """
+    found = look(folder)
+    if found.tail_bytes(boot) == 0:
+        return found.record
+    with nobody_writes(folder) as settled:
+        if not settled:
+            return found.record
+        found = look(folder)
+        return replace(found.record, tail_bytes=found.tail_bytes(boot))
+
+
+def look(folder: Path) -> Found:
+    """Return what lies in an upload's folder. Raises FileNotFoundError as `read_record` does."""
     try:
         text = read(folder / RECORD)
     except FileNotFoundError:
-        return _unrecorded(folder), Saver("", 0)
+        return Found(_unrecorded(folder), Saver("", 0), None, 0)
     except OSError as error:
         raise FileNotFoundError(f"{folder} holds no record of an upload") from error
-    try:
-        written_at = (folder / BYTES).stat().st_mtime
-    except OSError:
-        written_at = None
+    name, facts = _bytes_in(folder)
     try:
         document = json.loads(text)
         offset, committed = int(document["offset"]), None
         commits = document.get("commits")
-        if commits is not None and written_at is None:
+        if commits is not None and facts is None:
             offset, committed = int(commits["size"]), Digest.parse(commits["digest"])
+        written_at = facts.st_mtime if facts is not None else 0.0
         record = Record(
             upload_id=folder.name,
             offset=offset,
             memo=base64.b64decode(document["memo"]),
-            touched_at=max(float(document["touched_at"]), written_at or 0.0),
+            touched_at=max(float(document["touched_at"]), written_at),
             committed=committed,
         )
-        return record, Saver(str(document["boot"]), int(document["asked_ns"]))
+        saver = Saver(
+            boot=str(document["boot"]),
+            asked_ns=int(document["asked_ns"]),
+            layout=int(document.get("layout", 1)),
+        )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise FileNotFoundError(f"{folder} holds no record of an upload") from error
+    return Found(record, saver, name, facts.st_size if facts is not None else 0)
+
+
+def _bytes_in(folder: Path) -> tuple[str | None, os.stat_result | None]:
+    for name in (BYTES, PROVISIONAL):
+        with suppress(OSError):
+            return name, (folder / name).stat()
+    return None, None
 
 
 def _unrecorded(folder: Path) -> Record:
@@ -360,7 +456,7 @@ def remove_folder(folder: Path) -> None:
 
 def _ours(folder: Path) -> list[Path]:
     return [
-        *(folder / name for name in (RECORD, BYTES, _NEW_RECORD, CLAIM)),
+        *(folder / name for name in (RECORD, BYTES, PROVISIONAL, _NEW_RECORD, CLAIM)),
         *folder.glob(f"{CLAIM}.*"),
     ]
 

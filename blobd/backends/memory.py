@@ -60,6 +60,7 @@ class Memory:
         *,
         admits: Admits | None = None,
         untold: bool = False,  # noqa: ARG002
+        provisional: bool = False,  # noqa: ARG002
     ) -> MemoryStaging:
         await _others()
         upload = self._open_upload(upload_id)

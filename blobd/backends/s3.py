@@ -85,7 +85,12 @@ class S3:
         return begun.record(upload_id)
 
     async def stage(
-        self, upload_id: str, *, admits: Admits | None = None, untold: bool = False
+        self,
+        upload_id: str,
+        *,
+        admits: Admits | None = None,
+        untold: bool = False,
+        provisional: bool = False,  # noqa: ARG002
     ) -> S3Staging:
         _check_id(upload_id)
         staging = S3Staging(self.bucket, upload_id)

@@ -17,11 +17,11 @@ import fcntl
 import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -89,6 +89,24 @@ class Ownership:
             with suppress(FileExistsError):
                 mine.symlink_to(f"{self.asked_ns}@{self._boot}")
             mine.rename(self._claim)
+
+
+@contextmanager
+def nobody_writes(folder: Path) -> Iterator[bool]:
+    """Within: whether the upload is without a writer, and if so kept from getting one.
+
+    Never disturbs a writer; who wants to become one meanwhile waits. Raises OSError. Blocks.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
 
 
 class Watch:

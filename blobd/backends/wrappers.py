@@ -47,11 +47,17 @@ class Metered:
             return await self._backend.begin(upload_id, memo)
 
     async def stage(
-        self, upload_id: str, *, admits: Admits | None = None, untold: bool = False
+        self,
+        upload_id: str,
+        *,
+        admits: Admits | None = None,
+        untold: bool = False,
+        provisional: bool = False,
     ) -> MeteredStaging:
-        return MeteredStaging(
-            await self._backend.stage(upload_id, admits=admits, untold=untold), self._metrics
+        staging = await self._backend.stage(
+            upload_id, admits=admits, untold=untold, provisional=provisional
         )
+        return MeteredStaging(staging, self._metrics)
 
     async def peek(self, upload_id: str) -> Record:
         return await self._backend.peek(upload_id)
@@ -155,6 +161,7 @@ class ReadOnly:
         *,
         admits: Admits | None = None,  # noqa: ARG002
         untold: bool = False,  # noqa: ARG002
+        provisional: bool = False,  # noqa: ARG002
     ) -> Staging:
         raise _read_only(f"upload {upload_id} cannot be written")
 
@@ -243,11 +250,18 @@ class Faulty:
         return await self._backend.begin(upload_id, memo)
 
     async def stage(
-        self, upload_id: str, *, admits: Admits | None = None, untold: bool = False
+        self,
+        upload_id: str,
+        *,
+        admits: Admits | None = None,
+        untold: bool = False,
+        provisional: bool = False,
     ) -> FaultyStaging:
         await self.due("stage")
-        staging = await self._backend.stage(upload_id, admits=admits, untold=untold)
-        return FaultyStaging(self, self._backend, staging)
+        staging = await self._backend.stage(
+            upload_id, admits=admits, untold=untold, provisional=provisional
+        )
+        return FaultyStaging(self, self._backend, staging, provisional=provisional)
 
     async def peek(self, upload_id: str) -> Record:
         await self.due("peek")
@@ -305,10 +319,13 @@ class Faulty:
 class FaultyStaging:
     """The Staging of a Faulty backend."""
 
-    def __init__(self, faulty: Faulty, backend: Backend, staging: Staging) -> None:
+    def __init__(
+        self, faulty: Faulty, backend: Backend, staging: Staging, *, provisional: bool
+    ) -> None:
         self._faulty = faulty
         self._backend = backend
         self._staging = staging
+        self._provisional = provisional
 
     @property
     def record(self) -> Record:
@@ -337,7 +354,9 @@ class FaultyStaging:
     async def _back_to_record(self) -> None:
         """Cut what an append has written before it failed, as staging again does."""
         await self._staging.aclose()
-        self._staging = await self._backend.stage(self.record.upload_id)
+        self._staging = await self._backend.stage(
+            self.record.upload_id, provisional=self._provisional
+        )
 
     async def checkpoint(self, memo: bytes, *, last: bool = False) -> None:
         await self._faulty.due("checkpoint")

@@ -121,7 +121,8 @@ class Served:
         """Whether every upload's folder is an open upload's, or a receipt."""
         listed = {each["id"] for each in answer_json(self.ask("GET", "/uploads"))["uploads"]}
         for folder in (self.daemon.data / "uploads").iterdir():
-            if (folder / "bytes").exists() and folder.name not in listed:
+            staged = any((folder / name).exists() for name in ("bytes", "provisional"))
+            if staged and folder.name not in listed:
                 return False
             if not (folder / "record").exists():
                 return False

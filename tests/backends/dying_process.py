@@ -19,7 +19,7 @@ from tests.backends.acts import digest_of, off_loop, store
 PIECES = (b"first piece, ", b"second piece, ", b"third piece")
 WHOLE = b"".join(PIECES)
 OLD = b"stored before"
-SAVED, COMMITTED, ABORTED = "1" * 32, "2" * 32, "3" * 32
+SAVED, COMMITTED, ABORTED, UNDONE = "1" * 32, "2" * 32, "3" * 32, "4" * 32
 
 _CHANGES = frozenset(
     ["open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod"]
@@ -59,6 +59,22 @@ async def live(backend: Filesystem) -> None:
     await staging.abort()
     say("aborted")
     await staging.aclose()
+
+    await backend.begin(UNDONE, b"0")
+    staging = await backend.stage(UNDONE)
+    await staging.append([PIECES[0]])
+    await staging.checkpoint(b"1")
+    await staging.aclose()
+    staging = await backend.stage(UNDONE, provisional=True)
+    say("to be undone")
+    for piece in PIECES[1:]:
+        await staging.append([piece])
+        await backend.peek(UNDONE)  # opens the record: a step to be killed at
+    await staging.aclose()
+    staging = await backend.stage(UNDONE)
+    await staging.abort()
+    await staging.aclose()
+    say("undone")
 
     await backend.delete(digest_of(OLD))
     say("deleted")

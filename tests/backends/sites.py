@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from blobd.backends.base import Backend
 
 
+_OF_UPLOADS = ("bytes", "provisional", "record", "claim")
+
+
 class Site(ABC):
     """One place, on which backends can be opened."""
 
@@ -162,7 +165,7 @@ class FilesystemSite(Site):
             parts = path.relative_to(self.root).parts
             is_blob = parts[0] == "blobs" and len(parts) == 4
             is_of_upload = parts[0] == "uploads" and len(parts) == 3
-            known = is_blob or (is_of_upload and parts[2] in ("bytes", "record", "claim"))
+            known = is_blob or (is_of_upload and parts[2] in _OF_UPLOADS)
             if not (path.is_dir() or known or path in self.planted):
                 left.append("/".join(parts))
         return left

@@ -15,7 +15,7 @@ import pytest
 from blobd.digest import Span
 from blobd.errors import UploadUnknown
 from tests.backends.acts import digest_of, fetch, joined, listed, off_loop, staged
-from tests.backends.dying_process import ABORTED, COMMITTED, OLD, PIECES, SAVED, WHOLE
+from tests.backends.dying_process import ABORTED, COMMITTED, OLD, PIECES, SAVED, UNDONE, WHOLE
 from tests.backends.sites import FilesystemSite
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ async def _check(site: FilesystemSite, said: list[str]) -> None:
     await _check_saved(backend, found.get(SAVED), said)
     await _check_committed(found.get(COMMITTED), said)
     _check_aborted(found.get(ABORTED), said)
+    _check_undone(found.get(UNDONE), said)
     await backend.aclose()
 
 
@@ -97,8 +98,9 @@ async def _check_saved(backend: Backend, record: Record | None, said: list[str])
             await backend.stage(SAVED)
         return
     async with asyncio.timeout(2), staged(backend, SAVED) as staging:
-        assert staging.offset == record.offset
+        assert staging.offset == record.offset + record.tail_bytes
         assert await joined(staging.read(Span(0, staging.offset))) == WHOLE[: staging.offset]
+        await staging.checkpoint(b"found")
         await staging.append([WHOLE[staging.offset :]])
         await staging.commit(digest_of(WHOLE))
     assert await fetch(backend, digest_of(WHOLE)) == WHOLE
@@ -126,6 +128,19 @@ def _check_aborted(record: Record | None, said: list[str]) -> None:
         assert facts in (saved, GONE, None)
     else:
         assert facts in (None, GONE, (0, b"0", False), saved)
+
+
+def _check_undone(record: Record | None, said: list[str]) -> None:
+    """B10: nothing of what a provisional writer appended is found beyond his record."""
+    if record is None:
+        return
+    assert "undone" not in said
+    assert record.tail_bytes == 0 or "to be undone" not in said
+    saved = (len(PIECES[0]), b"1", False)
+    if "to be undone" in said:
+        assert _facts(record) in (saved, GONE)
+    else:
+        assert _facts(record) in (GONE, (0, b"0", False), saved)
 
 
 @pytest.mark.long
@@ -174,7 +189,7 @@ async def _check_busy(site: FilesystemSite, committed: set[str], saved: dict[str
             continue
         assert record.offset >= offset
         async with asyncio.timeout(2), staged(backend, upload_id) as staging:
-            assert staging.offset == record.offset
+            assert staging.offset == record.offset + record.tail_bytes
             data = await joined(staging.read(Span(0, staging.offset)))
             assert data == random.Random(upload_id).randbytes(200_000)[: staging.offset]
             await staging.abort()

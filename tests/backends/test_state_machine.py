@@ -1,7 +1,7 @@
 """Any sequence of calls on the filesystem backend, crashes among them, beside a model of it.
 
 The model is two dictionaries: blobs, and uploads with what was saved of them. Bundles hold ids;
-every step asks the backend and the model, and they must agree (B1, B2, B4, B5, B8).
+every step asks the backend and the model, and they must agree (B1, B2, B4, B5, B8, B10).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from unittest import mock
 
 import pytest
 import uvloop
@@ -28,6 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from blobd.backends import filesystem
 from blobd.digest import Digest, Span
 from blobd.errors import BlobNotFound, UploadOvertaken, UploadUnknown
 from tests.backends.acts import digest_of, fetch, guarded_for_ever, joined, listed
@@ -58,7 +60,24 @@ class ModelUpload:
     committed_bytes: int = 0
     writer: FileStaging | None = None
     unsaved: bytes = b""
+    tail: bytes = b""
+    """Of the unsaved bytes, those that a crash has left and nobody has saved or cut yet."""
+    provisional: bool = False
+    """Whether the writer's bytes are undone by a crash."""
+    boot: str = ""
+    """In which the record was saved."""
     let_go: list[FileStaging] = field(default_factory=list)
+
+    def leave(self) -> None:
+        """Let go in order: what is unsaved is cut, but for a tail that nobody touched."""
+        self.writer, self.unsaved = None, b""
+
+    def crash(self, boot: str) -> None:
+        if self.writer is not None and self.unsaved != self.tail:
+            lasts = not self.provisional and self.boot == boot
+            self.tail = self.unsaved if lasts else b""
+        self.leave()
+        self.let_go = []
 
 
 class FilesystemMachine(RuleBasedStateMachine):
@@ -73,7 +92,16 @@ class FilesystemMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.blobs: dict[Digest, bytes] = {}
         self.uploads: dict[str, ModelUpload] = {}
-        self.backend: Filesystem = self.site.open()
+        self.boots = 0
+        self.backend: Filesystem = self.open()
+
+    @property
+    def boot(self) -> str:
+        return f"boot {self.boots}"
+
+    def open(self) -> Filesystem:
+        with mock.patch.object(filesystem, "boot_id", return_value=self.boot):
+            return self.site.open()
 
     def run(self, call: Coroutine[object, object, T]) -> T:
         return self.runner.run(call)
@@ -105,30 +133,32 @@ class FilesystemMachine(RuleBasedStateMachine):
     def begin_with(self, memo: bytes) -> str:
         upload_id = secrets.token_hex(16)
         self.run(self.backend.begin(upload_id, memo))
-        self.uploads[upload_id] = ModelUpload(memo)
+        self.uploads[upload_id] = ModelUpload(memo, boot=self.boot)
         return upload_id
 
-    @rule(upload_id=ids)
-    def stage(self, upload_id: str) -> None:
+    @rule(upload_id=ids, provisional=st.booleans())
+    def stage(self, upload_id: str, provisional: bool) -> None:
         """Become the writer; a present one is told to let go, and does."""
         upload = self.uploads.get(upload_id)
         if upload is None or upload.committed is not None:
             if upload is None or upload.writer is None:
                 self.refused(UploadUnknown, self.backend.stage(upload_id))
             return
-        self.run(self.take_over(upload_id, upload))
+        self.run(self.take_over(upload_id, upload, provisional=provisional))
         assert upload.writer is not None
-        upload.unsaved = b""
-        assert upload.writer.offset == len(upload.saved)
+        upload.unsaved, upload.provisional = upload.tail, provisional
+        assert upload.writer.offset == len(upload.saved + upload.tail)
         assert upload.writer.record.memo == upload.memo
+        assert upload.writer.record.tail_bytes == len(upload.tail)
+        assert upload.writer.trusted == (upload.boot == self.boot)
 
-    async def take_over(self, upload_id: str, upload: ModelUpload) -> None:
+    async def take_over(self, upload_id: str, upload: ModelUpload, *, provisional: bool) -> None:
         old = upload.writer
         if old is None:
-            upload.writer = await self.backend.stage(upload_id)
+            upload.writer = await self.backend.stage(upload_id, provisional=provisional)
             return
         async with asyncio.TaskGroup() as group:
-            successor = group.create_task(self.backend.stage(upload_id))
+            successor = group.create_task(self.backend.stage(upload_id, provisional=provisional))
             with pytest.raises(UploadOvertaken):
                 await guarded_for_ever(old, asyncio.Event())
             await old.aclose()
@@ -143,6 +173,8 @@ class FilesystemMachine(RuleBasedStateMachine):
         if upload.committed is not None:
             self.refused(UploadUnknown, writer.append(pieces))
             return
+        if upload.tail:
+            self.save(upload, writer, b"found")
         self.run(writer.append(pieces))
         upload.unsaved += b"".join(pieces)
         assert writer.offset == len(upload.saved + upload.unsaved)
@@ -155,9 +187,12 @@ class FilesystemMachine(RuleBasedStateMachine):
         if upload.committed is not None:
             self.refused(UploadUnknown, writer.checkpoint(memo))
             return
+        self.save(upload, writer, memo)
+
+    def save(self, upload: ModelUpload, writer: FileStaging, memo: bytes) -> None:
         self.run(writer.checkpoint(memo))
         upload.saved += upload.unsaved
-        upload.unsaved, upload.memo = b"", memo
+        upload.unsaved, upload.tail, upload.memo, upload.boot = b"", b"", memo, self.boot
 
     @rule(upload_id=ids, data=st.data())
     def read(self, upload_id: str, data: st.DataObject) -> None:
@@ -191,7 +226,7 @@ class FilesystemMachine(RuleBasedStateMachine):
         if upload is not None and writer is not None:
             self.run(writer.aclose())
             upload.let_go.append(writer)
-            upload.writer, upload.unsaved = None, b""
+            upload.leave()
 
     @rule(upload_id=ids, memo=MEMOS)
     def write_after_letting_go(self, upload_id: str, memo: bytes) -> None:
@@ -238,18 +273,29 @@ class FilesystemMachine(RuleBasedStateMachine):
         for upload in self.uploads.values():
             if upload.writer is not None:
                 _close_as_the_kernel_does(upload.writer)
-            upload.writer, upload.unsaved, upload.let_go = None, b"", []
+            upload.crash(self.boot)
         self.run(self.backend.aclose())
-        self.backend = self.site.open()
+        self.backend = self.open()
+
+    @rule()
+    def reboot(self) -> None:
+        """Drop the machine: what is beyond the records is not to be believed."""
+        self.crash()
+        self.run(self.backend.aclose())
+        self.boots += 1
+        for upload in self.uploads.values():
+            upload.tail = b""
+        self.backend = self.open()
 
     @rule()
     def restart(self) -> None:
         """Stop and start as one should."""
         self.release_all()
         for upload in self.uploads.values():
-            upload.writer, upload.unsaved, upload.let_go = None, b"", []
+            upload.leave()
+            upload.let_go = []
         self.run(self.backend.aclose())
-        self.backend = self.site.open()
+        self.backend = self.open()
 
     @rule()
     def look_around(self) -> None:
@@ -266,15 +312,21 @@ class FilesystemMachine(RuleBasedStateMachine):
 
     @invariant()
     def uploads_agree(self) -> None:
-        async def look() -> dict[str, tuple[int, bytes, Digest | None]]:
+        async def look() -> dict[str, tuple[int, int, bytes, Digest | None]]:
             return {
-                record.upload_id: (record.offset, record.memo, record.committed)
+                record.upload_id: (
+                    record.offset,
+                    record.tail_bytes,
+                    record.memo,
+                    record.committed,
+                )
                 async for record in self.backend.stagings()
             }
 
         assert self.run(look()) == {
             upload_id: (
                 len(upload.saved) if upload.committed is None else upload.committed_bytes,
+                len(upload.tail) if upload.committed is None and upload.writer is None else 0,
                 upload.memo,
                 upload.committed,
             )
@@ -299,7 +351,7 @@ def _close_as_the_kernel_does(staging: FileStaging) -> None:
     ids=["some", "many"],
 )
 def test_the_filesystem_agrees_with_its_model(examples: int, steps: int) -> None:
-    """B1, B2, B4, B5, B8, over any sequence of calls and crashes."""
+    """B1, B2, B4, B5, B8, B10, over any sequence of calls and crashes."""
     run_state_machine_as_test(
         FilesystemMachine,
         settings=settings(

@@ -7,7 +7,7 @@ a request is under way, or if its answer was lost, it is one of two. Others may 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -131,6 +131,8 @@ class Ledger:
     """Uploads whose removal was under way at a kill: half of one may be left, for expiry."""
     nameless: int = 0
     """Uploads that a kill kept their client from learning of, at most."""
+    unacknowledged: Counter[str] = field(default_factory=Counter)
+    """Bytes that writers who were killed or broke off had taken in beyond their last answer."""
     at_once: int = 0
     """Uploads whose client was never to learn of them, as their POST ended them, at most."""
 

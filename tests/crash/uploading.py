@@ -136,6 +136,8 @@ class Uploader:
             loose = session.unsettled or session.doing is Doing.APPENDING
             most = session.sent if loose else session.offset
             assert session.offset <= answer.offset <= most, f"{session} stands at {answer.offset}"
+            if answer.offset > session.offset:
+                self.ledger.unacknowledged[session.upload_id] += answer.offset - session.offset
             session.offset, session.doing = answer.offset, Doing.NOTHING
             session.unsettled = session.unsettled and not exact
             return True
