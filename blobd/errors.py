@@ -502,6 +502,19 @@ class Forbidden(BlobdError):
         self.scope = scope
 
 
+class NamespaceMissing(BlobdError):
+    """A push to a name without a namespace, which nobody owns."""
+
+    def __init__(self, name: str, namespaces: Sequence[str]) -> None:
+        yours = ", ".join(f"{namespace}/{name}" for namespace in namespaces)
+        super().__init__(
+            f"{name} is in no namespace; push to {yours}"
+            if yours
+            else f"{name} is in no namespace; push to NAMESPACE/{name}"
+        )
+        self.namespaces = tuple(namespaces)
+
+
 class TokenTooNarrow(BlobdError):
     """The token is not for this, whatever its owner may do."""
 

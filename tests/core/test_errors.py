@@ -72,6 +72,7 @@ EXAMPLES: list[Exception] = [
     errors.TokenRefused("token blobd_pat_1…", "expired", expired=True),
     errors.ScopeMissing("repository:a/b:push"),
     errors.Forbidden("a/b", who="ada", role="write", has="read", scope="write:packages"),
+    errors.NamespaceMissing("image", ["ada", "acme"]),
     errors.TokenTooNarrow("write:packages", ["read:packages"]),
     errors.TooManyFailures(3),
     errors.HeadTooSlow(10),

@@ -6,6 +6,9 @@ import base64
 from dataclasses import dataclass
 
 from blobd.errors import CredentialMalformed
+from blobd.registry.auth.secrets import PERSONAL, WORKFLOW
+
+_NO_TOKEN = "QQ=="  # noqa: S105 the letter A
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ Credential = Password | Bearer | None
 def parse_authorization(header: str | None) -> Credential:
     """Return what an Authorization header shows; None where it shows nobody.
 
-    An empty user with an empty password (`Basic Og==`) is nobody: some clients send it for an
-    anonymous caller. Raises CredentialMalformed.
+    Nobody is also an empty user with an empty password (`Basic Og==`), which some clients send
+    for an anonymous caller, and `Bearer QQ==`, which Homebrew does. Raises CredentialMalformed.
     """
     if header is None or not header.strip():
         return None
@@ -42,9 +45,22 @@ def parse_authorization(header: str | None) -> Credential:
         case "bearer" | "token":
             if not value:
                 raise CredentialMalformed("the Authorization header holds no token")
-            return Bearer(value)
+            return None if value == _NO_TOKEN else Bearer(_decoded(value))
         case _:
             raise CredentialMalformed("Authorization must be Basic or Bearer")
+
+
+def _decoded(value: str) -> str:
+    """Return a bearer token, out of its base64 where it is a secret of this registry.
+
+    GitHub's documentation and Homebrew send a personal token so, often with the newline of the
+    shell's `echo` in it: `Bearer $(echo $TOKEN | base64)`.
+    """
+    try:
+        text = base64.b64decode(value, validate=True).decode().strip()
+    except ValueError:
+        return value
+    return text if text.startswith((PERSONAL, WORKFLOW)) else value
 
 
 def _basic(value: str) -> Password | None:

@@ -52,6 +52,17 @@ _SOURCE_ROLES = f"SELECT role FROM source_roles WHERE source_id = ? AND ({_GRANT
 _GRANTS = "SELECT role FROM package_grants WHERE repository_id = ? AND source_id = ? AND kind = ?"
 _SOURCE_OWNER = "SELECT owner_id FROM sources WHERE id = ?"
 
+_ORGANISATIONS = """
+    SELECT a.name
+    FROM memberships AS m JOIN accounts AS a ON a.id = m.organisation_id
+    WHERE m.account_id = ?
+    ORDER BY a.name
+    LIMIT 20
+"""
+_SOURCE_NAMESPACE = """
+    SELECT a.name FROM sources AS s JOIN accounts AS a ON a.id = s.owner_id WHERE s.id = ?
+"""
+
 _NOBODY = -1
 """An account id that none has."""
 
@@ -118,6 +129,16 @@ class Callers:
             belongs=belongs,
             granted=granted,
         )
+
+    async def namespaces(self, subject: Subject) -> list[str]:
+        """Return where a subject may make packages: its own name first, then 20 organisations."""
+        if subject.workflow is not None:
+            rows = await self._reader.rows(_SOURCE_NAMESPACE, subject.workflow.source_id)
+            return [row[0] for row in rows]
+        if subject.person_id is None:
+            return []
+        rows = await self._reader.rows(_ORGANISATIONS, subject.person_id)
+        return [subject.name, *(row[0] for row in rows)]
 
     async def _in_namespace(
         self, subject: Subject, repository: RepositoryName, package: _Package | None

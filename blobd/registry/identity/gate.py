@@ -13,7 +13,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import Forbidden, LoginNeeded, NameUnknown, ScopeMissing, Unauthenticated
+from blobd.errors import (
+    Forbidden,
+    LoginNeeded,
+    NamespaceMissing,
+    NameUnknown,
+    ScopeMissing,
+    Unauthenticated,
+)
 from blobd.registry.auth.decide import Verdict, decide, role_of
 from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.auth.scopes import on_repository
@@ -169,8 +176,15 @@ class Gate:
         return await self.decide(Caller(subject), repository, Action.WRITE)
 
     async def decide(self, caller: Caller, repository: RepositoryName, action: Action) -> Access:
-        """Let a caller in. Raises as `admit`."""
+        """Let a caller in. Raises as `admit`, and NamespaceMissing."""
         subject = caller.subject
+        if (
+            action is Action.WRITE
+            and "/" not in repository
+            and self._identify
+            and subject.signed_in
+        ):
+            raise NamespaceMissing(repository, await self._catalog.callers.namespaces(subject))
         standing = await self._catalog.callers.standing(subject, repository)
         verdict = decide(subject, standing, action, caller.asked_on(repository))
         role = role_of(subject, standing)

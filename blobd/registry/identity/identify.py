@@ -71,7 +71,11 @@ class Identify:
                 return Caller(subject, claims.covers, claims.expires_at)
 
     async def by_secret(self, secret: str, address: str) -> Caller:
-        """Return who a token's secret speaks for. Raises TokenRefused, TooManyFailures."""
+        """Return who a token's secret speaks for. Raises TokenRefused, TooManyFailures.
+
+        A newline at its end, as files and `echo` have one, is no part of it.
+        """
+        secret = secret.rstrip("\r\n")
         self._attempts.check(address)
         digest = hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
         facts = await self._catalog.callers.token_by_hash(digest)

@@ -266,3 +266,37 @@ def test_forged_tokens_are_refused(town: Town) -> None:
         assert answer.status in {401, 400}, credential
         if answer.status == 401:
             assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+
+def test_a_personal_token_counts_in_base64_and_with_a_newline(town: Town) -> None:
+    """As GitHub's documentation and Homebrew send one, and as files and `echo` end."""
+    town.admin().push_image("acme/plain")
+    for text in ("blobd_pat_ada", "blobd_pat_ada\n"):
+        encoded = base64.b64encode(text.encode()).decode()
+        for path in ("/v2/", "/v2/acme/plain/manifests/latest", "/api/user"):
+            assert town.client(f"Bearer {encoded}").get(path).status == 200, (text, path)
+    for end in ("\n", "\r\n"):
+        assert town.client(basic(f"blobd_pat_ada{end}")).get("/v2/").status == 200
+        answer = post(town, grant_type="password", password=f"blobd_pat_ada{end}")
+        assert answer.status == 200
+    wrong = base64.b64encode(b"blobd_pat_wrong").decode()
+    assert town.client(f"Bearer {wrong}").get("/v2/").status == 401
+    nobody = town.client("Bearer QQ==")
+    assert nobody.get("/v2/acme/plain/manifests/latest").status == 401
+    assert nobody.get("/token").status == 200
+
+
+def test_a_push_without_a_namespace_is_told_which_there_are(town: Town) -> None:
+    """Whatever a bearer token was granted: nothing, as there is no such namespace."""
+    scope = "repository:image:pull,push"
+    for client in (town.person("bob"), town.bearer("blobd_pat_bob", scope)):
+        answer = client.start("image")
+        assert (answer.status, answer.codes) == (403, ["DENIED"])
+        assert answer.json()["errors"][0]["message"] == (
+            "image is in no namespace; push to bob/image, acme/image"
+        )
+    assert town.admin().start("image").status == 403
+    workflow = town.client(basic("blobd_wft_w")).start("image")
+    assert "push to acme/image" in workflow.body.decode()
+    assert town.client().start("image").status == 401
+    assert town.person("eve").get("/v2/image/tags/list").status == 404

@@ -24,6 +24,11 @@ def basic(text: str) -> str:
         (None, None),
         ("", None),
         ("Basic Og==", None),
+        ("Bearer QQ==", None),  # Homebrew's for nobody
+        ("Bearer YmxvYmRfcGF0X3g=", Bearer("blobd_pat_x")),
+        ("Bearer YmxvYmRfcGF0X3gK", Bearer("blobd_pat_x")),  # with the newline of `echo`
+        ("Bearer YmxvYmRfd2Z0X3g=", Bearer("blobd_wft_x")),
+        ("Bearer c29tZXRoaW5n", Bearer("c29tZXRoaW5n")),
         (basic("ada:secret"), Password("ada", "secret")),
         (basic("ada:with:colons"), Password("ada", "with:colons")),
         (basic(":secret"), Password("", "secret")),
