@@ -139,7 +139,9 @@ class S3:
     storage_class: str = _setting("", "as STANDARD_IA; sent with every object")
     connect_timeout_s: float = _setting(5, "how long reaching the engine may take", least=0.1)
     read_timeout_s: float = _setting(60, "without a byte of an answer", least=0.1)
-    retries: int = _setting(4, "of a request whose failure may pass", least=0)
+    retry_budget_s: float = _setting(
+        30, "so long a request is sent again whose failure may pass; 0: not at all", least=0
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from blobd.backends.threads import Threads, outlast
+from blobd.backends.threads import Threads, cancellable, outlast
 from blobd.digest import Span
 from blobd.limits import check_size
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from blobd.backends.base import Staging
+    from blobd.backends.threads import Cancellation
     from blobd.hashing import Hasher
     from blobd.limits import Budget, Lease
     from blobd.metrics import Metrics
@@ -91,12 +92,23 @@ class Receiver:
         and `Staging.append` raise. However it ends, by an error or a cancellation too, no thread
         works any more, and unless `append` failed staging and hasher agree on all that arrived.
         """
+        task = asyncio.current_task()
+        cancellations = task.cancelling() if task is not None else 0
         try:
-            async with asyncio.TaskGroup() as group:
-                return await self._pump(
-                    group, body, staging, hasher, limit_bytes=limit_bytes, progress=progress
-                )
+            with cancellable() as cancellation:
+                async with asyncio.TaskGroup() as group:
+                    return await self._pump(
+                        group,
+                        body,
+                        staging,
+                        hasher,
+                        cancellation,
+                        limit_bytes=limit_bytes,
+                        progress=progress,
+                    )
         except BaseExceptionGroup as errors:
+            if task is not None and task.cancelling() > cancellations:
+                raise asyncio.CancelledError from errors  # which is why the last buffer failed
             raise errors.exceptions[0] from None
 
     async def rehash(self, staging: Staging, hasher: Hasher, *, start: int = 0) -> None:
@@ -111,6 +123,7 @@ class Receiver:
         body: Body,
         staging: Staging,
         hasher: Hasher,
+        cancellation: Cancellation,
         *,
         limit_bytes: int,
         progress: Callable[[], Awaitable[None]] | None,
@@ -136,6 +149,9 @@ class Receiver:
                     await self._work(filled, staging, hasher)
                 else:
                     work = group.create_task(self._work(filled, staging, hasher))
+        except asyncio.CancelledError:
+            cancellation.set()  # or the last buffer might wait for a backend that is away
+            raise
         finally:
             if work is not None:
                 await outlast(work)

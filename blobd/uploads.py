@@ -34,7 +34,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import Committed
+from blobd.backends.threads import cancellable
 from blobd.errors import (
+    BackendUnavailable,
     BlobNotFound,
     BlobTooLarge,
     BodyBroken,
@@ -355,7 +357,7 @@ class Uploads:
                     progress=session.save_sometimes if saves else None,
                 )
         except TimeoutError as error:
-            await self._discard(session, "expired")
+            await self._discard_overdue(session)
             raise UploadExpired(upload_id, self._limits.upload_timeout_s) from error
         except BlobTooLarge:
             await self._discard(session, "refused")
@@ -439,6 +441,18 @@ class Uploads:
         self._metrics.discarded_bytes.inc(session.staging.offset)
         self._metrics.uploads.labels(outcome).inc()
         await session.staging.abort()
+
+    async def _discard_overdue(self, session: Session) -> None:
+        """End a session whose time is over; a backend that is away is not waited for."""
+        with cancellable() as cancellation:
+            cancellation.set()
+            try:
+                await self._discard(session, "expired")
+            except BackendUnavailable as error:
+                upload_id = session.staging.record.upload_id
+                _log.info(
+                    "left for the expiry of uploads: %s", error, extra={"upload_id": upload_id}
+                )
 
     async def _end(self, upload_id: str, outcome: str) -> None:
         staging = await self._backend.stage(upload_id)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from blobd.backends.base import BlobInfo, RemoteSource, StreamSource
 from blobd.backends.part_memory import PartMemory
 from blobd.backends.s3_bucket import Bucket
-from blobd.backends.s3_calls import CONNECTIONS, S3Calls
+from blobd.backends.s3_calls import S3Calls
+from blobd.backends.s3_client import CONNECTIONS
 from blobd.backends.s3_index import Index
 from blobd.backends.s3_log import SessionLog, State
 from blobd.backends.s3_probe import probe
@@ -193,7 +194,7 @@ class S3:
 
     def _probe(self) -> None:
         key, data = f"probe/{secrets.token_hex(8)}", secrets.token_bytes(8)
-        calls = self.bucket.calls
+        calls = self.bucket.calls.once()
         calls.put(key, data)
         found = calls.get(key)
         calls.delete(key)

@@ -1,38 +1,32 @@
-"""The calls of S3 that blobd makes. All of boto3 is here, and so are all retries.
+"""The calls of S3 that blobd makes, in its own words. How they are sent is in `s3_client.py`.
 
-Every method blocks and runs on a thread (`threads.py`); the client is shared by them. botocore
-tries a request again that may pass (a broken connection, 500, 503 SlowDown, a Complete answered
-200 with an error in its body); the bytes are still at hand then, in memory that nobody changes
-before the call has returned. What
-does not pass ends in BackendUnavailable. Two answers are no failures but facts: what is not there
-is None, and a multipart upload that has ended is MultipartGone.
+Every method blocks and runs on a thread (`threads.py`). What does not pass in time ends in
+BackendUnavailable. Two answers are no failures but facts: what is not there is None, and a
+multipart upload that has ended is MultipartGone.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import boto3
-import botocore.session
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config as BotoConfig
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.httpsession import URLLib3Session
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from blobd.backends.s3_body import Body
+from blobd.backends.s3_client import Arriving, Declined, S3Client, Unanswered
 from blobd.errors import BackendUnavailable, ConfigInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from blobd.backends.base import Buffer
+    from blobd.backends.s3_retries import Retries
     from blobd.config import S3
     from blobd.metrics import Metrics
 
-CONNECTIONS = 32
+    T = TypeVar("T")
+
 _PIECE_BYTES = 256 * 1024
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _GONE = frozenset({"NoSuchUpload", "NoSuchKey", "404"})
@@ -84,53 +78,20 @@ class S3Calls:
             )
             if value
         }
-        self.tries = settings.retries + 1
-        """How often a request is sent that may pass."""
         self.conditional = False
         """Whether the engine honours If-None-Match on PutObject; the probe finds out."""
-        config = BotoConfig(
-            region_name=settings.region,
-            connect_timeout=settings.connect_timeout_s,
-            read_timeout=settings.read_timeout_s,
-            retries={"total_max_attempts": self.tries, "mode": "standard"},
-            # by itself boto3 presigns in version 2 for some regions, which AWS refuses for buckets
-            # made after June 2020, and many engines always
-            signature_version="s3v4",
-            max_pool_connections=CONNECTIONS,
-            request_checksum_calculation=settings.checksum,
-            response_checksum_validation=settings.checksum,
-            s3={
-                "addressing_style": _addressing_style(settings),
-                "us_east_1_regional_endpoint": "regional",
-                # botocore would hash each body once more, over plain http
-                "payload_signing_enabled": False,
-            },
-        )
-        core = botocore.session.get_session()
-        self._redirected = URLLib3Session(
-            timeout=(settings.connect_timeout_s, settings.read_timeout_s),
-            verify=core.get_config_variable("ca_bundle") or True,
-        )
-        try:
-            self._client: Any = boto3.session.Session(botocore_session=core).client(
-                "s3",
-                endpoint_url=settings.endpoint_url or None,
-                aws_access_key_id=settings.access_key_id or None,
-                aws_secret_access_key=settings.secret_access_key or None,
-                config=config,
-            )
-        except (BotoCoreError, ValueError) as error:
-            raise ConfigInvalid(f"s3.endpoint_url = {settings.endpoint_url!r}: {error}") from error
-        events = self._client.meta.events
-        events.register_last("before-call.s3", _leave_out_expect)
-        events.register("request-created.s3", self._count_retry)
+        self._client = S3Client(settings, metrics)
+        self._is_retried = True
+
+    def once(self) -> S3Calls:
+        """Return the same calls, each of them tried once; to be closed with these."""
+        calls = copy.copy(self)
+        calls._is_retried = False
+        return calls
 
     def put(self, key: str, *body: Buffer) -> None:
         """Write an object, of pieces in a row, over any that is there."""
-        with self._call("put"):
-            self._client.put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=Body(body), **self._attributes
-            )
+        self._ask("put", "put_object", _nothing, key, Body=Body(body), **self._attributes)
 
     def put_new(self, key: str, *pieces: Buffer) -> bool:
         """Write an object unless there is one; return whether. Only where `conditional`.
@@ -138,107 +99,95 @@ class S3Calls:
         An answer that was lost may have been a success: what is there then is looked at.
         """
         body = Body(pieces)
-        with self._call("put_new"):
+        with self._timed("put_new"):
             try:
-                self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=self._prefix + key,
-                    Body=body,
-                    IfNoneMatch="*",
-                    **self._attributes,
+                self._send(
+                    "put_object", _nothing, key, Body=body, IfNoneMatch="*", **self._attributes
                 )
-            except ClientError as error:
-                if _status(error) not in {409, 412}:
+            except Declined as error:
+                if error.status not in {409, 412}:
                     raise
-                found = self._read(key)
+                found = self._get(key)
                 return found is not None and body.equals(found)
         return True
 
     def get(self, key: str, *, first_bytes: int | None = None) -> bytes | None:
         """Return an object, or its beginning; None where there is none."""
-        with self._call("get"):
-            return self._read(key, first_bytes=first_bytes)
+        with self._timed("get"):
+            return self._get(key, "" if first_bytes is None else f"0-{first_bytes - 1}")
 
-    def _read(self, key: str, *, first_bytes: int | None = None) -> bytes | None:
-        answer = self._answer(key, "" if first_bytes is None else f"0-{first_bytes - 1}")
-        if answer is None:
-            return None
-        with answer["Body"] as body:
-            data: bytes = body.read()
-        return data
+    def _get(self, key: str, span: str = "") -> bytes | None:
+        return self._read(key, span, _whole_body)
 
-    def _answer(self, key: str, span: str) -> dict[str, Any] | None:
-        """Return botocore's answer to a GET of a span as Range has it; None without an object."""
+    def _read(self, key: str, span: str, read: Callable[[dict[str, Any]], T]) -> T | None:
+        """Return what `read` makes of a span, as Range has it; None without an object."""
         asked = {"Range": f"bytes={span}"} if span else {}
         try:
-            answer: dict[str, Any] = self._client.get_object(
-                Bucket=self._bucket, Key=self._prefix + key, **asked
-            )
-        except ClientError as error:
-            if _code(error) in _MISSING:
+            return self._send("get_object", read, key, **asked)
+        except Declined as error:
+            if error.code in _MISSING:
                 return None
             raise
-        return answer
 
     def read_end(self, key: str, view: memoryview) -> bool:
         """Fill a buffer with the end of an object; return whether that is so long.
 
         An engine that sends more than was asked for sends the end last.
         """
-        with self._call("get"):
-            answer = self._answer(key, f"-{view.nbytes}")
-            if answer is None:
-                return False
+
+        def fill(answer: dict[str, Any]) -> bool:
             before_bytes = answer["ContentLength"] - view.nbytes
             filled_bytes = 0
-            with closing(answer["Body"]) as body:
+            with closing(Arriving(answer)) as body:
                 while before_bytes > 0:
                     before_bytes -= len(body.read(min(before_bytes, _PIECE_BYTES)))
                 while piece := body.read(_PIECE_BYTES):
                     view[filled_bytes : filled_bytes + len(piece)] = piece
                     filled_bytes += len(piece)
-        return filled_bytes == view.nbytes
+            return filled_bytes == view.nbytes
 
-    def body(self, key: str, start: int, stop: int) -> Any | None:
-        """Return a span of an object as it arrives, for `s3_download.py`; None without one."""
-        with self._call("get"):
-            answer = self._answer(key, f"{start}-{stop - 1}")
-            return None if answer is None else answer["Body"]
+        with self._timed("get"):
+            return self._read(key, f"-{view.nbytes}", fill) or False
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Count and time a read of such a body. Raises BackendUnavailable."""
-        with self._call("read"):
-            yield
+    def arriving(self, key: str, start: int, stop: int) -> Arriving | None:
+        """Return a span of an object on its way, for `s3_download.py`; None without an object."""
+        with self._timed("get"):
+            return self._read(key, f"{start}-{stop - 1}", Arriving)
+
+    def read_arriving(self, body: Arriving, most_bytes: int) -> bytes:
+        """Return the next bytes of such a span; none at its end."""
+        with self._timed("read"):
+            return body.read(most_bytes)
+
+    def resumes(self) -> Retries:
+        """Return the waits of a download that breaks off, as long as nothing more arrives."""
+        return self._client.retries()
 
     def count_resumed(self) -> None:
         """Count a download that is asked for again."""
-        self._metrics.s3_retries.labels("GetObject").inc()
+        self._client.count_retry("get_object")
 
     def size(self, key: str) -> int | None:
         """Return an object's size in bytes; None where there is none."""
-        with self._call("head"):
+        with self._timed("head"):
             try:
-                answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
-            except ClientError as error:
-                if _code(error) in _MISSING:
+                return self._send("head_object", lambda answer: int(answer["ContentLength"]), key)
+            except Declined as error:
+                if error.code in _MISSING:
                     return None
                 raise
-            return int(answer["ContentLength"])
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
-        with self._call("delete"):
-            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        self._ask("delete", "delete_object", _nothing, key)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Item]:
         """Yield the objects below a prefix, in the order of their keys, strictly after one."""
         more = {"StartAfter": self._prefix + after} if after else {}
         while True:
-            with self._call("list"):
-                page = self._client.list_objects_v2(
-                    Bucket=self._bucket, Prefix=self._prefix + prefix, **more
-                )
+            page = self._ask(
+                "list", "list_objects_v2", _answer, Prefix=self._prefix + prefix, **more
+            )
             for entry in page.get("Contents", ()):
                 yield Item(
                     entry["Key"].removeprefix(self._prefix),
@@ -251,37 +200,40 @@ class S3Calls:
 
     def create_multipart(self, key: str) -> str:
         """Begin a multipart upload; return its id."""
-        with self._call("create_multipart"):
-            answer = self._client.create_multipart_upload(
-                Bucket=self._bucket, Key=self._prefix + key, **self._attributes
-            )
-            return str(answer["UploadId"])
+        return self._ask(
+            "create_multipart",
+            "create_multipart_upload",
+            lambda answer: str(answer["UploadId"]),
+            key,
+            **self._attributes,
+        )
 
     def put_part(self, key: str, multipart_id: str, number: int, *body: Buffer) -> str:
         """Send a part; return its ETag. Raises MultipartGone."""
-        with self._call("put_part"), _gone():
+        with self._timed("put_part"), _gone():
             self._metrics.s3_parts_in_flight.inc()
             try:
-                answer = self._client.upload_part(
-                    Bucket=self._bucket,
-                    Key=self._prefix + key,
+                return self._send(
+                    "upload_part",
+                    lambda answer: str(answer["ETag"]),
+                    key,
                     UploadId=multipart_id,
                     PartNumber=number,
                     Body=Body(body),
                 )
             finally:
                 self._metrics.s3_parts_in_flight.dec()
-            return str(answer["ETag"])
 
     def complete(self, key: str, multipart_id: str, parts: Sequence[tuple[int, str]]) -> None:
         """Make an object of parts, given by number and ETag. Raises MultipartGone, PartsDiffer.
 
         Ceph wants all parts that there are, others some of them.
         """
-        with self._call("complete"), _gone():
-            self._client.complete_multipart_upload(
-                Bucket=self._bucket,
-                Key=self._prefix + key,
+        with self._timed("complete"), _gone():
+            self._send(
+                "complete_multipart_upload",
+                _nothing,
+                key,
                 UploadId=multipart_id,
                 MultipartUpload={
                     "Parts": [{"PartNumber": number, "ETag": etag} for number, etag in parts]
@@ -293,10 +245,8 @@ class S3Calls:
         found = []
         more: dict[str, int] = {}
         while True:
-            with self._call("list_parts"), _gone():
-                page = self._client.list_parts(
-                    Bucket=self._bucket, Key=self._prefix + key, UploadId=multipart_id, **more
-                )
+            with self._timed("list_parts"), _gone():
+                page = self._send("list_parts", _answer, key, UploadId=multipart_id, **more)
             found += [(part["PartNumber"], part["ETag"]) for part in page.get("Parts", ())]
             if not page.get("IsTruncated"):
                 return found
@@ -304,23 +254,24 @@ class S3Calls:
 
     def abort(self, key: str, multipart_id: str) -> None:
         """Remove a multipart upload with its parts; one that has ended stays as it is."""
-        with self._call("abort"):
+        with self._timed("abort"):
             try:
-                self._client.abort_multipart_upload(
-                    Bucket=self._bucket, Key=self._prefix + key, UploadId=multipart_id
-                )
-            except ClientError as error:
-                if _code(error) not in _GONE:
+                self._send("abort_multipart_upload", _nothing, key, UploadId=multipart_id)
+            except Declined as error:
+                if error.code not in _GONE:
                     raise
 
     def multiparts(self, prefix: str) -> Iterator[OpenMultipart]:
         """Yield open multipart uploads. Some engines forget them: never for a request."""
         more: dict[str, str] = {}
         while True:
-            with self._call("list_multiparts"):
-                page = self._client.list_multipart_uploads(
-                    Bucket=self._bucket, Prefix=self._prefix + prefix, **more
-                )
+            page = self._ask(
+                "list_multiparts",
+                "list_multipart_uploads",
+                _answer,
+                Prefix=self._prefix + prefix,
+                **more,
+            )
             for entry in page.get("Uploads", ()):
                 yield OpenMultipart(
                     entry["Key"].removeprefix(self._prefix),
@@ -336,26 +287,15 @@ class S3Calls:
 
     def url(self, key: str) -> str:
         """Return where anybody may GET an object, for `s3.presign_lifetime_s`. Asks nobody."""
-        return str(
-            self._client.generate_presigned_url(
-                "get_object",
-                Params={
-                    "Bucket": self._bucket,
-                    "Key": self._prefix + key,
-                    "ResponseContentType": "application/octet-stream",
-                },
-                ExpiresIn=self._settings.presign_lifetime_s,
-            )
-        )
+        return self._client.url(self._prefix + key)
 
     def follow(self, url: str) -> tuple[int, bytes]:
         """GET a URL as a client does that was redirected to it; return the status and the body.
 
         Raises BackendUnavailable where nobody answers.
         """
-        with self._call("follow"):
-            answer = self._redirected.send(AWSRequest("GET", url).prepare())
-            return answer.status_code, answer.content
+        with self._timed("follow"):
+            return self._client.follow(url)
 
     def try_conditional(self, key: str) -> bool:
         """Find out whether a second If-None-Match write of a key is refused."""
@@ -365,16 +305,14 @@ class S3Calls:
             self.delete(key)
 
     def _refuses_second(self, key: str) -> bool:
-        with self._call("probe"):
+        with self._timed("probe"):
             try:
                 for _ in range(2):
-                    self._client.put_object(
-                        Bucket=self._bucket, Key=self._prefix + key, Body=b"", IfNoneMatch="*"
-                    )
-            except ClientError as error:
-                if _status(error) in {409, 412}:
+                    self._send("put_object", _nothing, key, Body=Body([b""]), IfNoneMatch="*")
+            except Declined as error:
+                if error.status in {409, 412}:
                     return True
-                if _status(error) == 501:
+                if error.status == 501:
                     return False
                 raise
         return False
@@ -388,9 +326,8 @@ class S3Calls:
         """Ask for the bucket. Raises ConfigInvalid, saying what is wrong with which setting."""
         where = self.place
         try:
-            self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
-        except ClientError as error:
-            code = _code(error)
+            self._send("list_objects_v2", _nothing, MaxKeys=1)
+        except Declined as error:
             why = {
                 "NoSuchBucket": "there is no such bucket; make it first",
                 "404": "there is no such bucket; make it first",
@@ -399,23 +336,42 @@ class S3Calls:
                 "InvalidAccessKeyId": "s3.access_key_id is not known there",
                 "SignatureDoesNotMatch": "s3.secret_access_key is wrong",
                 "RequestTimeTooSkewed": "this machine's clock and the engine's are too far apart",
-            }.get(code, str(error))
+            }.get(error.code, str(error))
             raise ConfigInvalid(f"{where}: {why}") from error
-        except (BotoCoreError, HTTPClientError, ValueError) as error:
+        except Unanswered as error:
             raise ConfigInvalid(f"{where}: {error}") from error
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
-        self._redirected.close()
 
-    def _count_retry(self, request: Any, operation_name: str, **_: Any) -> None:
-        if request.context.get("retries", {}).get("attempt", 1) > 1:
-            self._metrics.s3_retries.labels(operation_name).inc()
+    def _ask(
+        self,
+        operation: str,
+        method: str,
+        read: Callable[[dict[str, Any]], T],
+        key: str | None = None,
+        **parameters: Any,
+    ) -> T:
+        """Return what `read` makes of the answer to a request, counted and timed."""
+        with self._timed(operation):
+            return self._send(method, read, key, **parameters)
+
+    def _send(
+        self,
+        method: str,
+        read: Callable[[dict[str, Any]], T],
+        key: str | None = None,
+        **parameters: Any,
+    ) -> T:
+        """Return what `read` makes of the answer to a request. Raises Declined, Unanswered."""
+        if key is not None:
+            parameters["Key"] = self._prefix + key
+        return self._client.ask(method, read, is_retried=self._is_retried, **parameters)
 
     @contextmanager
-    def _call(self, operation: str) -> Iterator[None]:
-        """Count and time a request, and tell its failure in the domain's words."""
+    def _timed(self, operation: str) -> Iterator[None]:
+        """Count and time a request with its retries. Raises BackendUnavailable."""
         started_s = time.perf_counter()
         outcome = "ok"
         try:
@@ -423,13 +379,13 @@ class S3Calls:
         except (MultipartGone, PartsDiffer) as error:
             outcome = "gone" if isinstance(error, MultipartGone) else "differ"
             raise
-        except ClientError as error:
-            outcome = _code(error)[:40]
+        except Declined as error:
+            outcome = error.code[:40]
             raise BackendUnavailable(
-                f"the S3 engine answered {operation} with {_code(error)}"
+                f"the S3 engine answered {operation} with {error.code}"
             ) from error
-        except (BotoCoreError, HTTPClientError, OSError) as error:
-            outcome = type(error).__name__
+        except Unanswered as error:
+            outcome = error.kind
             raise BackendUnavailable(
                 f"the S3 engine did not answer {operation}: {error}"
             ) from error
@@ -443,33 +399,22 @@ class S3Calls:
 def _gone() -> Iterator[None]:
     try:
         yield
-    except ClientError as error:
-        if _code(error) in _GONE:
+    except Declined as error:
+        if error.code in _GONE:
             raise MultipartGone(str(error)) from error
-        if _code(error) == "InvalidPart":
+        if error.code == "InvalidPart":
             raise PartsDiffer(str(error)) from error
         raise
 
 
-def _addressing_style(settings: S3) -> str:
-    """Return where the bucket's name stands in URLs.
-
-    On AWS, "auto" would send redirects to the global endpoint, which answers for buckets of most
-    regions with another redirect, and that one is not signed.
-    """
-    if settings.path_style:
-        return "path"
-    return "auto" if settings.endpoint_url else "virtual"
+def _nothing(_: dict[str, Any]) -> None:
+    """Make nothing of an answer that says no more than that it was done."""
 
 
-def _leave_out_expect(params: dict[str, Any], **_: Any) -> None:
-    """Send bodies at once: an engine that refuses early would cost a second of waiting."""
-    params["headers"].pop("Expect", None)
+def _answer(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def _whole_body(answer: dict[str, Any]) -> bytes:
+    with closing(Arriving(answer)) as body:
+        return body.read()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from blobd.backends.part_memory import Held
     from blobd.backends.s3_bucket import Bucket
+    from blobd.backends.threads import Handed
 
 MOST_PARTS = 10_000
 """Of one multipart upload (Amazon S3, "Multipart upload limits")."""
@@ -40,7 +41,7 @@ class _Sending:
 
     number: int
     content: End
-    etag: asyncio.Future[str]
+    etag: Handed[str]
 
 
 class Parts:
@@ -218,6 +219,7 @@ class Parts:
         for sending in self._in_flight:
             wasted_bytes += sending.content.size_bytes
             at_once -= sending.content.in_buffer
+            sending.etag.abandon()
             sending.etag.add_done_callback(partial(self._gave_back, sending.content))
         self._in_flight.clear()
         if self._memory is not None:

@@ -70,6 +70,7 @@ async def _read_object(threads: Threads, reading: _Reading) -> AsyncGenerator[by
                 ahead = threads.start(download.read, _PIECE_BYTES)
                 yield piece
         finally:
+            ahead.abandon()
             with suppress(BackendUnavailable):  # of a piece that nobody wants any more
                 await outlast(ahead)
     finally:

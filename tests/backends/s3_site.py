@@ -35,7 +35,7 @@ def config_of(bucket: Bucket, **settings: object) -> Config:
         secret_access_key=bucket.access.secret_access_key,
         part_size_bytes=64 * KIB,
         redirect=False,
-        retries=2,
+        retry_budget_s=2,
         read_timeout_s=20,
     )
     return Config(

@@ -24,24 +24,26 @@ class Instead:
 
     status: int
     body: bytes = b""
+    fields: str = ""
+    """More lines of the head, each with its end."""
 
     @property
     def raw(self) -> bytes:
         head = (
-            f"HTTP/1.1 {self.status} Injected\r\nContent-Type: application/xml\r\n"
+            f"HTTP/1.1 {self.status} Injected\r\nContent-Type: application/xml\r\n{self.fields}"
             f"Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n"
         )
         return head.encode() + self.body
 
 
-def s3_error(status: int, code: str) -> Instead:
+def s3_error(status: int, code: str, fields: str = "") -> Instead:
     """Return S3's way of saying no."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>injected</Message>"
         "<RequestId>0123456789ABCDEF</RequestId></Error>"
     )
-    return Instead(status, body.encode())
+    return Instead(status, body.encode(), fields)
 
 
 SLOW_DOWN = s3_error(503, "SlowDown")

@@ -6,12 +6,13 @@ import asyncio
 import itertools
 import socket
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from tests.relay.connection import Connection, Cut, Passage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.relay.faults import Fault
 
@@ -33,6 +34,7 @@ class Relay:
         self._connections: set[Connection] = set()
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
+        self._server: asyncio.Server
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.address = "127.0.0.1:%d" % self._socket.getsockname()[1]  # noqa: UP031
@@ -56,6 +58,15 @@ class Relay:
         """Let something go wrong from now on; return it. An earlier plan goes first."""
         self._faults.append(fault)
         return fault
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Within: all connections are reset, and new ones refused, as of a server that is down."""
+        self._call(self._leave)
+        try:
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(_START_WITHIN_S)
 
     def cut(self) -> None:
         """Reset all connections."""
@@ -91,13 +102,22 @@ class Relay:
         for connection in list(self._connections):
             connection.reset()
 
+    def _leave(self) -> None:
+        self._server.close()
+        self._cut()
+
+    async def _listen(self) -> None:
+        if self._socket.fileno() < 0:
+            host, _, port = self.address.rpartition(":")
+            self._socket = socket.create_server((host, int(port)), backlog=256)
+        self._server = await asyncio.start_server(self._serve, sock=self._socket)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._socket))
+        self._loop.run_until_complete(self._listen())
         self._listening.set()
         self._loop.run_forever()
-        server.close()
-        self._cut()
+        self._leave()
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()

@@ -78,7 +78,7 @@ def test_what_lasts_is_told_and_the_session_lives(
     replica: Replica, relay: Relay, fault: Fault
 ) -> None:
     """Issue: 503 with Retry-After, the session alive at an exact offset, and all goes on later."""
-    with replica(relay, s3__retries="1", s3__read_timeout_s="2") as served:
+    with replica(relay, s3__retry_budget_s="1", s3__read_timeout_s="2") as served:
         upload = served.start()
         assert served.ask("PATCH", upload, body=DATA[:MIB]).status == 202
         plan = planned(relay, fault)
@@ -100,7 +100,7 @@ def test_a_commit_that_fails_is_finished_by_saying_it_again(
     replica: Replica, relay: Relay, fault: Fault
 ) -> None:
     """Issue: nothing wrong is ever committed; a repeated PUT ends well."""
-    with replica(relay, s3__retries="1", s3__read_timeout_s="2") as served:
+    with replica(relay, s3__retry_budget_s="1", s3__read_timeout_s="2") as served:
         upload = served.start()
         assert served.ask("PATCH", upload, body=DATA).status == 202
         plan = planned(relay, fault)
@@ -114,19 +114,20 @@ def test_a_commit_that_fails_is_finished_by_saying_it_again(
 
 
 @pytest.mark.parametrize("engine", DURABLE, indirect=True)
-def test_the_engine_is_killed_in_the_middle(served: Served, engine: S3Engine) -> None:
+def test_the_engine_is_killed_in_the_middle(replica: Replica, engine: S3Engine) -> None:
     """Issue: killed and restarted mid-upload; what was acknowledged is there, the rest follows."""
-    upload = served.start()
-    assert served.ask("PATCH", upload, body=DATA[: PART_BYTES + 7]).status == 202
-    engine.kill()
-    answer = served.ask("PATCH", upload, body=DATA[PART_BYTES + 7 :])
-    assert answer.status == 503
-    engine.start()
-    offset = served.offset(upload)
-    assert offset == PART_BYTES + 7
-    assert served.ask("PATCH", upload, body=DATA[offset:]).status == 202
-    assert served.ask("PUT", f"{upload}?digest={digest_of(DATA)}").status == 201
-    assert served.holds(DATA)
+    with replica(s3__retry_budget_s="1") as served:
+        upload = served.start()
+        assert served.ask("PATCH", upload, body=DATA[: PART_BYTES + 7]).status == 202
+        engine.kill()
+        answer = served.ask("PATCH", upload, body=DATA[PART_BYTES + 7 :])
+        assert answer.status == 503
+        engine.start()
+        offset = served.offset(upload)
+        assert offset == PART_BYTES + 7
+        assert served.ask("PATCH", upload, body=DATA[offset:]).status == 202
+        assert served.ask("PUT", f"{upload}?digest={digest_of(DATA)}").status == 201
+        assert served.holds(DATA)
 
 
 @pytest.mark.parametrize("engine", EVERY, indirect=True)

@@ -33,7 +33,7 @@ def serve(folder: Path, settings: dict[str, str]) -> subprocess.CompletedProcess
 
 def refused(folder: Path, settings: dict[str, str]) -> str:
     """Return the one line with which the daemon did not start."""
-    ended = serve(folder, {"server.workers": "1", "s3.retries": "0", **settings})
+    ended = serve(folder, {"server.workers": "1", "s3.retry_budget_s": "0", **settings})
     assert ended.returncode == 2, ended.stderr
     (line,) = ended.stderr.strip().splitlines()
     return line
