@@ -17,6 +17,7 @@ import pytest
 from blockbuster import BlockBuster, BlockBusterFunction
 
 from tests import daemon as daemons
+from tests.clients.partial_podman import may_mount_overlay
 from tests.daemon import which
 from tests.engines.every import INSTALLED, Engines
 from tests.engines.postgres import Postgres
@@ -54,6 +55,7 @@ _MAY_BLOCK_AT_ALL = {
 
 _NO_PROGRAMS = {
     "root": lambda: os.geteuid() == 0,
+    "overlay": may_mount_overlay,
     "oras": lambda: importlib.util.find_spec("oras") is not None,
     **INSTALLED,
 }

@@ -38,6 +38,8 @@ class Passage:
     """What the client was answered, if it was."""
     answer_bytes: int = 0
     """Of the answer, its head included, as far as it was passed on."""
+    ranges: int = 0
+    """How many its Range header lists."""
 
 
 class Cut(Exception):
@@ -69,6 +71,7 @@ class Connection:
                 operation_of(*head.words[:2]),
                 bucket_and_key(head.words[1])[1],
                 self._next_server(),
+                ranges=_ranges_in(head),
             )
             fault = self._note(passage)
             if not await self._exchange(head, passage, fault) or head.ends_connection:
@@ -190,3 +193,8 @@ async def _with_body(
 
 def _ends_with_connection(answer: Head) -> bool:
     return "content-length" not in answer.fields and "transfer-encoding" not in answer.fields
+
+
+def _ranges_in(head: Head) -> int:
+    asked = head.fields.get("range", "")
+    return asked.count(",") + 1 if asked else 0
