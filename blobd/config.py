@@ -189,6 +189,10 @@ class Registry:
     allow_unpublish: bool = _setting(
         default=False, reason="let admins make public packages private again"
     )
+    sparse_indexes: bool = _setting(
+        default=False,
+        reason="take indexes without the manifests they list; packages can be let one by one",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -367,6 +367,19 @@ class ManifestUnknown(BlobdError):
         self.reference = reference
 
 
+class ManifestChildMissing(ManifestUnknown):
+    """A manifest that an index of the repository lists, and that is not there."""
+
+    def __init__(self, reference: str, *, index: Digest) -> None:
+        BlobdError.__init__(
+            self,
+            f"manifest {reference} is not in this repository: the index {index} was pushed "
+            "without it, or it was deleted since; push it, or pull another platform",
+        )
+        self.reference = reference
+        self.index = index
+
+
 class ManifestInvalid(BlobdError):
     """A manifest that is not JSON of the announced kind; the message says where it fails."""
 

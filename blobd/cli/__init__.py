@@ -13,6 +13,7 @@ from blobd.cli.accounts import org, user
 from blobd.cli.check_config import check_config
 from blobd.cli.failures import Commands
 from blobd.cli.fsck import fsck
+from blobd.cli.packages import package
 from blobd.cli.repos import repo
 from blobd.cli.serve import serve
 from blobd.cli.store import du, gc
@@ -35,5 +36,5 @@ def main() -> None:
 
 for command in (serve, check_config, push, pull, uploads, du, gc, fsck):
     main.add_command(command)
-for group in (user, org, team, repo, token, key):
+for group in (user, org, team, repo, package, token, key):
     main.add_command(group)

@@ -10,6 +10,7 @@ from blobd.digest import Digest
 from blobd.errors import (
     DescriptorSizeWrong,
     DigestMismatch,
+    ManifestChildMissing,
     ManifestReferencesUnknown,
     ManifestUnknown,
     NameUnknown,
@@ -59,6 +60,10 @@ class Publication(Protocol):
         """Look at what has to be known before; not in the transaction."""
         ...
 
+    def takes_sparse_indexes(self, transaction: Transaction, repository_id: int) -> bool:
+        """Return whether indexes are taken here without the manifests that they list."""
+        ...
+
     def write(
         self, transaction: Transaction, repository_id: int, pushed: Pushed, tags: Sequence[Tag]
     ) -> None:
@@ -80,14 +85,21 @@ class Pushed:
 class Manifests:
     """The manifests of all repositories."""
 
-    def __init__(self, catalog: Catalog, threads: Threads) -> None:
-        """`threads` do what takes time with a large manifest: hashing and parsing."""
+    def __init__(self, catalog: Catalog, threads: Threads, *, sparse_indexes: bool = False) -> None:
+        """`threads` do what takes time with a large manifest: hashing and parsing.
+
+        `sparse_indexes`: indexes are taken everywhere without the manifests that they list.
+        """
         self._catalog = catalog
+        self._sparse_indexes = sparse_indexes
         self._threads = threads
         self._hashing = Hashing(saved_states=False)
 
     async def find(self, repository: RepositoryName, reference: Reference) -> StoredManifest:
-        """Return what is known of a manifest. Raises ManifestUnknown, NameUnknown."""
+        """Return what is known of a manifest.
+
+        Raises NameUnknown; ManifestUnknown, of which ManifestChildMissing is a kind.
+        """
         hot = self._catalog.hot
         if isinstance(reference, Digest):
             found = await hot.manifest(repository, reference)
@@ -97,6 +109,10 @@ class Manifests:
             return found
         if not await hot.knows(repository):
             raise NameUnknown(repository)
+        if isinstance(reference, Digest):
+            index = await hot.listed_by(repository, reference)
+            if index is not None:
+                raise ManifestChildMissing(str(reference), index=index)
         raise ManifestUnknown(str(reference))
 
     async def get(self, repository: RepositoryName, reference: Reference) -> Manifest:
@@ -141,18 +157,30 @@ class Manifests:
         now = self._catalog.now()
         make_here = make or rows.maker(repository, now=now)
 
-        def write(transaction: Transaction) -> None:
+        def takes_sparse_indexes(transaction: Transaction, repository_id: int) -> bool:
+            return self._sparse_indexes or (
+                publication is not None
+                and publication.takes_sparse_indexes(transaction, repository_id)
+            )
+
+        def write(transaction: Transaction) -> tuple[str, ...]:
             repository_id = make_here(transaction)
-            _check_references(transaction, repository_id, document)
+            absent = _check_references(transaction, repository_id, document)
+            if absent and not takes_sparse_indexes(transaction, repository_id):
+                raise ManifestReferencesUnknown(absent)
             prevails = contents.write_manifest(transaction, repository_id, manifest, now=now)
             if publication is not None:
                 pushed = Pushed(digest, len(content), document, prevails)
                 publication.write(transaction, repository_id, pushed, tags)
             contents.point_tags(transaction, repository_id, tags, digest, now=now)
+            return () if not absent else (_sparse(absent),)
 
-        await self._catalog.write(write)
+        warnings = await self._catalog.write(write)
         return Accepted(
-            digest, document.subject, tuple(dict.fromkeys(tags)), warnings=document.warnings
+            digest,
+            document.subject,
+            tuple(dict.fromkeys(tags)),
+            warnings=document.warnings + warnings,
         )
 
     def _examine(
@@ -174,11 +202,20 @@ def _known(transaction: Transaction, repository: RepositoryName) -> int:
     return repository_id
 
 
-def _check_references(transaction: Transaction, repository_id: int, document: Document) -> None:
+def _sparse(absent: Sequence[Digest]) -> str:
+    return f"the index lists {len(absent)} manifests that are not here, such as {absent[0]}"
+
+
+def _check_references(
+    transaction: Transaction, repository_id: int, document: Document
+) -> tuple[Digest, ...]:
     """Look for what a manifest names where its repository can see it (promise 10, R48).
 
     What an index lists is a manifest; where its media type leaves that open (build caches list
     layers), a blob will do. Whatever of it is here has the size that its descriptor gives.
+
+    Returns what an index lists and is not here: an index without it is called sparse. Raises
+    ManifestReferencesUnknown for blobs, DescriptorSizeWrong.
     """
     children = {named.digest for named in document.children}
     perhaps_blobs = {named.digest for named in document.children if not named.is_manifest}
@@ -186,16 +223,17 @@ def _check_references(transaction: Transaction, repository_id: int, document: Do
     blobs = {named.digest for named in document.blobs}
     linked = contents.linked(transaction, repository_id, blobs | perhaps_blobs | others)
     there = contents.present(transaction, repository_id, children | others)
+    _check_sizes(document, linked | there)
     missing = [
         named.digest for named in document.blobs if named.required and named.digest not in linked
-    ] + [
-        named.digest
-        for named in document.children
-        if named.required and named.digest not in there and named.digest not in linked
     ]
     if missing:
         raise ManifestReferencesUnknown(tuple(dict.fromkeys(missing)))
-    _check_sizes(document, linked | there)
+    here = linked.keys() | there.keys()
+    absent = [
+        named.digest for named in document.children if named.required and named.digest not in here
+    ]
+    return tuple(dict.fromkeys(absent))
 
 
 def _check_sizes(document: Document, sizes_bytes: Mapping[Digest, int | None]) -> None:

@@ -71,6 +71,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.TooPopular: Answer(403, "DENIED"),
     errors.TagInvalid: Answer(400, "TAG_INVALID"),
     errors.ManifestUnknown: Answer(404, "MANIFEST_UNKNOWN"),
+    errors.ManifestChildMissing: Answer(404, "MANIFEST_UNKNOWN"),
     errors.ManifestInvalid: Answer(400, "MANIFEST_INVALID"),
     errors.ManifestTooLarge: Answer(413, "MANIFEST_INVALID"),
     errors.ManifestTooSlow: Answer(408, "MANIFEST_INVALID"),

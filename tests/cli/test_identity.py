@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.processes import run_blobd
 from tests.daemon import Daemon
-from tests.registry.protocol import Registry
+from tests.registry.protocol import Registry, digest_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -205,3 +205,29 @@ def test_what_an_operator_does_is_in_the_audit(daemon: Daemon, operator: Operato
         "user add noted",
     ]
     assert made["token"] not in answer.body.decode()
+
+
+def test_settings_of_a_package_are_shown_and_changed(daemon: Daemon, operator: Operator) -> None:
+    """Beside the running daemon; what is not named stays, and the audit has it."""
+    assert daemon.first_token is not None
+    basic = base64.b64encode(f"x:{daemon.first_token}".encode()).decode()
+    registry = Registry(daemon.registry)
+    operator.do("org", "add", "shop", "--owner", "admin")
+    path = "/v2/shop/app/blobs/uploads/?digest=" + digest_of(b"bytes")
+    octets = {"Authorization": f"Basic {basic}", "Content-Type": "application/octet-stream"}
+    assert registry.send("POST", path, b"bytes", octets).status == 201
+    shown = {
+        "visibility": "private",
+        "immutable_tags": "no",
+        "sparse_indexes": "no",
+        "repository": "",
+    }
+    assert operator.json("package", "show", "shop/app") == [shown]
+    operator.do("package", "set", "shop/app", "--sparse-indexes")
+    operator.do("package", "set", "shop/app", "--immutable-tags")
+    changed = {"immutable_tags": "yes", "sparse_indexes": "yes"}
+    assert operator.json("package", "show", "shop/app") == [shown | changed]
+    operator.do("package", "set", "shop/app", "--whole-indexes", "--mutable-tags")
+    assert operator.json("package", "show", "shop/app") == [shown]
+    assert operator.run("package", "set", "shop/app").returncode == 2
+    assert "shop/none" in operator.refused("package", "set", "shop/none", "--sparse-indexes")

@@ -56,6 +56,7 @@ EXAMPLES: list[Exception] = [
     errors.TooPopular(5001, 5000),
     errors.TagInvalid("-x"),
     errors.ManifestUnknown("latest"),
+    errors.ManifestChildMissing(str(DIGEST), index=OTHER),
     errors.ManifestInvalid("not JSON"),
     errors.ManifestTooLarge(limit_bytes=5),
     errors.ManifestTooSlow(60),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blobd.digest import Digest
+from blobd.registry.media_types import INDEXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,20 @@ _TAGGED = f"""
     JOIN tags ON tags.repository_id = repositories.id
     JOIN manifests AS m ON m.repository_id = tags.repository_id AND m.digest = tags.digest
     WHERE repositories.name = ? AND tags.name = ?
+"""  # noqa: S608
+_LISTED_BY = f"""
+    SELECT m.digest
+    FROM repositories
+    JOIN manifest_references AS r ON r.repository_id = repositories.id
+    JOIN manifests AS m ON m.repository_id = r.repository_id AND m.digest = r.manifest
+    WHERE repositories.name = ? AND r.digest = ?
+      AND m.media_type IN ({", ".join(f"'{media_type}'" for media_type in sorted(INDEXES))})
+      AND NOT EXISTS (
+          SELECT 1 FROM links WHERE links.repository_id = r.repository_id
+          AND links.digest = r.digest
+      )
+    ORDER BY m.pushed_at DESC
+    LIMIT 1
 """  # noqa: S608
 _REPOSITORY = "SELECT 1 FROM repositories WHERE name = ?"
 
@@ -99,6 +114,11 @@ class Hot:
     async def tagged(self, repository: RepositoryName, tag: Tag) -> StoredManifest | None:
         """Return the manifest that a tag names."""
         return _manifest(await self._row(_TAGGED, repository, tag))
+
+    async def listed_by(self, repository: RepositoryName, digest: Digest) -> Digest | None:
+        """Return the newest index that lists a manifest; None where the digest is a blob's."""
+        row = await self._row(_LISTED_BY, repository, str(digest))
+        return None if row is None else Digest.parse(row[0])
 
     async def knows(self, repository: RepositoryName) -> bool:
         """Return whether there is such a repository."""

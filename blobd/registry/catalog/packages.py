@@ -60,6 +60,8 @@ class Package:
     source: str | None
     """`OWNER/NAME` of the source repository it is linked to."""
     immutable_tags: bool
+    sparse_indexes: bool
+    """Whether indexes are taken without the manifests that they list."""
     description: str | None
     licences: str | None
     source_url: str | None
@@ -76,6 +78,7 @@ class Published:
 
     source_id: int | None
     immutable_tags: bool
+    sparse_indexes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ _PACKAGES = (
         packages.c.source_id,
         _SOURCE,
         packages.c.immutable_tags,
+        packages.c.sparse_indexes,
         packages.c.description,
         packages.c.licences,
         packages.c.source_url,
@@ -137,9 +141,9 @@ _PACKAGES = (
 )
 
 
-_PUBLISHED = select(packages.c.source_id, packages.c.immutable_tags).where(
-    packages.c.repository_id == bindparam("package")
-)
+_PUBLISHED = select(
+    packages.c.source_id, packages.c.immutable_tags, packages.c.sparse_indexes
+).where(packages.c.repository_id == bindparam("package"))
 
 
 def insert_package(
@@ -158,6 +162,7 @@ def insert_package(
         "source_id": package.source_id,
         "inherits": package.inherits,
         "immutable_tags": False,
+        "sparse_indexes": False,
         "created_by": package.created_by,
         "created_at": now,
         "updated_at": now,
@@ -175,7 +180,10 @@ def creator(transaction: Transaction, package_id: int) -> int | None:
 def published(transaction: Transaction, package_id: int) -> Published | None:
     """Return what a push has to know; None where its repository is no package."""
     rows = transaction.fetch(_PUBLISHED, {"package": package_id})
-    return Published(rows[0][0], bool(rows[0][1])) if rows else None
+    if not rows:
+        return None
+    source_id, immutable_tags, sparse_indexes = rows[0]
+    return Published(source_id, bool(immutable_tags), bool(sparse_indexes))
 
 
 def find_package(

@@ -201,11 +201,16 @@ def size_of(transaction: Transaction, digests: Collection[Digest]) -> int:
 def of_digests(
     transaction: Transaction, package_id: int, digests: Collection[Digest]
 ) -> list[tuple[int, str]]:
-    """Return sizes and platforms (separated by commas) of the versions of these digests."""
+    """Return sizes and platforms (separated by commas) of the versions of these digests.
+
+    What is deleted is left out: an index may list it, and nobody can pull it.
+    """
     found: list[tuple[int, str]] = []
     for some in portions(digests):
         query = select(versions.c.size_bytes, versions.c.platforms).where(
-            versions.c.repository_id == package_id, versions.c.digest.in_(some)
+            versions.c.repository_id == package_id,
+            versions.c.digest.in_(some),
+            versions.c.deleted_at.is_(None),
         )
         found += [(size_bytes, platforms) for size_bytes, platforms in transaction.execute(query)]
     return found

@@ -83,13 +83,14 @@ async def open_registry(
         ledger=ledger,
         origins=origins,
     )
+    manifests = Manifests(catalog, threads, sparse_indexes=config.registry.sparse_indexes)
     add_distribution(
         routes,
         guard,
         base=BaseRoutes(guard),
         blobs=BlobRoutes(catalog, store, responder, touches),
         uploads=UploadRoutes(catalog, protocol, guard, secrets),
-        manifests=ManifestRoutes(catalog, Manifests(catalog, threads), work, config.limits),
+        manifests=ManifestRoutes(catalog, manifests, work, config.limits),
         listings=ListingRoutes(catalog, guard),
     )
     add_rest(

@@ -200,6 +200,16 @@ async def set_immutable_tags(catalog: Catalog, package_id: int, *, immutable: bo
     await catalog.write(change)
 
 
+async def set_sparse_indexes(catalog: Catalog, package_id: int, *, allowed: bool) -> None:
+    """Say whether indexes are taken without the manifests that they list. Raises Unknown."""
+
+    def change(transaction: Transaction) -> None:
+        _locked(transaction, package_id)
+        packages.change_package(transaction, package_id, sparse_indexes=allowed)
+
+    await catalog.write(change)
+
+
 def _locked(transaction: Transaction, package_id: int) -> Package:
     packages.lock_package(transaction, package_id)
     return _known(transaction, package_id)

@@ -84,6 +84,11 @@ class PackagePublication:
             return b""
         return content or b""
 
+    def takes_sparse_indexes(self, transaction: Transaction, repository_id: int) -> bool:
+        """Return whether the package takes indexes without the manifests that they list."""
+        package = packages.published(transaction, repository_id)
+        return package is not None and package.sparse_indexes
+
     def write(
         self, transaction: Transaction, repository_id: int, pushed: Pushed, tags: Sequence[Tag]
     ) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.registry.acts import image
+from tests.registry.acts import image, index
 from tests.registry.protocol import Answer, next_page
 
 if TYPE_CHECKING:
@@ -242,6 +242,26 @@ def test_tags_are_deleted_and_made_immutable(town: Town, app: str) -> None:
     ada.do("DELETE", f"{path_of(app)}/tags/v1", 409)
     with pytest.raises(AssertionError, match="immutable"):
         town.person("ada").push_image(app, "v1", text="two")
+
+
+def test_a_package_takes_sparse_indexes_where_an_admin_says_so(town: Town, app: str) -> None:
+    """What it lists and lacks is told to who pulls it; the audit has who said so."""
+    ada, client = api(town, "ada"), town.person("ada")
+    absent = "sha256:" + "ab" * 32
+    client.push_image(app, "v1")
+    assert client.put_manifest(app, "all", index(absent)).codes == ["MANIFEST_BLOB_UNKNOWN"]
+    api(town, "bob").do("PATCH", path_of(app), 404, sparse_indexes=True)
+    assert ada.do("PATCH", path_of(app), 200, sparse_indexes=True)["sparse_indexes"] is True
+    answer = client.put_manifest(app, "all", index(absent))
+    assert answer.status == 201
+    assert absent in answer.headers["Warning"]
+    for method in ("GET", "HEAD"):
+        assert client.send(method, f"/v2/{app}/manifests/{absent}").status == 404
+    answer = client.get(f"/v2/{app}/manifests/{absent}")
+    assert answer.codes == ["MANIFEST_UNKNOWN"]
+    assert "was pushed without it" in answer.json()["errors"][0]["message"]
+    assert ada.do("PATCH", path_of(app), 200, sparse_indexes=False)["sparse_indexes"] is False
+    assert client.put_manifest(app, "again", index(absent)).status == 400
 
 
 def test_lists_go_page_by_page(town: Town, app: str) -> None:

@@ -108,7 +108,7 @@ class Shop:
             make=self._maker(repository, who, exists=True),
             publication=publication,
         )
-        self.warnings = publication.warnings
+        self.warnings = (*accepted.warnings, *publication.warnings)
         return accepted.digest
 
     async def package(self, name: str = "app", *, deleted: bool = False) -> Package:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from blobd.registry.catalog.tables.kinds import DigestText, by_bytes, metadata
@@ -40,6 +41,7 @@ packages = Table(
     Column("source_id", Integer, ForeignKey("sources.id", ondelete="SET NULL"), index=True),
     Column("inherits", Boolean, nullable=False),
     Column("immutable_tags", Boolean, nullable=False),
+    Column("sparse_indexes", Boolean, nullable=False, server_default=false()),
     Column("description", Text),
     Column("licences", Text),
     Column("source_url", Text),

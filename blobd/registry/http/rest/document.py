@@ -55,6 +55,7 @@ _PACKAGE: dict[str, dict[str, Any]] = {
     "download_count": _NUMBER,
     "inherits": _YES_NO,
     "immutable_tags": _YES_NO,
+    "sparse_indexes": _YES_NO,
 }
 _VERSION: dict[str, dict[str, Any]] = {
     "id": _NUMBER,

@@ -44,12 +44,15 @@ class ManageCalls:
             f"change{word}Package",
             "PATCH",
             at,
-            "Change who may read a package without a role, or whether its tags stay",
+            "Change who may read a package without a role, whether its tags stay, what it takes",
             self.change,
             "Package",
             body={
                 "visibility": Field("Who may.", choices=tuple(map(str, Visibility))),
                 "immutable_tags": Field("Whether a tag stays.", Kind.YES_NO),
+                "sparse_indexes": Field(
+                    "Whether indexes are taken without the manifests that they list.", Kind.YES_NO
+                ),
             },
         )
         yield Operation(
@@ -132,6 +135,7 @@ class ManageCalls:
         *,
         visibility: str | None = None,
         immutable_tags: bool | None = None,
+        sparse_indexes: bool | None = None,
     ) -> dict[str, Any]:
         package = await self._administered(call, owner, name)
         if visibility is not None:
@@ -147,6 +151,11 @@ class ManageCalls:
                 self._catalog, package.package_id, immutable=immutable_tags
             )
             self._desk.note(call, "immutable_tags", package, str(immutable_tags).lower())
+        if sparse_indexes is not None:
+            await manage.set_sparse_indexes(
+                self._catalog, package.package_id, allowed=sparse_indexes
+            )
+            self._desk.note(call, "sparse_indexes", package, str(sparse_indexes).lower())
         return Shapes(call.base_url).package(
             await self._desk.package(call, owner, name, Action.ADMINISTER)
         )

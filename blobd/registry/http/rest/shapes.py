@@ -46,6 +46,7 @@ class Shapes:
             "download_count": package.downloads,
             "inherits": package.inherits,
             "immutable_tags": package.immutable_tags,
+            "sparse_indexes": package.sparse_indexes,
         }
         if package.source is not None:
             owner, _, name = package.source.partition("/")
