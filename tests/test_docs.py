@@ -107,7 +107,8 @@ def test_every_error_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "blobd/README.md", "deploy/README.md", "CHANGELOG.md"]
+    "page",
+    ["README.md", "blobd/README.md", "deploy/README.md", "deploy/SECURITY.md", "CHANGELOG.md"],
 )
 def test_every_file_that_is_named_is_there(page: str) -> None:
     """Links and names of files lead somewhere; the map may leave a file's folder out."""

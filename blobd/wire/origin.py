@@ -128,12 +128,17 @@ def is_host(text: str) -> bool:
 
 def _hops(request: web.BaseRequest) -> Iterator[_Hop]:
     """Yield what each proxy says, the nearest one first."""
-    said = [
+    addresses, schemes, hosts = (
         [text for line in request.headers.getall(name, ()) for text in _entries(line)]
         for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
-    ]
-    if any(said):
-        for address, scheme, host in zip_longest(*map(reversed, said), fillvalue=""):
+    )
+    if addresses or schemes or hosts:
+        if len(schemes) > len(addresses):
+            # Some proxy added a scheme but no address, so nobody can say whose scheme is whose:
+            # usually TLS ended at the outer one. A client that lies here misleads itself alone.
+            schemes = ["https" if "https" in map(_scheme, schemes) else "http"]
+        lists = (reversed(each) for each in (addresses, schemes, hosts))
+        for address, scheme, host in zip_longest(*lists, fillvalue=""):
             yield _Hop(_address(address), _scheme(scheme), host if is_host(host) else None)
         return
     entries = [text for line in request.headers.getall("Forwarded", ()) for text in _entries(line)]

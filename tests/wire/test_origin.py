@@ -132,9 +132,18 @@ def test_the_client_came_by_what_the_last_trusted_entry_says() -> None:
         assert some.base_url(said) == "http://a.b"
 
 
-def test_lists_without_addresses_are_read_at_their_end() -> None:
-    said = request(NEAR, X_Forwarded_Proto="http, https", X_Forwarded_Host="forged.example, a.b")
-    assert origins("", "10.0.0.0/8").base_url(said) == "https://a.b"
+@pytest.mark.parametrize("more", [{}, {"X_Forwarded_For": "203.0.113.9"}])
+@pytest.mark.parametrize(
+    ("schemes", "scheme"),
+    [("http, https", "https"), ("https, http", "https"), ("http, http", "http"), ("x, y", "http")],
+)
+def test_lists_longer_than_those_of_addresses(
+    schemes: str, scheme: str, more: dict[str, str]
+) -> None:
+    """TLS ended somewhere; of hosts the nearest proxy's counts."""
+    said = request(NEAR, X_Forwarded_Proto=schemes, X_Forwarded_Host="forged.example, a.b", **more)
+    assert origins("", "10.0.0.0/8").base_url(said) == f"{scheme}://a.b"
+    assert origins().base_url(said) == "http://localhost"
 
 
 def test_what_one_proxy_leaves_out_the_next_one_says() -> None:
