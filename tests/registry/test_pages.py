@@ -182,3 +182,18 @@ def test_a_version_of_ten_thousand_tags_shows_the_first() -> None:
     assert "t00019" in text
     assert "t00020" not in text
     assert "and 9,980 more" in text
+
+
+def test_children_of_an_index_are_its_parts_and_not_untagged() -> None:
+    """What nobody tagged and no index lists is untagged."""
+    child = replace(VERSION, tags=(), part_of=("v1", DIGEST))
+    parent = replace(VERSION, children=(DIGEST,))
+    stray = replace(VERSION, tags=())
+    facts = replace(PACKAGE, versions=(parent, child))
+    page = render.render_package(facts, host=HOST, visitor="")
+    text = " ".join(Reader(page).text.split())
+    assert "untagged" not in text
+    assert f"part of v1 {str(DIGEST)[:19]}" in text
+    assert f"Lists {str(DIGEST)[:19]}" in text
+    page = render.render_package(replace(PACKAGE, versions=(stray,)), host=HOST, visitor="")
+    assert "untagged" in Reader(page).text

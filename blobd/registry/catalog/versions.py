@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, func, select, update
 
 from blobd.registry.catalog.contents import portions
+from blobd.registry.catalog.indexes import children_of, parents_of
 from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import blobs, tags, trashed_tags, versions
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
 
     from blobd.digest import Digest
+    from blobd.registry.catalog.indexes import Parent
     from blobd.registry.catalog.transaction import Transaction
 
 
@@ -51,6 +53,10 @@ class Version:
     last_pulled_at: float | None
     deleted_at: float | None
     tags: tuple[str, ...]
+    parents: tuple[Parent, ...]
+    """The indexes that list it."""
+    children: tuple[Digest, ...]
+    """What an index lists, as far as it is here."""
 
 
 _COLUMNS = (
@@ -232,6 +238,9 @@ def _with_tags(
             )
             for digest, name in transaction.execute(names.order_by(table.c.name)):
                 named[digest].append(name)
+    digests = [row.digest for row in rows]
+    parents = parents_of(transaction, package_id, digests)
+    children = children_of(transaction, package_id, digests)
     return [
         Version(
             version_id=row.id,
@@ -247,6 +256,8 @@ def _with_tags(
             last_pulled_at=row.last_pulled_at,
             deleted_at=row.deleted_at,
             tags=tuple(named[row.digest]),
+            parents=parents.get(row.digest, ()),
+            children=children.get(row.digest, ()),
         )
         for row in rows
     ]

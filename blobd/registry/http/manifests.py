@@ -15,7 +15,7 @@ from blobd.errors import (
     TagInvalid,
     TooManyTags,
 )
-from blobd.registry.http.push_headers import push_headers
+from blobd.registry.http.header_lines import push_headers, warning_headers
 from blobd.registry.media_types import as_answered
 from blobd.registry.names import parse_reference, parse_tag
 from blobd.registry.packages.create import package_maker
@@ -124,14 +124,20 @@ class ManifestRoutes:
         access: Access,
         reference: str,
     ) -> web.StreamResponse:
-        """R67 and R68: a tag alone, or a manifest with all its tags."""
+        """R67 and R68: a tag alone, or a manifest with all its tags.
+
+        A `Warning` says which indexes list what was deleted.
+        """
         repository, target = access.repository, parse_reference(reference)
+        response = web.Response(status=202)
         if isinstance(target, Digest):
-            await self._packages.delete(request, access, target)
+            breaks = await self._packages.delete(request, access, target)
+            for line in warning_headers(breaks):
+                response.headers.add(*line)
         else:
             await delete_tag(self._catalog, repository, target)
             self._packages.untagged(request, access, target)
-        return web.Response(status=202)
+        return response
 
     @staticmethod
     def _unless_cached(

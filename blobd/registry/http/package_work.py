@@ -74,10 +74,16 @@ class PackageWork:
         else:
             self._ledger.used(subject)
 
-    async def delete(self, request: web.BaseRequest, access: Access, digest: Digest) -> None:
-        """Delete a version. Raises NameUnknown, ManifestUnknown, TooPopular."""
-        await self._trash.delete_manifest(access.repository, digest, access.subject)
+    async def delete(
+        self, request: web.BaseRequest, access: Access, digest: Digest
+    ) -> tuple[str, ...]:
+        """Delete a version; return what that breaks.
+
+        Raises NameUnknown, ManifestUnknown, TooPopular.
+        """
+        breaks = await self._trash.delete_manifest(access.repository, digest, access.subject)
         self.note(request, access.subject, "delete", access.repository, digest)
+        return breaks
 
     def untagged(self, request: web.BaseRequest, access: Access, tag: str) -> None:
         """Note that a tag was deleted."""

@@ -17,6 +17,7 @@ from blobd.registry.pages.facts import OwnerFacts, PackageFacts, PackageRow, Ver
 from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:
+    from blobd.digest import Digest
     from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.packages import Package
     from blobd.registry.catalog.versions import Version
@@ -168,6 +169,13 @@ def _package_row(package: Package) -> PackageRow:
     )
 
 
+def _part_of(version: Version) -> list[str | Digest]:
+    names: list[str | Digest] = []
+    for parent in version.parents:
+        names += parent.tags or [parent.digest]
+    return names
+
+
 def _package_facts(
     package: Package, found: list[Version], *, page: int, pages: int
 ) -> PackageFacts:
@@ -189,6 +197,8 @@ def _package_facts(
                 size_bytes=version.size_bytes,
                 pushed_at=version.created_at,
                 downloads=version.downloads,
+                part_of=_part_of(version),
+                children=version.children,
             )
             for version in found
         ],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from blobd.errors import ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import contents, packages, trash, versions
+from blobd.registry.catalog.indexes import parents_of
 from blobd.registry.catalog.rows import find_repository
 from blobd.registry.names import RepositoryName
 
@@ -69,45 +70,57 @@ class Trash:
 
         await self.catalog.write(restore)
 
-    async def delete_version(self, package_id: int, digest: Digest, subject: Subject) -> None:
-        """Delete a version with its tags. Raises ManifestUnknown, TooPopular."""
-        await self.catalog.write(
+    async def delete_version(
+        self, package_id: int, digest: Digest, subject: Subject
+    ) -> tuple[str, ...]:
+        """Delete a version with its tags; return what that breaks, a sentence for each index.
+
+        Raises ManifestUnknown, TooPopular.
+        """
+        return await self.catalog.write(
             lambda transaction: self._delete(transaction, package_id, digest, subject)
         )
 
     async def delete_manifest(
         self, repository: RepositoryName, digest: Digest, subject: Subject
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Delete a version by its repository (R68); where that is no package it is gone at once.
 
+        Returns what that breaks, as `delete_version`.
         Raises NameUnknown, ManifestUnknown, TooPopular.
         """
 
-        def delete(transaction: Transaction) -> None:
+        def delete(transaction: Transaction) -> tuple[str, ...]:
             repository_id = find_repository(transaction, repository)
             if repository_id is None:
                 raise NameUnknown(repository)
-            self._delete(transaction, repository_id, digest, subject)
+            return self._delete(transaction, repository_id, digest, subject)
 
-        await self.catalog.write(delete)
+        return await self.catalog.write(delete)
 
     def _delete(
         self, transaction: Transaction, package_id: int, digest: Digest, subject: Subject
-    ) -> None:
+    ) -> tuple[str, ...]:
         now = self.catalog.now()
         packages.lock_package(transaction, package_id)
         package = packages.get_package(transaction, package_id)
         version = versions.find_digest(transaction, package_id, digest)
         if package is not None and version is not None and version.deleted_at is None:
             _check_popularity(package, version.downloads, subject)
+        parents = parents_of(transaction, package_id, [digest]).get(digest, ())
+        breaks = tuple(
+            f"{parent} lists what was deleted; pulls of it through that index fail"
+            for parent in parents
+        )
         if self.retention_s == 0 or package is None or version is None:
             if not contents.delete_manifest(transaction, package_id, digest):
                 raise ManifestUnknown(str(digest))
             versions.delete_version(transaction, package_id, digest)
-            return
+            return breaks
         if not trash.trash_manifest(transaction, package_id, digest, now=now):
             raise ManifestUnknown(str(digest))
         versions.set_version_deleted(transaction, package_id, digest, now)
+        return breaks
 
     async def restore_version(self, package_id: int, version_id: int) -> tuple[str, ...]:
         """Bring a version back; return the tags that name something else by now, and stay so.

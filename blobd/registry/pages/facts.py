@@ -49,6 +49,10 @@ class VersionRow:
     """All that a pull of it fetches; of an index, of all its platforms."""
     pushed_at: float
     downloads: int
+    part_of: Sequence[str | Digest] = ()
+    """The indexes that list it: by their tags, or by digest where they have none."""
+    children: Sequence[Digest] = ()
+    """What an index lists."""
 
 
 @dataclass(frozen=True, slots=True)

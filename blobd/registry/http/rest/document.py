@@ -73,6 +73,8 @@ _VERSION: dict[str, dict[str, Any]] = {
     "last_pulled_at": _PERHAPS_TIME,
     "platforms": _list(_TEXT),
     "artifact_type": _PERHAPS,
+    "parents": _list(_object(name=_TEXT, tags=_list(_TEXT))),
+    "children": _list(_TEXT),
 }
 _REPOSITORY = _object(name=_TEXT, full_name=_TEXT, owner=_object(login=_TEXT))
 

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from blobd.errors import BlobdError, CredentialMalformed, LoginNeeded, TokenTooNarrow
-from blobd.registry.http.rest.operation import Call, Page, Stretch
+from blobd.registry.http.header_lines import warning_headers
+from blobd.registry.http.rest.operation import Call, Done, Page, Stretch
 from blobd.registry.http.rest.read import (
     check_media_type,
     check_path,
@@ -98,8 +99,11 @@ def _check_scope(subject: Subject, scope: str) -> None:
 
 
 def _answer(operation: Operation, call: Call, found: object) -> web.Response:
-    if found is None:
-        return web.Response(status=204)
+    if found is None or isinstance(found, Done):
+        response = web.Response(status=204)
+        for line in warning_headers(() if found is None else found.warnings):
+            response.headers.add(*line)
+        return response
     if not isinstance(found, Page | Stretch):
         return web.json_response(found, status=operation.status)
     response = web.json_response(found.entries, status=operation.status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,15 @@ class Stretch:
     """What the query says for the entries that follow; None after the last."""
 
 
-Handler = Callable[..., Awaitable[dict[str, Any] | list[dict[str, Any]] | Page | Stretch | None]]
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing to send but what the caller should know, in `Warning` lines."""
+
+    warnings: Sequence[str]
+
+
+Answer = dict[str, Any] | list[dict[str, Any]] | Page | Stretch | Done | None
+Handler = Callable[..., Awaitable[Answer]]
 """Takes a Call, then what path, query and body say, by name; returns what is to be sent as JSON."""
 
 

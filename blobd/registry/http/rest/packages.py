@@ -10,7 +10,7 @@ from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Visibility
 from blobd.registry.catalog import versions
 from blobd.registry.catalog.accounts import ORGANISATION, USER
 from blobd.registry.catalog.packages import Listing
-from blobd.registry.http.rest.operation import Call, Field, Operation, Page
+from blobd.registry.http.rest.operation import Call, Done, Field, Operation, Page
 from blobd.registry.http.rest.shapes import Shapes
 from blobd.registry.packages.manage import list_packages, list_versions
 
@@ -189,11 +189,14 @@ class PackageCalls:
 
     async def delete_version(
         self, kind: str, call: Call, name: str, version_id: str, owner: str = ""
-    ) -> None:
+    ) -> Done:
         package = await self._package(kind, call, owner, name, Action.DELETE)
         version = await self._version(package, version_id, deleted=False)
-        await self._trash.delete_version(package.package_id, version.digest, call.caller.subject)
+        breaks = await self._trash.delete_version(
+            package.package_id, version.digest, call.caller.subject
+        )
         self._desk.note(call, "delete", package, str(version.digest))
+        return Done(breaks)
 
     async def restore_version(
         self, kind: str, call: Call, name: str, version_id: str, owner: str = ""

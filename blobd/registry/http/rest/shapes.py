@@ -82,6 +82,11 @@ class Shapes:
             ),
             "platforms": list(version.platforms),
             "artifact_type": version.artifact_type,
+            "parents": [
+                {"name": str(parent.digest), "tags": list(parent.tags)}
+                for parent in version.parents
+            ],
+            "children": [str(child) for child in version.children],
         }
         if version.deleted_at is not None:
             shape["deleted_at"] = moment(version.deleted_at)

@@ -1,4 +1,4 @@
-"""What the answer to a pushed manifest says in header lines that may be many: tags and warnings.
+"""What answers say in header lines that may be many: tags and warnings.
 
 Proxies bound the head of an answer: nginx by one buffer (`proxy_buffer_size`, 4 or 8 KiB by
 default), HAProxy and Python's http.client at about 100 lines. So all of it here takes at most
@@ -36,6 +36,12 @@ def push_headers(tags: Iterable[str], warnings: Sequence[str]) -> Iterator[tuple
         warnings = (left_out, *warnings)
     room_bytes = min(_WARNINGS_MAX_BYTES, _MAX_BYTES - sum(map(len, lines)))
     for line in _warning_lines(warnings, room_bytes):
+        yield "Warning", line
+
+
+def warning_headers(warnings: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the `Warning` lines of any other answer: name and value."""
+    for line in _warning_lines(warnings, _WARNINGS_MAX_BYTES):
         yield "Warning", line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobd.registry.http.push_headers import push_headers
+from blobd.registry.http.header_lines import push_headers
 
 _TAGS = st.lists(
     st.text("abcXYZ019._-", min_size=1, max_size=128).map(lambda tag: f"t{tag}"[:128]), max_size=100
