@@ -69,7 +69,7 @@ class Requests:
             "PATCH", f"/uploads/{upload_id}", headers=headers, data=body, ok=(202, 416)
         )
         async with answer:
-            offset = _offset(answer, unless=span.start if answer.status == 416 else None)
+            offset = _offset(answer, refused_at=span.start if answer.status == 416 else None)
             if answer.status == 416:
                 refused = refusal(416, answer.headers, await self._exchanges.error_body(answer))
                 raise Misplaced(416, refused.code, refused.message, offset=offset)
@@ -175,16 +175,16 @@ def _header(answer: aiohttp.ClientResponse, name: str) -> str:
     return value
 
 
-def _offset(answer: aiohttp.ClientResponse, *, unless: int | None = None) -> int:
-    """Return the offset that a Range header tells.
+def _offset(answer: aiohttp.ClientResponse, *, refused_at: int | None = None) -> int:
+    """Return the offset that a Range header tells; without one there is no byte yet.
 
-    `0-0` stands for no byte and for one alike (docker insists); `unless` is what it cannot be.
+    Some servers say `0-0` then too. `refused_at`: a chunk from there was just refused.
     """
-    text = _header(answer, "Range")
+    text = answer.headers.get("Range")
+    if text is None:
+        return 0
     try:
         span = Span.parse(text)
     except ValueError as error:
         raise AnswerMalformed(f"Range {text!r} tells no offset") from error
-    if span == Span(0, 1):
-        return 1 if unless == 0 else 0
-    return span.stop
+    return 0 if span.stop == refused_at == 1 else span.stop

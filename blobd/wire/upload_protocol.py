@@ -139,7 +139,7 @@ class UploadProtocol:
     ) -> web.Response:
         """GET or HEAD: 204 with the last saved offset (R38)."""
         upload = await self._uploads.status(upload_id, context.owner)
-        return _session_answer(204, context, upload)
+        return _no_range_of_nothing(_session_answer(204, context, upload), upload)
 
     async def cancel(
         self,
@@ -164,7 +164,7 @@ class UploadProtocol:
         upload = await self._uploads.status(upload_id, context.owner)
         response = error_response(error)
         response.headers.update(_session_headers(context, upload))
-        return response
+        return _no_range_of_nothing(response, upload)
 
 
 def _session_answer(status: int, context: UploadContext, upload: Upload) -> web.Response:
@@ -177,6 +177,18 @@ def _session_headers(context: UploadContext, upload: Upload) -> dict[str, str]:
         "Range": str(Span(0, upload.offset)),
         "Docker-Upload-UUID": upload.upload_id,
     }
+
+
+def _no_range_of_nothing(response: web.Response, upload: Upload) -> web.Response:
+    """Take the Range off an answer that says where to go on, if the upload has no byte.
+
+    An inclusive range cannot say that: `0-0` is one byte, and a client that goes on behind it would
+    be refused. The answers to POST and PATCH keep `0-0`: there docker fails without a Range, and
+    on `0--1` (go-gitea/gitea issues 34724 and 34792), and the client knows what it has sent.
+    """
+    if upload.offset == 0:
+        del response.headers["Range"]
+    return response
 
 
 def _blob_answer(context: UploadContext, committed: Committed) -> web.Response:

@@ -268,7 +268,7 @@ def test_a_content_range_that_cannot_be_read_is_416(served: Served, method: str,
     target = upload if method == "PATCH" else f"{upload}?digest={EMPTY}"
     answer = served.ask(method, target, {"Content-Range": text}, b"abc")
     assert (answer.status, answer.code) == (416, "BLOB_UPLOAD_INVALID")
-    assert (answer.location, answer.headers["Range"]) == (upload, "0-0")
+    assert (answer.location, answer.headers.get("Range")) == (upload, None)
     assert served.offset(upload) == 0
 
 

@@ -46,8 +46,7 @@ def test_the_newer_request_takes_over(served: Served, older: str, newer: str) ->
         second.invited(newer, targets[newer], CHUNKED)
         answer = first.answer()
         assert is_overtaken(answer, upload)
-        second_start = int(answer.headers["Range"].partition("-")[2] or 0)
-        assert second_start == 0, "nothing of the older request was saved"
+        assert "Range" not in answer.headers, "something of the older request was saved"
         second.chunk(data)
         second.send(LAST_CHUNK)
         assert second.answer().status == (202 if newer == "PATCH" else 201)

@@ -57,6 +57,8 @@ class Script:
     finished: dict[str, str] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    range_of_nothing: bool = False
+    """Say `0-0` of an upload without a byte, as docker's registry does."""
     address: str = ""
 
     def methods(self) -> list[str]:
@@ -149,14 +151,18 @@ async def _act(
             start = int(asked.headers["content-range"].partition("-")[0])
             if start != len(staged):
                 await reader.readexactly(int(asked.headers["content-length"]))
-                return 416, _range(name, len(staged)), _error("BLOB_UPLOAD_INVALID", "misplaced")
+                return (
+                    416,
+                    _range(script, name, len(staged)),
+                    _error("BLOB_UPLOAD_INVALID", "misplaced"),
+                )
             await _body(asked, fault, reader, staged)
-            return 202, _range(name, len(staged)), b""
+            return 202, _range(script, name, len(staged)), b""
         case "GET", "uploads", True if name in script.uploads:
             offset = len(script.uploads[name])
             if script.stale_offsets:
                 offset = script.stale_offsets.popleft()
-            return 204, _range(name, offset), b""
+            return 204, _range(script, name, offset), b""
         case "PUT", "uploads", True if name in script.uploads:
             answer = _stored(script, bytes(script.uploads.pop(name)), query["digest"])
             script.finished[name] = query["digest"]
@@ -189,8 +195,11 @@ def _blob(data: bytes, wanted: str | None) -> tuple[int, dict[str, str], bytes]:
     return 206, {"Content-Range": f"bytes {first}-{last}/{len(data)}"}, piece
 
 
-def _range(upload_id: str, offset: int) -> dict[str, str]:
-    return {"Location": f"/uploads/{upload_id}", "Range": f"0-{max(offset - 1, 0)}"}
+def _range(script: Script, upload_id: str, offset: int) -> dict[str, str]:
+    headers = {"Location": f"/uploads/{upload_id}"}
+    if offset or script.range_of_nothing:
+        headers["Range"] = f"0-{max(offset - 1, 0)}"
+    return headers
 
 
 def _error(code: str, message: str) -> bytes:

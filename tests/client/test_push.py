@@ -122,6 +122,18 @@ async def test_a_dropped_connection_goes_on_at_the_exact_byte(
     assert script.received_bytes() == len(data)
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_a_range_that_may_mean_no_byte_or_one_is_found_out(
+    client: Client, script: Script, file: Path, data: bytes, at: int
+) -> None:
+    """Other servers say `0-0` of both; a chunk that they refuse tells which it was."""
+    script.range_of_nothing = True
+    script.faults.append(Fault("PATCH", drop_after_bytes=at))
+    blob = await client.push(file)
+    assert script.blobs[str(blob.digest)] == data
+    assert script.received_bytes() == len(data)
+
+
 async def test_drops_that_bring_progress_are_borne_without_end(
     client: Client, script: Script, file: Path, data: bytes
 ) -> None:

@@ -129,10 +129,14 @@ def test_a_chunk_out_of_order_is_refused_and_the_session_lives_on(
 
 
 def test_the_status_tells_the_offset(registry: Registry, name: str) -> None:
-    """R38, end-13."""
+    """R38, end-13; `0-0` is one byte, and no byte is no range."""
     location = registry.start(name).location
     assert registry.get(location).status == 204
+    assert "Range" not in registry.get(location).headers
+    registry.send("PATCH", location, DATA[:1], OCTETS)
     assert registry.get(location).headers["Range"] == "0-0"
+    assert registry.head(location).headers["Range"] == "0-0"
+    location = registry.start(name).location
     registry.send("PATCH", location, DATA, OCTETS)
     answer = registry.get(location)
     assert answer.status == 204
