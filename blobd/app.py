@@ -18,6 +18,7 @@ from blobd.api.routes import OPEN_PATHS, blob_api_routes
 from blobd.api.uploads import UploadRoutes
 from blobd.backends import load_backend, open_backend
 from blobd.backends.threads import Threads
+from blobd.errors import RouteUnknown
 from blobd.hashing import Hashing
 from blobd.limits import SIZES_BYTES, SIZES_TO_PARTS_BYTES, Admission, Budget
 from blobd.metrics import Metrics
@@ -25,6 +26,7 @@ from blobd.receive import Receiver
 from blobd.registry.catalog import Catalog, catalog_place, load_catalog, open_catalog
 from blobd.registry.catalog.audit import Entry, write_entries
 from blobd.registry.http.front import open_registry
+from blobd.registry.http.pages import is_page
 from blobd.registry.http.routes import TOKEN_PATH
 from blobd.registry.identity.first import FirstAdministrator as FirstAdministrator
 from blobd.registry.identity.first import first_administrator
@@ -167,7 +169,9 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
     )
 
     origins = Origins(
-        public_url=config.registry.public_url, trusted_proxies=config.registry.trusted_proxies
+        public_url=config.registry.public_url,
+        trusted_proxies=config.registry.trusted_proxies,
+        pages_url=config.pages.public_url,
     )
 
     def admit_to_blob_api(request: web.BaseRequest) -> None:
@@ -177,6 +181,8 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
 
     def admit_to_registry(request: web.BaseRequest) -> None:
         """Let in whom the guard at each path is to ask."""
+        if origins.is_for_pages(request) and not is_page(request.path):
+            raise RouteUnknown("only pages are at this address (pages.public_url)")
         refuse_cross_site(request, origins.host, guarded_paths=frozenset({TOKEN_PATH}))
 
     def front(routes: Routes, admit: Callable[[web.BaseRequest], None]) -> Front:

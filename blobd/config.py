@@ -196,6 +196,15 @@ class Registry:
 
 
 @dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages for people."""
+
+    public_url: str = _setting(
+        "", "https://host of their own, apart from the APIs; empty: the registry's address"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Upkeep:
     """Jobs beside the traffic."""
 
@@ -242,6 +251,7 @@ class Config:
     catalog: Catalog = field(default_factory=Catalog)
     blob_api: BlobApi = field(default_factory=BlobApi)
     registry: Registry = field(default_factory=Registry)
+    pages: Pages = field(default_factory=Pages)
     upkeep: Upkeep = field(default_factory=Upkeep)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -276,6 +286,7 @@ _SECTIONS: dict[str, type] = {
     "catalog": Catalog,
     "blob_api": BlobApi,
     "registry": Registry,
+    "pages": Pages,
     "upkeep": Upkeep,
     "log": Log,
 }

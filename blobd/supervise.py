@@ -227,7 +227,11 @@ def check_addresses(config: Config) -> dict[str, Address]:
             f"registry.listen = {config.registry.listen!r}: must be a loopback address or a unix "
             "socket where registry.auth is false (--no-auth): everyone may push, pull and delete"
         )
-    Origins(public_url=config.registry.public_url, trusted_proxies=config.registry.trusted_proxies)
+    Origins(
+        public_url=config.registry.public_url,
+        trusted_proxies=config.registry.trusted_proxies,
+        pages_url=config.pages.public_url,
+    )
     if blob_api is not None and not blob_api.private and not config.blob_api.tokens:
         raise ConfigInvalid(
             f"blob_api.listen = {config.blob_api.listen!r}: must be a loopback address or a unix "

@@ -54,17 +54,25 @@ class _Hop:
 class Origins:
     """Reads requests."""
 
-    def __init__(self, *, public_url: str, trusted_proxies: Sequence[str]) -> None:
+    def __init__(
+        self, *, public_url: str, trusted_proxies: Sequence[str], pages_url: str = ""
+    ) -> None:
         """`public_url` is how clients reach the front; empty: as each request says.
 
-        Raises ConfigInvalid that names the setting.
+        `pages_url` is the address that pages for people have of their own, if any. Raises
+        ConfigInvalid that names the setting.
         """
-        self._public_url = public_url.rstrip("/")
-        match = _URL.fullmatch(self._public_url)
-        if public_url and (match is None or not is_host(match["host"])):
+        self._public_url = _checked_url("registry.public_url", public_url)
+        self._pages_url = _checked_url("pages.public_url", pages_url)
+        self._pages_host = self._pages_url.partition("://")[2].lower()
+        if pages_url and self._pages_host in {"", self._public_url.partition("://")[2].lower()}:
             raise ConfigInvalid(
-                f"registry.public_url = {public_url!r}: must be http(s)://host or "
-                "http(s)://host:port, without a path"
+                f"pages.public_url = {pages_url!r}: must have another host or port than "
+                "registry.public_url"
+            )
+        if pages_url and not public_url:
+            raise ConfigInvalid(
+                "pages.public_url needs registry.public_url: pages say where to pull from"
             )
         self._trusted = tuple(_network(text) for text in trusted_proxies)
         self._is_trusted = lru_cache(maxsize=4096)(self._find_trusted)
@@ -94,6 +102,20 @@ class Origins:
     def host(self, request: web.BaseRequest) -> str:
         """Return the host, and port if any, by which the client came."""
         return self.base_url(request).partition("://")[2]
+
+    def pages_elsewhere(self, request: web.BaseRequest) -> str | None:
+        """Return the address of pages where the request came to another one; None if they are here.
+
+        Without a slash at the end.
+        """
+        return None if not self._pages_url or self.is_for_pages(request) else self._pages_url
+
+    def is_for_pages(self, request: web.BaseRequest) -> bool:
+        """Return whether a request came to the address that pages have of their own."""
+        host = host_header(request)
+        for hop in self._vouched(request):
+            host = hop.host or host
+        return bool(self._pages_host) and host.lower() == self._pages_host
 
     def _vouched(self, request: web.BaseRequest) -> Iterator[_Hop]:
         """Yield what trusted proxies say, the nearest one first and the client's own proxy last."""
@@ -232,6 +254,17 @@ def _own_host(request: web.BaseRequest) -> str:
         return "localhost"
     address = _address(str(name[0]).partition("%")[0]) or "localhost"
     return f"[{address}]:{name[1]}" if ":" in address else f"{address}:{name[1]}"
+
+
+def _checked_url(setting: str, text: str) -> str:
+    """Return a URL of scheme and host, without a slash at the end. Raises ConfigInvalid."""
+    url = text.rstrip("/")
+    match = _URL.fullmatch(url)
+    if text and (match is None or not is_host(match["host"])):
+        raise ConfigInvalid(
+            f"{setting} = {text!r}: must be http(s)://host or http(s)://host:port, without a path"
+        )
+    return url
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

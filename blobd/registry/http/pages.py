@@ -25,11 +25,16 @@ if TYPE_CHECKING:
     from blobd.registry.identity.gate import Gate
     from blobd.registry.identity.identify import Caller
     from blobd.wire.origin import Origins
-    from blobd.wire.routes import Routes
+    from blobd.wire.routes import Handler, Routes
 
 _PER_PAGE = 30
 _PAGE_MAX_DIGITS = 7
 _CHALLENGE = 'Basic realm="blobd packages", charset="UTF-8"'
+
+
+def is_page(path: str) -> bool:
+    """Return whether a path is one of the pages' own."""
+    return path in {"/", render.ROOT} or path.startswith(f"{render.ROOT}/")
 
 
 class PageRoutes:
@@ -46,12 +51,28 @@ class PageRoutes:
         root = render.ROOT
         for name, path, handler in (
             ("page_root", r"/", self.root),
-            ("page_home", rf"{root}/?", self.home),
+            ("page_home", rf"{root}/?", self._at_their_address(self.home)),
             ("page_file", rf"{root}/-/(?P<tag>[0-9a-f]+)/(?P<file>[a-z.]+)", self.file),
-            ("page_owner", rf"{root}/(?P<owner>[^/]+)/?", self.owner),
-            ("page_package", rf"{root}/(?P<owner>[^/]+)/(?P<name>.+)", self.package),
+            ("page_owner", rf"{root}/(?P<owner>[^/]+)/?", self._at_their_address(self.owner)),
+            (
+                "page_package",
+                rf"{root}/(?P<owner>[^/]+)/(?P<name>.+)",
+                self._at_their_address(self.package),
+            ),
         ):
             routes.add(name, path, GET=handler, HEAD=handler)
+
+    def _at_their_address(self, handler: Handler) -> Handler:
+        """Send who asks for a page at the registry's address to the pages' own, if there is one."""
+
+        async def handle(request: web.BaseRequest, **arguments: str) -> web.StreamResponse:
+            elsewhere = self._origins.pages_elsewhere(request)
+            if elsewhere is None:
+                return await handler(request, **arguments)
+            place = f"{elsewhere}{request.rel_url.raw_path_qs}"
+            return web.Response(status=308, headers={**render.HEADERS, "Location": place})
+
+        return handle
 
     async def root(self, request: web.BaseRequest) -> web.StreamResponse:
         """What this address is, for people and for load balancers that want a 200 of `/`.
