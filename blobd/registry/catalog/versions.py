@@ -154,10 +154,12 @@ def list_versions(
     What is skipped is skipped in an index; only the rows of the page are read.
     """
     newest = (versions.c.created_at.desc(), versions.c.id.desc())
+    # PostgreSQL reads the index in order only where the order names all of its columns
+    in_index = newest if deleted else (versions.c.deleted_at.desc(), *newest)
     page = (
         select(versions.c.id)
         .where(versions.c.repository_id == package_id, _is(deleted=deleted))
-        .order_by(*newest)
+        .order_by(*in_index)
         .offset(offset)
         .limit(limit)
         .subquery()
