@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from bench import access, commit, download, growth, idle, memory, resume, small, upload
+from bench import access, commit, download, growth, idle, memory, pieces, resume, small, upload
 from bench.charts import draw
 from bench.journal import LOAD, Journal, Key
 from bench.machine import facts, warm_memory
@@ -31,6 +31,7 @@ _RUNS = {
     "idle": idle.run,
     "growth": growth.run,
     "access": access.run,
+    "pieces": pieces.run,
     "s3": s3.run,
 }
 _WARM_BODIES = 5

@@ -14,7 +14,7 @@ GIB = 1024 * MIB
 
 PARTS = (
     *("upload", "download", "small", "commit", "memory", "resume", "idle", "growth"),
-    *("access", "s3"),
+    *("access", "pieces", "s3"),
 )
 REPOSITORY = "bench/blobs"
 

@@ -164,7 +164,8 @@ def running_nginx(folder: Path) -> Iterator[Server]:
         "events { worker_connections 2048; }\n"
         f"http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;\n"
         f"client_body_temp_path {folder}/temporary; client_max_body_size 0;\n"
-        "client_body_buffer_size 1m; types {} default_type application/octet-stream;\n"
+        "client_body_buffer_size 1m; large_client_header_buffers 4 64k;\n"
+        "types {} default_type application/octet-stream;\n"
         f"server {{ listen {HOST}:{port}; root {folder}/root; dav_methods PUT; }} }}\n"
     )
     nginx = which("nginx") or "nginx"

@@ -31,8 +31,8 @@ BATCH_BYTES = 256 * 1024
 COLLECTED_BYTES = 2 * 1024 * 1024
 """Of pieces of a stream that are held because they are not in the order of the blob."""
 SKIPPED_GAP_BYTES = 1024 * 1024
-"""A gap up to this size is read and dropped: 0.9 ms of CPU, where another request to an S3 engine
-costs 2 to 4 ms and a round trip (measured with boto3 on two engines, `bench/README.md`)."""
+"""A gap up to this size is read and dropped: 1 ms of CPU, where another request to an S3 engine
+costs 2.5 ms and a round trip (`bench/README.md`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def decide(headers: Mapping[str, str], *, etag: str, size_bytes: int) -> Decisio
     Ranges are answered as they were asked for: in any order, adjacent and overlapping ones too.
     RFC 9110 sections 14.2 and 17.15 advise servers to defend themselves against many small or
     overlapping ranges. The defence is three bounds. The count: MAX_RANGES. The sum: never more
-    bytes than the blob has. The cost of a piece: some 5 µs of CPU from a file, so that a head full
+    bytes than the blob has. The cost of a piece: some 10 µs of CPU from a file, so that a head full
     of ranges costs less than as many bytes of heads for one range each; from an S3 engine one
     request at most, four at a time (`multipart.py`, figures in `bench/README.md`). Beyond a bound
     Range is ignored and all is sent: containers/image and other clients cut their pieces out of a
