@@ -143,9 +143,18 @@ class Uploads:
         return _upload(record, memo)
 
     async def append(
-        self, upload_id: str, owner: str, body: Body, *, span: Span | None = None
+        self,
+        upload_id: str,
+        owner: str,
+        body: Body,
+        *,
+        span: Span | None = None,
+        start: int | None = None,
     ) -> Upload:
         """Receive a body at the upload's end (a PATCH); `span` is where the client says it lies.
+
+        `start` is where it begins, for a client that says no more. A request repeated after its
+        answer was lost is told apart by either: the upload no longer stands there.
 
         Takes the upload over from any present writer. What arrived before the client broke off
         or fell idle stays. Raises OffsetMismatch and SizeMismatch with the session as it was;
@@ -159,6 +168,8 @@ class Uploads:
             async with self._session(
                 upload_id, owner, span, body, provisional=not saves
             ) as session:
+                if span is None and start is not None and start != session.staging.offset:
+                    raise OffsetMismatch(upload_id, offset=session.staging.offset, got=start)
                 await self._expect(session, span, body)
                 try:
                     await self._receive(session, body, span, saves=saves)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blobd.wire.routes import Routes
+from blobd.wire.upload_protocol import UPLOAD
 
 if TYPE_CHECKING:
     from blobd.api.blobs import BlobRoutes
@@ -28,7 +29,7 @@ def blob_api_routes(blobs: BlobRoutes, uploads: UploadRoutes, health: HealthRout
     routes.add("blobs", r"/blobs/?", GET=blobs.list)
     routes.add(
         "upload",
-        r"/uploads/(?P<upload_id>[^/]+)",
+        rf"/uploads/{UPLOAD}",
         PATCH=uploads.append,
         PUT=uploads.finish,
         GET=uploads.status,

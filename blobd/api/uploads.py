@@ -26,7 +26,7 @@ class UploadRoutes:
         self._context = UploadContext(
             owner=OWNER,
             keeper=keeper,
-            upload_location="/uploads/{}".format,
+            upload_location="/uploads/{}.{}".format,
             blob_location="/blobs/{}".format,
         )
 

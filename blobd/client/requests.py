@@ -10,8 +10,6 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from yarl import URL
-
 from blobd.client.errors import AnswerMalformed, Misplaced, NotFound, refusal
 from blobd.client.facts import Blob, BlobPage, Upload
 from blobd.digest import Digest, MalformedDigest, Span
@@ -56,7 +54,7 @@ class Requests:
         async with answer:
             if answer.status == 201:
                 return None
-            return URL(_header(answer, "Location")).path.rpartition("/")[2]
+            return _header(answer, "Docker-Upload-UUID")
 
     async def append(self, upload_id: str, span: Span, body: bytes | AsyncIterable[bytes]) -> int:
         """Send the bytes of `span`; return the offset at which the upload stands now.

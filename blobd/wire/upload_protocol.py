@@ -2,6 +2,12 @@
 
 Distribution-spec end-4 to end-6, end-13 and end-14. A front routes, authorises and says where
 things are; everything else about an upload's HTTP is here.
+
+Every Location of a session ends in the offset at which it stands (`…/uploads/<id>.<offset>`). A
+PATCH without Content-Range appends only there: repeated after its answer was lost, it names an
+offset that the upload has left, and is refused instead of being appended twice. Clients take the
+Location of the last answer, as the specification says and docker's own registry insists; one that
+names the upload alone appends wherever it ends.
 """
 
 from __future__ import annotations
@@ -39,6 +45,9 @@ if TYPE_CHECKING:
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?\s*([0-9]+-[0-9]+)(?:/(?:\*|[0-9]+))?")
 """The spec writes `0-99` (R31); some clients write `bytes 0-99/*`."""
+UPLOAD = r"(?P<upload_id>[^/]+?)(?:\.[0-9]{1,19})?"
+"""The last segment of an upload's path, for the fronts' routes."""
+_OFFSET = re.compile(r".*\.([0-9]{1,19})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,8 @@ class UploadContext:
     owner: str
     """Whose session it is; a session is unknown to every other owner."""
     keeper: Keeper
-    upload_location: Callable[[str], str]
-    """From an upload's id to its path."""
+    upload_location: Callable[[str, int], str]
+    """From an upload's id and offset to the path for its next request, which ends as `UPLOAD`."""
     blob_location: Callable[[Digest], str]
 
 
@@ -98,7 +107,9 @@ class UploadProtocol:
         body = body_of(request, self._limits.idle_timeout_s)
         try:
             span = _span(request)
-            upload = await self._uploads.append(upload_id, context.owner, body, span=span)
+            upload = await self._uploads.append(
+                upload_id, context.owner, body, span=span, start=_offset(request)
+            )
         except (OffsetMismatch, UploadOvertaken, RangeMalformed) as error:
             return await self._misplaced(context, upload_id, error)
         return _session_answer(202, context, upload)
@@ -173,7 +184,7 @@ def _session_answer(status: int, context: UploadContext, upload: Upload) -> web.
 
 def _session_headers(context: UploadContext, upload: Upload) -> dict[str, str]:
     return {
-        "Location": context.upload_location(upload.upload_id),
+        "Location": context.upload_location(upload.upload_id, upload.offset),
         "Range": str(Span(0, upload.offset)),
         "Docker-Upload-UUID": upload.upload_id,
     }
@@ -211,6 +222,12 @@ def _span(request: web.BaseRequest) -> Span | None:
         return Span.parse(match[1] if match is not None else text)
     except ValueError as error:
         raise RangeMalformed(f"Content-Range: {error}") from error
+
+
+def _offset(request: web.BaseRequest) -> int | None:
+    """Return the offset of the Location that the client has taken; None where it names none."""
+    match = _OFFSET.fullmatch(request.path)
+    return None if match is None else int(match[1])
 
 
 def _whole_number(text: str) -> int:

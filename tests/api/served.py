@@ -68,10 +68,11 @@ class Served:
             return talk.ask(method, target, headers, body)
 
     def start(self, query: str = "") -> str:
-        """Open an upload; return its path."""
+        """Open an upload; return its path, without an offset."""
         answer = self.ask("POST", f"/uploads{query}")
         assert (answer.status, answer.headers["Range"]) == (202, "0-0")
-        return answer.location
+        assert answer.location.endswith(".0")
+        return upload_of(answer)
 
     def store(self, data: bytes) -> str:
         """Store a blob; return its path."""
@@ -86,13 +87,14 @@ class Served:
             return None
         assert answer.status == 204
         assert answer.headers["Docker-Upload-UUID"] == upload.rpartition("/")[2]
-        assert answer.location == upload
+        assert upload_of(answer) == upload
         (found,) = [
             each["offset"]
             for each in answer_json(self.ask("GET", "/uploads"))["uploads"]
             if each["id"] == upload.rpartition("/")[2]
         ]
         assert answer.headers.get("Range") == (f"0-{found - 1}" if found else None)
+        assert answer.location == f"{upload}.{found}"
         assert isinstance(found, int)
         return found
 
@@ -131,6 +133,13 @@ class Served:
     def sockets(self) -> int:
         """Return how many sockets the daemon has open."""
         return sum(path.startswith("socket:") for path in self.daemon.open_files())
+
+
+def upload_of(answer: Answer) -> str:
+    """Return an upload's path as it stays, without the offset of its Location."""
+    path, dot, _ = answer.location.partition(".")
+    assert dot
+    return path
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:

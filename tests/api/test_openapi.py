@@ -37,6 +37,7 @@ REGISTRY_ONLY = {
     errors.TokenTooNarrow,
     errors.MediaTypeUnsupported,
     errors.TagInvalid,
+    errors.DescriptorSizeWrong,
     errors.ManifestUnknown,
     errors.ManifestInvalid,
     errors.ManifestTooLarge,
@@ -61,6 +62,7 @@ def test_the_document_lists_exactly_the_routes_there_are(document: Document) -> 
     there = set()
     for route in routes:
         path = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", route.pattern.pattern)
+        path = re.sub(r"\(\?:[^)]*\)\?", "", path)  # the offset that a Location adds
         path = path.removesuffix("/?").replace(r"\.", ".")
         there |= {(path, method) for method in route.handlers}
     assert {(each.path, each.method) for each in document.operations} == there

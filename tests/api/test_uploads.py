@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import blake3
 import pytest
 
-from tests.api.served import EMPTY, Served, answer_json, digest_of, some_bytes
+from tests.api.served import EMPTY, Served, answer_json, digest_of, some_bytes, upload_of
 from tests.wire.talk import LAST_CHUNK
+
+if TYPE_CHECKING:
+    from tests.wire.talk import Talk
 
 pytestmark = pytest.mark.usefixtures("tidy")
 
@@ -92,7 +96,7 @@ def test_one_patch_in_chunks_stores_a_blob(served: Served, size_bytes: int) -> N
             talk.chunk(data[start : start + 32 * 1024])
         talk.send(LAST_CHUNK)
         answer = talk.answer()
-    assert (answer.status, answer.location) == (202, upload)
+    assert (answer.status, upload_of(answer)) == (202, upload)
     assert answer.headers["Range"] == f"0-{max(size_bytes - 1, 0)}"
     assert served.offset(upload) == size_bytes
     assert served.ask("PUT", f"{upload}?digest={digest_of(data)}").status == 201
@@ -211,7 +215,7 @@ def test_head_tells_what_get_tells(served: Served) -> None:
         talk.send(bytes(100_000))
         for method in ("GET", "HEAD", "GET"):
             answer = served.ask(method, upload)
-            assert (answer.status, answer.location) == (204, upload)
+            assert (answer.status, upload_of(answer)) == (204, upload)
         talk.send(bytes(100_000))
         assert talk.answer().headers["Range"] == "0-199999"
 
@@ -261,3 +265,65 @@ def test_a_page_that_cannot_be_meant_is_refused(served: Served, query: str, code
     """Issue item 9: malformed parameters are told apart."""
     answer = served.ask("GET", f"/blobs?{query}")
     assert (answer.status, answer.code) == (400, code)
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Transfer-Encoding": "chunked"}], ids=["plain", "chunked"]
+)
+def test_an_append_repeated_after_its_answer_was_lost_is_refused(
+    served: Served, headers: dict[str, str]
+) -> None:
+    """Promise 5: its Location names an offset that the upload has left; nothing is added twice."""
+    first, second = some_bytes(3000), some_bytes(200_000)
+    location = served.ask("POST", "/uploads").location
+    for data in (first, second):
+        with served.talk() as talk:
+            _append(talk, location, headers, data)
+            latest = talk.answer()
+        assert latest.status == 202
+        with served.talk() as talk:  # as if that answer had been lost
+            _append(talk, location, headers, data)
+            refused = talk.answer()
+        assert (refused.status, refused.code) == (416, "BLOB_UPLOAD_INVALID")
+        for name in ("Location", "Range", "Docker-Upload-UUID"):
+            assert refused.headers[name] == latest.headers[name]
+        assert served.ask("GET", location).location == latest.location
+        location = latest.location
+    digest = digest_of(first + second)
+    assert served.ask("PUT", f"{location}?digest={digest}").status == 201
+    assert served.holds(first + second)
+
+
+def test_content_range_counts_more_than_the_location(served: Served) -> None:
+    """Where a client says itself where its bytes lie, an older Location does no harm."""
+    data = some_bytes(3000)
+    location = served.ask("POST", "/uploads").location
+    for start in (0, 1000, 2000):
+        headers = {"Content-Range": f"{start}-{start + 999}"}
+        assert served.ask("PATCH", location, headers, data[start : start + 1000]).status == 202
+    assert served.ask("PUT", f"{location}?digest={digest_of(data)}").status == 201
+    assert served.holds(data)
+
+
+@pytest.mark.parametrize("last_bytes", [0, 10])
+def test_a_put_at_an_older_location_is_judged_by_its_digest(
+    served: Served, last_bytes: int
+) -> None:
+    """Nothing can be appended twice there without being noticed, so nobody is refused."""
+    data = some_bytes(3000)
+    location = served.ask("POST", "/uploads").location
+    assert served.ask("PATCH", location, body=data[: 3000 - last_bytes]).status == 202
+    target = f"{location}?digest={digest_of(data)}"
+    for _ in range(2):
+        assert served.ask("PUT", target, body=data[3000 - last_bytes :]).status == 201
+    assert served.holds(data)
+
+
+def _append(talk: Talk, location: str, headers: dict[str, str], data: bytes) -> None:
+    length: dict[str, str | int] = {} if headers else {"Content-Length": len(data)}
+    talk.head("PATCH", location, {**headers, **length})
+    if headers:
+        talk.chunk(data)
+        talk.send(LAST_CHUNK)
+    else:
+        talk.send(data)

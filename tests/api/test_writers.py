@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.served import Served, digest_of, some_bytes, until
+from tests.api.served import Served, digest_of, some_bytes, until, upload_of
 from tests.daemon import Daemon
 from tests.wire.talk import LAST_CHUNK
 
@@ -27,7 +27,7 @@ def is_overtaken(answer: Answer, upload: str) -> bool:
     """Whether it is the 416 with which an overtaken request ends."""
     return (
         (answer.status, answer.code, answer.closes) == (416, "BLOB_UPLOAD_INVALID", True)
-        and answer.location == upload
+        and upload_of(answer) == upload
         and answer.headers["Docker-Upload-UUID"] == upload.rpartition("/")[2]
     )
 

@@ -145,7 +145,7 @@ async def _act(
                 return _stored(script, bytes(body), query["digest"])
             upload_id = f"{len(script.asked):032x}"
             script.uploads[upload_id] = bytearray()
-            return 202, {"Location": f"/uploads/{upload_id}", "Range": "0-0"}, b""
+            return 202, {**_range(script, upload_id, 0), "Range": "0-0"}, b""
         case "PATCH", "uploads", True if name in script.uploads:
             staged = script.uploads[name]
             start = int(asked.headers["content-range"].partition("-")[0])
@@ -196,7 +196,7 @@ def _blob(data: bytes, wanted: str | None) -> tuple[int, dict[str, str], bytes]:
 
 
 def _range(script: Script, upload_id: str, offset: int) -> dict[str, str]:
-    headers = {"Location": f"/uploads/{upload_id}"}
+    headers = {"Location": f"/uploads/{upload_id}.{offset}", "Docker-Upload-UUID": upload_id}
     if offset or script.range_of_nothing:
         headers["Range"] = f"0-{max(offset - 1, 0)}"
     return headers

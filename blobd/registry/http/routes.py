@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blobd.wire.upload_protocol import UPLOAD
+
 if TYPE_CHECKING:
     from blobd.registry.http.base import BaseRoutes
     from blobd.registry.http.blobs import BlobRoutes
@@ -35,7 +37,7 @@ def add_distribution(
     routes.add("version", r"/v2/?", GET=base.version, HEAD=base.version)
     routes.add(
         "upload",
-        rf"{_NAME}/blobs/uploads/(?P<upload_id>[^/]+)",
+        rf"{_NAME}/blobs/uploads/{UPLOAD}",
         PATCH=guard.continues(uploads.append),
         PUT=guard.continues(uploads.finish),
         GET=guard.continues(uploads.status),

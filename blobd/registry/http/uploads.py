@@ -107,8 +107,8 @@ class UploadRoutes:
                 repository,
                 package_maker(access, now=self._catalog.now()),
             ),
-            upload_location=lambda upload_id: (
-                f"/v2/{repository}/blobs/uploads/{upload_id}{query(upload_id)}"
+            upload_location=lambda upload_id, offset: (
+                f"/v2/{repository}/blobs/uploads/{upload_id}.{offset}{query(upload_id)}"
             ),
             blob_location=lambda digest: f"/v2/{repository}/blobs/{digest}",
         )

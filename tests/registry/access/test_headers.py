@@ -56,6 +56,7 @@ class Row:
     def path(self, values: Mapping[str, str]) -> str:
         """Return a path that the pattern matches, with values at its named places."""
         path = _GROUP.sub(lambda match: self._value(match[1], values), self.pattern)
+        path = re.sub(r"\(\?:[^)]*\)\?", "", path)  # the offset that an upload's Location adds
         path = re.sub(r"/\?$", "/", path).replace("\\", "")
         assert re.fullmatch(self.pattern, path) is not None, path
         return path
