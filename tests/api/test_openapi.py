@@ -38,6 +38,7 @@ REGISTRY_ONLY = {
     errors.MediaTypeUnsupported,
     errors.TagInvalid,
     errors.DescriptorSizeWrong,
+    errors.ManifestChildMissing,
     errors.ManifestUnknown,
     errors.ManifestInvalid,
     errors.ManifestTooLarge,
