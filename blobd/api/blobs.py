@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.digest import Digest
-from blobd.errors import PageInvalid
+from blobd.wire.paging import page_size, parameter
 from blobd.wire.respond import head_blob
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class BlobRoutes:
 
     async def list(self, request: web.BaseRequest) -> web.StreamResponse:
         """One page of what is stored, in digest order; `next` is the `after` of the next page."""
-        limit = _page(request.query.get("limit"))
-        text = request.query.get("after")
+        limit = page_size(request, "limit", default=_DEFAULT_PAGE, most=_LARGEST_PAGE)
+        text = parameter(request, "after")
         after = Digest.parse(text) if text is not None else None
         page: list[dict[str, str | int]] = []
         more = False
@@ -55,11 +55,3 @@ class BlobRoutes:
         last = page[-1]["digest"] if more else None
         body = json.dumps({"blobs": page, "next": last}).encode()
         return web.Response(body=body, content_type="application/json")
-
-
-def _page(text: str | None) -> int:
-    if text is None:
-        return _DEFAULT_PAGE
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise PageInvalid(text)
-    return min(int(text), _LARGEST_PAGE)

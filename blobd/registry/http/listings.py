@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from blobd.digest import Digest
-from blobd.errors import PageInvalid
 from blobd.registry.auth.scopes import CATALOG
 from blobd.registry.media_types import OCI_INDEX
 from blobd.registry.referrers import list_referrers
 from blobd.registry.tags import PAGE_MAX, Page, list_repositories, list_tags
+from blobd.wire.paging import page_size, parameter
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog
@@ -47,12 +47,7 @@ class ListingRoutes:
     ) -> web.StreamResponse:
         """R59 to R65; never 404."""
         repository, subject = access.repository, Digest.parse(digest)
-        artifact_type = request.query.get("artifactType")
-        if artifact_type is not None:
-            # an unencoded + of a media type arrives as a space, which no media type holds
-            # and a NUL is in none either, nor in any text that a database takes
-            artifact_type = artifact_type.replace(" ", "+").replace("\0", "\ufffd")
-        last = request.query.get("last")
+        artifact_type, last = _artifact_type(request), parameter(request, "last")
         page = await list_referrers(
             self._catalog,
             repository,
@@ -73,17 +68,26 @@ class ListingRoutes:
 
 def _limit(request: web.BaseRequest) -> int:
     """Return how many names are asked for (R57). Raises PageInvalid."""
-    text = request.query.get("n")
-    if text is None:
-        return PAGE_MAX
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise PageInvalid(text)
-    return min(int(text), PAGE_MAX)
+    return page_size(request, "n", default=PAGE_MAX, most=PAGE_MAX)
 
 
 def _after(request: web.BaseRequest) -> str:
     """Return the name after which names are asked for: none has a NUL, nor what comes after it."""
     return request.query.get("last", "").partition("\0")[0]
+
+
+def _artifact_type(request: web.BaseRequest) -> str | None:
+    """Return the media type that is asked for.
+
+    An unencoded + arrives as a space, which no type holds before its parameters. A NUL is in none
+    either, nor in any text that a database takes.
+    """
+    text = parameter(request, "artifactType")
+    if text is None:
+        return None
+    name, semicolon, parameters = text.replace("\0", "\ufffd").partition(";")
+    bare = name.rstrip(" ") if semicolon else name
+    return bare.replace(" ", "+") + name[len(bare) :] + semicolon + parameters
 
 
 def _linked(response: web.Response, path: str, page: Page, limit: int) -> web.Response:
