@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.wire.talk import LAST_CHUNK
+from tests.daemon import Daemon
+from tests.wire.talk import LAST_CHUNK, Talk
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.wire.room import Room
 
 GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -92,6 +95,23 @@ MALFORMED = {
 }
 
 
+CREDENTIALS = [
+    AUTHORIZATION,
+    b"Authorization: Basic " + SECRET[:-3],
+    b"Authorization: Basic !" + SECRET,
+    b"Authorization: Bearer " + SECRET,
+    b"Authorization: Bearer " + SECRET + b"." + SECRET + b"." + SECRET,
+    b"Authorization: Negotiate " + SECRET,
+    b"Authorization: " + SECRET,
+]
+
+
+def quoted(text: str) -> list[str]:
+    """Return the pieces of the secret that stand in a text."""
+    secret = SECRET.decode()
+    return [secret[i : i + 5] for i in range(len(secret) - 4) if secret[i : i + 5] in text]
+
+
 @pytest.mark.parametrize("kind", MALFORMED)
 def test_no_answer_or_log_quotes_a_head(
     room: Room, kind: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
@@ -106,8 +126,7 @@ def test_no_answer_or_log_quotes_a_head(
             assert answer.code == "UNSUPPORTED"
             assert answer.closes
     said = f"{answer.headers.as_string()}{answer.body!r}{caplog.text}{capfd.readouterr()}"
-    secret = SECRET.decode()
-    assert not [secret[i : i + 5] for i in range(len(secret) - 4) if secret[i : i + 5] in said]
+    assert quoted(said) == []
 
 
 def test_a_malformed_head_is_told_what_is_wrong_with_it(room: Room) -> None:
@@ -166,3 +185,19 @@ def test_http_1_0_in_chunks_is_refused(room: Room) -> None:
         assert (answer.status, answer.code, answer.closes) == (400, "UNSUPPORTED", True)
         assert talk.is_closed()
     assert room.bodies == []
+
+
+def test_a_daemon_writes_no_credential_to_its_log(tmp_path: Path) -> None:
+    """Both fronts, at the most talkative level, for malformed heads and malformed credentials."""
+    settings = {"log.level": "debug", "registry.auth": "true", "blob_api.tokens": "open sesame"}
+    sent = [*MALFORMED.values(), *(GET[:-2] + line + b"\r\n\r\n" for line in CREDENTIALS)]
+    with Daemon(tmp_path / "data", settings=settings) as daemon:
+        for url in (daemon.registry_url, daemon.blob_api_url):
+            for head in sent:
+                for path in (b"/x", b"/v2/", b"/token", b"/blobs"):
+                    with Talk(url.removeprefix("http://")) as talk:
+                        talk.send(head.replace(b"/x", path))
+                        answer = talk.answer()
+                        assert quoted(answer.headers.as_string() + repr(answer.body)) == []
+    assert "debug" in daemon.stderr.lower()
+    assert quoted(daemon.stderr) == []
