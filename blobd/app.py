@@ -20,7 +20,14 @@ from blobd.backends import load_backend, open_backend
 from blobd.backends.threads import Threads
 from blobd.errors import RouteUnknown
 from blobd.hashing import Hashing
-from blobd.limits import SIZES_BYTES, SIZES_TO_PARTS_BYTES, Admission, Budget
+from blobd.limits import (
+    SIZES_BYTES,
+    SIZES_TO_PARTS_BYTES,
+    Accounts,
+    Admission,
+    Budget,
+    Shares,
+)
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
 from blobd.registry.catalog import Catalog, catalog_place, load_catalog, open_catalog
@@ -59,6 +66,14 @@ _log = logging.getLogger("blobd")
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """What a worker shares with the others of its daemon."""
+
+    values: SharedValues
+    limits: Shares
+
+
+@dataclass(frozen=True, slots=True)
 class Daemon:
     """The wired parts, for the fronts and for the command line."""
 
@@ -91,15 +106,16 @@ def load(config: Config) -> None:
 
 
 @asynccontextmanager
-async def open_daemon(config: Config, shared: SharedValues | None = None) -> AsyncIterator[Daemon]:
+async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIterator[Daemon]:
     """Open backend and catalog and wire everything on them; close them at the end.
 
-    Raises ConfigInvalid. Other processes may have the same store open; values of metrics are
-    `shared` with those that are workers of the same daemon.
+    Raises ConfigInvalid. Other processes may have the same store open; `shared` is what those that
+    are workers of the same daemon have in common.
     """
-    metrics = Metrics(shared)
+    metrics = Metrics(None if shared is None else shared.values)
+    shares = Accounts(config).shares() if shared is None else shared.limits
     async with AsyncExitStack() as stack:
-        backend = open_backend(config, metrics)
+        backend = open_backend(config, metrics, shares.parts)
         stack.push_async_callback(backend.aclose)
         hash_threads = Threads(_HASH_THREADS, "blobd-hash")
         stack.callback(hash_threads.close)
@@ -109,7 +125,7 @@ async def open_daemon(config: Config, shared: SharedValues | None = None) -> Asy
         catalog = await stack.enter_async_context(_open_catalog(config))
         limits = config.limits
         budget = Budget(
-            limits.bytes_in_flight_max_bytes - config.parts_max_bytes,
+            shares.buffers,
             wait_s=limits.budget_wait_s,
             metrics=metrics,
             sizes_bytes=SIZES_TO_PARTS_BYTES if config.parts_max_bytes else SIZES_BYTES,
@@ -118,7 +134,7 @@ async def open_daemon(config: Config, shared: SharedValues | None = None) -> Asy
             store=store,
             receiver=Receiver(budget, hash_threads, metrics),
             hashing=Hashing(),
-            admission=Admission(limits.max_uploads, metrics),
+            admission=Admission(shares.uploads, metrics),
             config=config,
             metrics=metrics,
         )

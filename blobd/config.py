@@ -53,9 +53,13 @@ class Limits:
     head_timeout_s: float = _setting(
         10, "a request head must be complete within this time", least=0.1
     )
-    max_uploads: int = _setting(1024, "uploads receiving a body at one time", least=1)
+    max_uploads: int = _setting(
+        1024, "uploads receiving a body at one time, in all workers together", least=1
+    )
     bytes_in_flight_max_bytes: int = _setting(
-        256 * _MIB, "all upload buffers together; this bounds the memory of uploads", least=_MIB
+        256 * _MIB,
+        "all upload buffers of all workers together; this bounds the memory of uploads",
+        least=_MIB,
     )
     budget_wait_s: float = _setting(
         30, "an upload that gets no buffer for so long is answered 429", least=0
@@ -85,8 +89,7 @@ class Server:
 
     workers: int = _setting(
         0,
-        "serving processes; 0 means one for each CPU that affinity and the quotas of cgroups "
-        "leave; limits are shared out among them",
+        "serving processes; 0 means one for each CPU that affinity and the quotas of cgroups leave",
         least=0,
     )
 

@@ -1,13 +1,17 @@
 """Who may start, how many bytes may be in flight, how large and how long.
 
+The limits are those of the daemon: all its workers share one account of each (`quota.py`).
+
 Budget invariants
-    (1) The bytes leased at any instant never exceed the budget.
-    (2) Leases are granted in the order of asking; nobody who asks for little waits behind
-        somebody who holds much and asks for more, because nobody may: a holder is granted what
-        is free at once, or the smallest size, and never waits while another of its leases can
-        only be returned by itself.
+    (1) The bytes leased at any instant never exceed the budget, buffers in the pools included,
+        over all workers.
+    (2) Leases are granted in the order of asking, in a worker and among those that wait; nobody
+        who asks for little waits behind somebody who holds much and asks for more, because nobody
+        may: a holder is granted what is free at once, or the smallest size, and never waits while
+        another of its leases can only be returned by itself.
     (3) Every lease is returned within the time its bytes need to be hashed and written, however
-        slow its client: a lease is taken only when bytes have arrived.
+        slow its client: a lease is taken only when bytes have arrived. What a worker has in its
+        pool is given back as soon as another one waits.
     So somebody always finishes.
 """
 
@@ -15,16 +19,24 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-from collections import defaultdict, deque
-from contextlib import contextmanager
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.errors import BlobTooLarge, BudgetExhausted, TooManyUploads
+from blobd.quota import Account, Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
+    from blobd.config import Config
     from blobd.metrics import Metrics
+    from blobd.quota import Share
+
+_TRY_AGAIN_S = 0.001
+_TRIES = 5_000
+"""More are needed only where a worker was stopped between two of its instructions."""
 
 SIZES_BYTES = (64 * 1024, 512 * 1024, 4 * 1024 * 1024)
 """A buffer's usual sizes. Handing 4 MiB to two threads costs what it must; handing 1 MiB four
@@ -55,7 +67,7 @@ class Budget:
 
     def __init__(
         self,
-        max_bytes: int,
+        share: Share,
         *,
         wait_s: float,
         metrics: Metrics,
@@ -63,20 +75,19 @@ class Budget:
     ) -> None:
         self.sizes_bytes = sizes_bytes
         """What a buffer may have, ascending."""
-        self._max_bytes = max_bytes
+        self._max_bytes = share.limit
         self._wait_s = wait_s
         self._metrics = metrics
-        self._leased_bytes = 0
-        self._promised_bytes = 0
+        self._quota = Quota(share, least=sizes_bytes[0], wait_s=wait_s, shrink=self._shrink_pool)
         self._pooled_bytes = 0
         self._pool: defaultdict[int, list[mmap.mmap]] = defaultdict(list)
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        metrics.in_flight_budget_bytes.set(max_bytes)
+        if share.worker == 0:
+            metrics.in_flight_budget_bytes.set(share.limit)
 
     @property
     def leased_bytes(self) -> int:
-        """The bytes in use at this moment."""
-        return self._leased_bytes
+        """The bytes in use at this moment, in this worker."""
+        return self._quota.used
 
     async def take(self, wanted_bytes: int) -> Lease:
         """Return a buffer of `wanted_bytes`, or of a smaller size where less is free.
@@ -84,100 +95,96 @@ class Budget:
         Waits for the smallest size. Raises BudgetExhausted after the configured wait. If
         cancelled, nothing is leased.
         """
-        if self._waiting or self._free_bytes < self.sizes_bytes[0]:
-            await self._turn()
-        for size_bytes in reversed(self.sizes_bytes):
-            if size_bytes <= wanted_bytes and size_bytes <= self._free_bytes:
-                return self._grant(size_bytes)
-        return self._grant(self.sizes_bytes[0])
-
-    @property
-    def _free_bytes(self) -> int:
-        return self._max_bytes - self._leased_bytes - self._promised_bytes
-
-    async def _turn(self) -> None:
-        """Wait until it is this caller's turn; then at least the smallest size is free."""
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        self._waiting.append(turn)
+        sizes = [size for size in self.sizes_bytes if size <= wanted_bytes]
         try:
-            async with asyncio.timeout(self._wait_s):
-                await turn
+            size_bytes = await self._quota.use(sizes or self.sizes_bytes[:1])
         except TimeoutError:
-            self._give_up(turn)
             raise BudgetExhausted(self._max_bytes, self._wait_s) from None
-        except asyncio.CancelledError:
-            self._give_up(turn)
-            raise
-        self._promised_bytes -= self.sizes_bytes[0]
+        return Lease(self, self._memory(size_bytes))
 
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
-        """Leave the line, or pass on a promise that came too late."""
-        if turn in self._waiting:
-            self._waiting.remove(turn)
-        elif not turn.cancelled():
-            self._promised_bytes -= self.sizes_bytes[0]
-            self._wake()
-
-    def _wake(self) -> None:
-        """Promise what is free, in the smallest size, to those who have waited longest.
-
-        What is promised is nobody else's until the one who was woken has run.
-        """
-        while self._waiting and self._free_bytes >= self.sizes_bytes[0]:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._promised_bytes += self.sizes_bytes[0]
-                turn.set_result(None)
-
-    def _grant(self, size_bytes: int) -> Lease:
+    def _memory(self, size_bytes: int) -> mmap.mmap:
+        self._metrics.in_flight_bytes.set(self._quota.used)
         pool = self._pool[size_bytes]
         if pool:
-            memory = pool.pop()
             self._pooled_bytes -= size_bytes
-        else:
-            self._shrink_pool(size_bytes)
-            memory = mmap.mmap(-1, size_bytes)
-        self._account(size_bytes)
-        return Lease(self, memory)
+            return pool.pop()
+        self._quota.reserve(self._pooled_bytes)  # a buffer of another size would be missed soon
+        self._shrink_pool(self._quota.idle)
+        return mmap.mmap(-1, size_bytes)
 
-    def _shrink_pool(self, needed_bytes: int) -> None:
-        """Drop idle buffers of other sizes, so that pool and leases together keep the budget."""
+    def _shrink_pool(self, most_bytes: int) -> None:
+        """Drop idle buffers, so that pool and leases together stay within what is held."""
         for pool in self._pool.values():
-            while pool and self._leased_bytes + self._pooled_bytes + needed_bytes > self._max_bytes:
+            while pool and self._pooled_bytes > most_bytes:
                 self._pooled_bytes -= len(pool.pop())
 
     def _return(self, memory: mmap.mmap) -> None:
-        self._account(-len(memory))
         self._pool[len(memory)].append(memory)
         self._pooled_bytes += len(memory)
-        self._wake()
-
-    def _account(self, change_bytes: int) -> None:
-        self._leased_bytes += change_bytes
-        self._metrics.in_flight_bytes.set(self._leased_bytes)
+        self._quota.release(len(memory))
+        self._metrics.in_flight_bytes.set(self._quota.used)
 
 
 class Admission:
     """How many uploads receive at one time."""
 
-    def __init__(self, max_uploads: int, metrics: Metrics) -> None:
-        self._max_uploads = max_uploads
+    def __init__(self, share: Share, metrics: Metrics) -> None:
+        self._share = share
         self._metrics = metrics
-        self._receiving = 0
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Count one upload in while the block runs. Raises TooManyUploads."""
-        if self._receiving >= self._max_uploads:
-            raise TooManyUploads(self._max_uploads)
-        self._receiving += 1
-        self._metrics.uploads_in_flight.set(self._receiving)
+    @asynccontextmanager
+    async def admit(self) -> AsyncIterator[None]:
+        """Count one upload in while the block runs. Raises TooManyUploads.
+
+        If cancelled before the block runs, nothing is counted.
+        """
+        admitted = self._share.take(1)
+        for _ in range(_TRIES):
+            if admitted is not None:
+                break
+            await asyncio.sleep(_TRY_AGAIN_S)
+            admitted = self._share.take(1)
+        if not admitted:
+            raise TooManyUploads(self._share.limit)
+        self._metrics.uploads_in_flight.set(self._share.held)
         try:
             yield
         finally:
-            self._receiving -= 1
-            self._metrics.uploads_in_flight.set(self._receiving)
+            self._share.give(1)
+            self._metrics.uploads_in_flight.set(self._share.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """One worker's hands on the daemon's limits."""
+
+    uploads: Share
+    """`limits.max_uploads`."""
+    buffers: Share
+    """What of `limits.bytes_in_flight_max_bytes` is for what is received."""
+    parts: Share
+    """What of it is for parts on their way to S3."""
+
+
+class Accounts:
+    """The daemon's limits. Made before its workers are forked."""
+
+    def __init__(self, config: Config, workers: int = 1) -> None:
+        limits = config.limits
+        self._uploads = Account(limits.max_uploads, workers)
+        self._buffers = Account(limits.bytes_in_flight_max_bytes - config.parts_max_bytes, workers)
+        self._parts = Account(config.parts_max_bytes, workers)
+
+    def shares(self, worker: int = 0) -> Shares:
+        """Return one worker's hands on all of them."""
+        return Shares(
+            self._uploads.share(worker), self._buffers.share(worker), self._parts.share(worker)
+        )
+
+    def retire(self, worker: int) -> None:
+        """Free what a worker held that has ended."""
+        for account in (self._uploads, self._buffers, self._parts):
+            account.retire(worker)
 
 
 def check_size(size_bytes: int, *, limit_bytes: int) -> None:

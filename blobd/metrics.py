@@ -78,7 +78,7 @@ class Metrics:
         self.staged_bytes = gauge("staged_bytes", "Bytes of open uploads", mode="sum")
         self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of upload buffers in use")
         self.in_flight_budget_bytes = gauge(
-            "in_flight_budget_bytes", "Bytes that upload buffers may use"
+            "in_flight_budget_bytes", "Bytes that upload buffers may use", mode="sum"
         )
         self.loop_lag_seconds = histogram(
             "loop_lag_seconds",

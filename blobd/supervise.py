@@ -18,16 +18,16 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import uvloop
 
 from blobd import __version__
-from blobd.app import begin, load, open_daemon
+from blobd.app import Shared, begin, load, open_daemon
 from blobd.cpus import usable_cpus
 from blobd.errors import ConfigInvalid
 from blobd.forks import answer_of, spawn
+from blobd.limits import Accounts
 from blobd.logs import configure_logs
 from blobd.series import SharedSeries
 from blobd.wire.listen import Address, bind, url_of
@@ -87,14 +87,8 @@ class _Supervisor:
         self._due: dict[int, float] = {}
         """When to replace a dead worker, by index."""
         self._stopping = False
-        limits = config.limits
-        share = replace(
-            limits,
-            bytes_in_flight_max_bytes=limits.bytes_in_flight_max_bytes // count,
-            max_uploads=-(-limits.max_uploads // count),
-        )
-        self._worker_config = replace(config, limits=share)
         self._series = SharedSeries(count)
+        self._accounts = Accounts(config, count)
 
     def run(self) -> int:
         """Return when all workers have stopped: 0 if they were asked to, 1 otherwise.
@@ -153,6 +147,7 @@ class _Supervisor:
             index = self._workers.pop(pid, None)
             if index is not None:
                 self._series.retire(index)
+                self._accounts.retire(index)
                 yield index, pid, os.waitstatus_to_exitcode(status)
 
     def _stop(self) -> None:
@@ -175,11 +170,11 @@ class _Supervisor:
         def work() -> None:
             uvloop.run(
                 run_worker(
-                    self._worker_config,
+                    self._config,
                     self._listeners,
                     has_jobs=index == 0,
                     ready=is_ready,
-                    shared=self._series.values(index),
+                    shared=Shared(self._series.values(index), self._accounts.shares(index)),
                 )
             )
 

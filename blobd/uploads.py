@@ -164,21 +164,21 @@ class Uploads:
         """
         # A body that may still contradict its span must not be saved half-way.
         saves = span is None or body.length_bytes is not None
-        with self._admission.admit():
-            async with self._session(
-                upload_id, owner, span, body, provisional=not saves
-            ) as session:
-                if span is None and start is not None and start != session.staging.offset:
-                    raise OffsetMismatch(upload_id, offset=session.staging.offset, got=start)
-                await self._expect(session, span, body)
-                try:
-                    await self._receive(session, body, span, saves=saves)
-                except _KEPT:
-                    with suppress(UploadOvertaken):
-                        await session.save_arrived()
-                    raise
-                await session.save(last=True)
-                return _upload(session.staging.record, session.memo)
+        async with (
+            self._admission.admit(),
+            self._session(upload_id, owner, span, body, provisional=not saves) as session,
+        ):
+            if span is None and start is not None and start != session.staging.offset:
+                raise OffsetMismatch(upload_id, offset=session.staging.offset, got=start)
+            await self._expect(session, span, body)
+            try:
+                await self._receive(session, body, span, saves=saves)
+            except _KEPT:
+                with suppress(UploadOvertaken):
+                    await session.save_arrived()
+                raise
+            await session.save(last=True)
+            return _upload(session.staging.record, session.memo)
 
     async def finish(
         self,
@@ -226,15 +226,15 @@ class Uploads:
             async with self._session(upload_id, owner, span, None, untold=untold) as session:
                 await self._expect(session, span, None)
                 return await self._commit(session, digest, keeper, received_bytes=0)
-        with self._admission.admit():
-            async with self._session(
-                upload_id, owner, span, body, untold=untold, provisional=True
-            ) as session:
-                await self._expect(session, span, body)
-                if session.staging.offset == 0 and digest.algorithm != session.memo.algorithm:
-                    session.hasher = self._hashing.new(digest.algorithm)
-                received_bytes = await self._receive(session, body, span, saves=False)
-                return await self._commit(session, digest, keeper, received_bytes=received_bytes)
+        async with (
+            self._admission.admit(),
+            self._session(upload_id, owner, span, body, untold=untold, provisional=True) as session,
+        ):
+            await self._expect(session, span, body)
+            if session.staging.offset == 0 and digest.algorithm != session.memo.algorithm:
+                session.hasher = self._hashing.new(digest.algorithm)
+            received_bytes = await self._receive(session, body, span, saves=False)
+            return await self._commit(session, digest, keeper, received_bytes=received_bytes)
 
     async def cancel(self, upload_id: str, owner: str) -> None:
         """End a session and remove its bytes, taking it over from any writer.

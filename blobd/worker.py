@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from blobd.app import Daemon, FirstAdministrator
+    from blobd.app import Daemon, FirstAdministrator, Shared
     from blobd.config import Config
-    from blobd.series import SharedValues
     from blobd.wire.middleware import Front
 
 _TIDY_INTERVAL_S = 600.0
@@ -42,7 +41,7 @@ async def run_worker(
     *,
     has_jobs: bool,
     ready: Callable[[FirstAdministrator | None], None],
-    shared: SharedValues | None = None,
+    shared: Shared | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigInvalid.
 

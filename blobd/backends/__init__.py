@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from blobd.backends.base import Backend
     from blobd.config import Config
     from blobd.metrics import Metrics
+    from blobd.quota import Share
 
 
 def load_backend(config: Config) -> None:
@@ -19,8 +20,10 @@ def load_backend(config: Config) -> None:
     import_module(f"blobd.backends.{config.store.backend}")
 
 
-def open_backend(config: Config, metrics: Metrics) -> Backend:
+def open_backend(config: Config, metrics: Metrics, parts: Share) -> Backend:
     """Return the configured backend, metered; the caller closes it.
+
+    `parts` is for the memory of parts on their way to S3.
 
     Blocks. Raises ConfigInvalid.
     """
@@ -42,6 +45,6 @@ def open_backend(config: Config, metrics: Metrics) -> Backend:
         case "s3":
             from blobd.backends.s3 import S3
 
-            return Metered(S3(config, metrics), metrics)
+            return Metered(S3(config, metrics, parts), metrics)
         case _:
             assert_never(kind)

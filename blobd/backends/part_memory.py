@@ -1,11 +1,11 @@
-"""Memory for the parts of uploads: so many buffers, shared by all uploads of a process.
+"""Memory for the parts of uploads: so many buffers, shared by all uploads of all workers.
 
 Invariants
-    (1) No more buffers are held than there are.
+    (1) No more buffers are held and kept than there are, over all workers (`quota.py`).
     (2) An upload waits for its first buffer only, in the order of asking. Whoever has one is
         granted a further one at once or not at all, and never while somebody waits for a first.
-    (3) What is kept between two requests lies in buffers that nobody holds, so it keeps nobody
-        waiting: the oldest goes when its buffer is wanted, the others after a moment.
+    (3) What is kept between two requests keeps nobody waiting: the oldest goes when its buffer is
+        wanted, all of it when another worker waits, the others after a moment.
     So nobody waits for a buffer while he keeps one from others: he sends what he has, and goes on.
 
 A buffer is a mapping of its own, made whole and used again: one that grows while bytes arrive is
@@ -16,10 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from blobd.errors import BudgetExhausted
+from blobd.quota import Quota
+
+if TYPE_CHECKING:
+    from blobd.quota import Share
 
 KEPT_S = 10.0
 """So long an end is kept: a client that goes on does it at once."""
@@ -43,13 +47,19 @@ class End:
 class PartMemory:
     """Counts buffers of one size. For one event loop."""
 
-    def __init__(self, max_bytes: int, *, part_size_bytes: int, wait_s: float) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, share: Share, *, part_size_bytes: int, wait_s: float) -> None:
+        self._max_bytes = share.limit
         self._wait_s = wait_s
         self._part_size_bytes = part_size_bytes
-        self._count = self._free = max(1, max_bytes // part_size_bytes)
+        self._charge_bytes = min(part_size_bytes, share.limit)  # there is one buffer at least
+        self.quota = Quota(
+            share,
+            least=self._charge_bytes,
+            wait_s=wait_s,
+            shrink=self._shrink,
+            spare=self._spare,
+        )
         self._pool: list[mmap.mmap] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
         self._kept: dict[str, tuple[End, asyncio.TimerHandle]] = {}
         """By name, the oldest first."""
 
@@ -58,50 +68,32 @@ class PartMemory:
         return Held(self)
 
     async def _first(self) -> None:
-        if self._free and not self._waiting:
-            self._grant()
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
         try:
-            async with asyncio.timeout(self._wait_s):
-                await turn
-        except BaseException as error:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            elif not turn.cancelled():
-                self._give_back()
-            if isinstance(error, TimeoutError):
-                raise BudgetExhausted(self._max_bytes, self._wait_s) from None
-            raise
+            await self.quota.use((self._charge_bytes,))
+        except TimeoutError:
+            raise BudgetExhausted(self._max_bytes, self._wait_s) from None
 
     def _further(self) -> bool:
-        if not self._free or self._waiting:
-            return False
-        self._grant()
-        return True
-
-    def _grant(self) -> None:
-        self._free -= 1
-        self._make_way()
-
-    def _make_way(self) -> None:
-        """Drop ends whose buffers are wanted."""
-        keeping = [name for name, (end, _) in self._kept.items() if end.in_buffer]
-        for name in keeping[: max(0, len(keeping) - self._free)]:
-            self._drop(name)
+        return self.quota.try_use(self._charge_bytes)
 
     def _give_back(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
+        self.quota.release(self._charge_bytes)
         self._unmap_at_rest()
 
+    def _spare(self) -> int:
+        """Drop the oldest end that is kept in a buffer."""
+        for name, (end, _) in self._kept.items():
+            if end.in_buffer:
+                self._take(name)
+                self._used(end.memory)
+                return self._charge_bytes
+        return 0
+
+    def _shrink(self, most_bytes: int) -> None:
+        del self._pool[most_bytes // self._charge_bytes :]
+
     def _unmap_at_rest(self) -> None:
-        if self._free == self._count:
+        if not self.quota.used:
             self._pool.clear()
 
     def _keep(self, name: str, end: End) -> None:
@@ -121,7 +113,8 @@ class PartMemory:
         end = self._take(name)
         if end is not None:
             self._used(end.memory)
-            self._unmap_at_rest()
+            if end.in_buffer:
+                self._give_back()
 
     def _lend(self, size_bytes: int) -> mmap.mmap:
         is_usual = size_bytes == self._part_size_bytes  # but of sessions of other settings
@@ -153,7 +146,7 @@ class Held:
 
     def shrink(self, least: int) -> None:
         """Give back what is above `least`, where others wait for it."""
-        while self.count > least and self._memory._waiting:
+        while self.count > least and self._memory.quota.is_wanted:
             self.give_back()
 
     def give_back(self) -> None:
@@ -170,19 +163,18 @@ class Held:
         self._memory._used(memory)
 
     def keep(self, name: str, end: End) -> None:
-        """Keep an end for whoever takes the upload up next; its buffer, if it has one, goes back.
+        """Keep an end for whoever takes the upload up next; its buffer, if it has one, goes along.
 
         It is kept for KEPT_S at most, and for no longer than nobody wants its buffer.
         """
         self._memory._keep(name, end)
         if end.in_buffer:
-            self.give_back()
-            self._memory._make_way()
+            self.count -= 1
+            self._memory.quota.settle()
 
     def take(self, name: str) -> End | None:
         """Return an end that was kept, and hold its buffer; None where it is kept no longer."""
         end = self._memory._take(name)
         if end is not None and end.in_buffer:
-            self._memory._grant()
             self.count += 1
         return end

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from blobd.config import Config
     from blobd.digest import Digest
     from blobd.metrics import Metrics
+    from blobd.quota import Share
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +56,7 @@ _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 class S3:
     """A Backend (see `base.py`) on a bucket."""
 
-    def __init__(self, config: Config, metrics: Metrics) -> None:
+    def __init__(self, config: Config, metrics: Metrics, parts: Share) -> None:
         """Look at the bucket. Blocks. Raises ConfigInvalid, saying what cannot work."""
         settings, limits = config.s3, config.limits
         self._redirect = settings.redirect
@@ -71,7 +72,7 @@ class S3:
             index=Index(calls),
             threads=Threads(CONNECTIONS, "blobd-s3"),
             memory=PartMemory(
-                config.parts_max_bytes,
+                parts,
                 part_size_bytes=part_size_bytes,
                 wait_s=limits.budget_wait_s,
             ),

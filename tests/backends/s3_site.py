@@ -11,6 +11,7 @@ from blobd.backends.s3 import S3
 from blobd.config import Config, Limits, Store
 from blobd.digest import Digest
 from blobd.metrics import Metrics
+from blobd.quota import Account
 from tests.backends.sites import Site
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class S3Site(Site):
         self._opened: list[S3] = []
 
     def open(self) -> Backend:
-        backend = S3(self.config, Metrics())
+        backend = S3(self.config, Metrics(), Account(self.config.parts_max_bytes).share())
         self._opened.append(backend)
         return backend
 

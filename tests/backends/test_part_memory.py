@@ -9,13 +9,14 @@ import pytest
 from blobd.backends import part_memory
 from blobd.backends.part_memory import End, Held, PartMemory
 from blobd.errors import BudgetExhausted
+from blobd.quota import Account
 
 PART_BYTES = 1024
 
 
 async def test_a_buffer_is_used_again_until_nobody_holds_one() -> None:
     """Promise 7: what is resident is what parts take, and nothing of it stays at rest."""
-    memory = PartMemory(3 * PART_BYTES, part_size_bytes=PART_BYTES, wait_s=1)
+    memory = PartMemory(Account(3 * PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=1)
     held = memory.hold()
     await held.first()
     assert held.further()
@@ -34,7 +35,7 @@ async def test_a_buffer_is_used_again_until_nobody_holds_one() -> None:
 
 async def test_memory_of_another_size_is_not_kept() -> None:
     """A session that was begun with other parts goes on with them."""
-    memory = PartMemory(2 * PART_BYTES, part_size_bytes=PART_BYTES, wait_s=1)
+    memory = PartMemory(Account(2 * PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=1)
     held = memory.hold()
     await held.first()
     other = held.lend(2 * PART_BYTES)
@@ -45,7 +46,7 @@ async def test_memory_of_another_size_is_not_kept() -> None:
 
 async def test_who_waits_for_a_first_buffer_goes_before_who_wants_more() -> None:
     """Promise 7: somebody always finishes."""
-    memory = PartMemory(PART_BYTES, part_size_bytes=PART_BYTES, wait_s=5)
+    memory = PartMemory(Account(PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=5)
     one, other = memory.hold(), memory.hold()
     await one.first()
     async with asyncio.TaskGroup() as group:
@@ -59,7 +60,7 @@ async def test_who_waits_for_a_first_buffer_goes_before_who_wants_more() -> None
 
 async def test_a_wait_that_is_too_long_is_told() -> None:
     """429, and the buffer is not lost to the next."""
-    memory = PartMemory(PART_BYTES, part_size_bytes=PART_BYTES, wait_s=0.01)
+    memory = PartMemory(Account(PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=0.01)
     one, other = memory.hold(), memory.hold()
     await one.first()
     with pytest.raises(BudgetExhausted):
@@ -79,7 +80,7 @@ async def holding(memory: PartMemory, content: bytes) -> tuple[Held, End]:
 
 async def test_an_end_is_found_again_where_it_was_left() -> None:
     """The next request of an upload goes on in the same buffer, and holds it."""
-    memory = PartMemory(PART_BYTES, part_size_bytes=PART_BYTES, wait_s=1)
+    memory = PartMemory(Account(PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=1)
     held, end = await holding(memory, b"end")
     held.keep("one", end)
     assert held.count == 0
@@ -93,7 +94,7 @@ async def test_an_end_is_found_again_where_it_was_left() -> None:
 
 async def test_an_end_gives_way_to_whoever_wants_its_buffer() -> None:
     """What is kept keeps nobody waiting, and the oldest goes first."""
-    memory = PartMemory(2 * PART_BYTES, part_size_bytes=PART_BYTES, wait_s=0)
+    memory = PartMemory(Account(2 * PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=0)
     (one, first), (two, second) = [await holding(memory, b"end") for _ in range(2)]
     one.keep("one", first)
     two.keep("two", second)
@@ -107,7 +108,7 @@ async def test_an_end_gives_way_to_whoever_wants_its_buffer() -> None:
 
 async def test_an_end_gives_way_to_who_waits_already() -> None:
     """A buffer that is given back with an end in it goes to the first in line."""
-    memory = PartMemory(PART_BYTES, part_size_bytes=PART_BYTES, wait_s=5)
+    memory = PartMemory(Account(PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=5)
     held, end = await holding(memory, b"end")
     other = memory.hold()
     async with asyncio.TaskGroup() as group:
@@ -121,7 +122,7 @@ async def test_an_end_gives_way_to_who_waits_already() -> None:
 
 async def test_a_few_bytes_take_no_buffer() -> None:
     """Many small ends are kept beside parts; the oldest go when they are too many."""
-    memory = PartMemory(PART_BYTES, part_size_bytes=PART_BYTES, wait_s=0)
+    memory = PartMemory(Account(PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=0)
     held, _ = await holding(memory, b"")
     for number in range(part_memory._KEPT_MAX + 1):
         held.keep(str(number), End(bytearray(b"few"), 3))
@@ -136,7 +137,7 @@ async def test_a_few_bytes_take_no_buffer() -> None:
 async def test_nothing_is_kept_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 7: an upload that nobody goes on with leaves no memory behind."""
     monkeypatch.setattr(part_memory, "KEPT_S", 0)
-    memory = PartMemory(2 * PART_BYTES, part_size_bytes=PART_BYTES, wait_s=0)
+    memory = PartMemory(Account(2 * PART_BYTES).share(), part_size_bytes=PART_BYTES, wait_s=0)
     held, end = await holding(memory, b"end")
     held.keep("one", end)
     assert memory._kept

@@ -419,7 +419,7 @@ async def test_a_last_part_that_fails_gives_its_memory_back(
         await staging.append([end])
         await staging.commit(digest_of(DATA[: 4 * PART] + end))
     assert await fetch(backend, digest_of(DATA[: 4 * PART] + end)) == DATA[: 4 * PART] + end
-    assert memory._free == memory._count
+    assert memory.quota.used == 0
     await backend.aclose()
     assert await off_loop(wide.leftovers) == []
 

@@ -14,6 +14,7 @@ from blobd.errors import BlobNotFound
 from blobd.hashing import Hashing
 from blobd.limits import Admission, Budget
 from blobd.metrics import Metrics
+from blobd.quota import Account
 from blobd.receive import Receiver
 from blobd.store import BlobStore
 from blobd.uploads import Uploads
@@ -109,13 +110,15 @@ async def hall(
     backend = backend or Memory()
     config = Config(limits=limits or Limits(min_free_bytes=0))
     metrics, clock, threads = Metrics(), clock or Clock(), Threads(2, "blobd-hash")
-    budget = Budget(budget_bytes, wait_s=config.limits.budget_wait_s, metrics=metrics)
+    budget = Budget(
+        Account(budget_bytes).share(), wait_s=config.limits.budget_wait_s, metrics=metrics
+    )
     store = BlobStore(backend, metrics)
     uploads = Uploads(
         store=store,
         receiver=Receiver(budget, threads, metrics),
         hashing=hashing or Hashing(),
-        admission=Admission(config.limits.max_uploads, metrics),
+        admission=Admission(Account(config.limits.max_uploads).share(), metrics),
         config=config,
         metrics=metrics,
         clock=clock,

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from blobd.errors import BlobTooLarge, BudgetExhausted, TooManyUploads
 from blobd.limits import SIZES_BYTES, Admission, Budget, Lease, check_size
 from blobd.metrics import Metrics
+from blobd.quota import Account
 
 SMALL, MIDDLE, LARGE = SIZES_BYTES
 SOON_S = 20.0
 
 
 def budget_of(max_bytes: int, wait_s: float = SOON_S) -> Budget:
-    return Budget(max_bytes, wait_s=wait_s, metrics=Metrics())
+    return Budget(Account(max_bytes).share(), wait_s=wait_s, metrics=Metrics())
 
 
 async def settled() -> None:
@@ -78,7 +79,7 @@ class TestBudget:
     async def test_the_budget_is_told_and_counted(self) -> None:
         """metrics.py: in_flight_bytes, in_flight_budget_bytes."""
         metrics = Metrics()
-        budget = Budget(LARGE, wait_s=0, metrics=metrics)
+        budget = Budget(Account(LARGE).share(), wait_s=0, metrics=metrics)
         lease = await budget.take(MIDDLE)
         sample = metrics.registry.get_sample_value
         assert sample("blobd_in_flight_budget_bytes") == LARGE
@@ -251,23 +252,25 @@ async def _contend(chance: random.Random, uploads: int, budget_bytes: int) -> No
 
 
 class TestAdmission:
-    def test_no_more_uploads_receive_than_allowed(self) -> None:
+    async def test_no_more_uploads_receive_than_allowed(self) -> None:
         """Section 7: too many uploads, 429."""
         metrics = Metrics()
-        admission = Admission(2, metrics)
-        with admission.admit(), admission.admit():
-            with pytest.raises(TooManyUploads) as raised, admission.admit():
-                pass
+        admission = Admission(Account(2).share(), metrics)
+        async with admission.admit(), admission.admit():
+            with pytest.raises(TooManyUploads) as raised:
+                async with admission.admit():
+                    pass
             assert raised.value.limit == 2
             assert metrics.registry.get_sample_value("blobd_uploads_in_flight") == 2
         assert metrics.registry.get_sample_value("blobd_uploads_in_flight") == 0
 
-    def test_an_upload_that_fails_makes_room(self) -> None:
+    async def test_an_upload_that_fails_makes_room(self) -> None:
         """Admission.admit: while the block runs, however it ends."""
-        admission = Admission(1, Metrics())
+        admission = Admission(Account(1).share(), Metrics())
         for _ in range(3):
-            with pytest.raises(ZeroDivisionError), admission.admit():
-                raise ZeroDivisionError
+            with pytest.raises(ZeroDivisionError):
+                async with admission.admit():
+                    raise ZeroDivisionError
 
 
 class TestSize:

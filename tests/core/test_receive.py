@@ -17,6 +17,7 @@ from blobd.errors import BlobTooLarge, BodyBroken, BodyIdle, BudgetExhausted, St
 from blobd.hashing import Hasher, Hashing
 from blobd.limits import SIZES_BYTES, Budget
 from blobd.metrics import Metrics
+from blobd.quota import Account
 from blobd.receive import Receiver
 from tests.backends.acts import SOON_S, begin, digest_of, joined, staged, until
 from tests.cancellation import cancel_at_each_checkpoint
@@ -39,7 +40,7 @@ class Pump:
         self, threads: Threads, *, budget_bytes: int = 4 * LARGE, wait_s: float = SOON_S
     ) -> None:
         self.metrics = Metrics()
-        self.budget = Budget(budget_bytes, wait_s=wait_s, metrics=self.metrics)
+        self.budget = Budget(Account(budget_bytes).share(), wait_s=wait_s, metrics=self.metrics)
         self.receiver = Receiver(self.budget, threads, self.metrics)
         self.hasher: Hasher = Hashing().new("sha256")
 

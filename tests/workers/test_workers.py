@@ -120,7 +120,7 @@ def test_metrics_are_added_up_over_workers(pair: Daemon) -> None:
             assert pair.metric("blobd_received_bytes_total") == 140_000
             assert pair.metric("blobd_uploads_total", outcome="committed") == 2
     budget = pair.metric("blobd_in_flight_budget_bytes")
-    assert budget == 256 * 1024 * 1024, "each worker has its share of one budget"
+    assert budget == 256 * 1024 * 1024, "there is one budget for all workers"
 
 
 def test_metrics_begin_anew_with_the_daemon(pair: Daemon) -> None:
