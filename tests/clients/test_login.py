@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.processes import run_blobd
 from tests.clients.commands import CommandFailed, Home
-from tests.clients.everyone import needs_skopeo
+from tests.clients.everyone import BUILDAH, DOCKER, PODMAN, SKOPEO, needs_skopeo
 from tests.daemon import Daemon
 from tests.images import Layout, foreign_layer
 from tests.layers import files_below
@@ -135,6 +135,17 @@ def test_from_login_to_restore(town: Town, client: Client, image: Image, name: s
     assert town.ask("POST", f"{package}/restore").status == 204
     client.forget()
     assert client.pull(reference) == expected
+
+
+@pytest.mark.parametrize("client", [SKOPEO, PODMAN, BUILDAH, DOCKER], indirect=True)
+def test_a_push_without_a_namespace_says_where_to(
+    town: Town, client: Client, image: Image, name: str
+) -> None:
+    """The names that would do reach the user; containerd and oras show no messages of a 403."""
+    client.log_in(town.host, town.owner)
+    told = refused(client.push, image, f"{town.host}/{name}:v1")
+    client.log_in(town.host, None)
+    assert f"push to olga/{name}, acme/{name}" in told, told
 
 
 @needs_skopeo
