@@ -30,6 +30,7 @@ from blobd.limits import (
 )
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
+from blobd.registry.auth.attempts import Attempts as Attempts
 from blobd.registry.catalog import Catalog, catalog_place, load_catalog, open_catalog
 from blobd.registry.catalog.audit import Entry, write_entries
 from blobd.registry.http.front import open_registry
@@ -71,6 +72,7 @@ class Shared:
 
     values: SharedValues
     limits: Shares
+    attempts: Attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Daemon:
     roots: Roots
     trash: Trash
     """What was deleted and can be restored."""
+    attempts: Attempts
 
     async def note_operator(self, what: str) -> None:
         """Note in the audit what was done by the command line."""
@@ -152,6 +155,7 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
                 unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s,
             ),
             trash=Trash(catalog, config.registry.trash_retention_s),
+            attempts=Attempts() if shared is None else shared.attempts,
         )
 
 
@@ -211,6 +215,7 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
         responder=daemon.responder,
         config=config,
         origins=origins,
+        attempts=daemon.attempts,
     ) as registry:
         yield {
             "blob_api": front(blob_api, admit_to_blob_api),

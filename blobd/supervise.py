@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from blobd import __version__
-from blobd.app import Shared, begin, load, open_daemon
+from blobd.app import Attempts, Shared, begin, load, open_daemon
 from blobd.cpus import usable_cpus
 from blobd.errors import ConfigInvalid
 from blobd.forks import answer_of, spawn
@@ -89,6 +89,7 @@ class _Supervisor:
         self._stopping = False
         self._series = SharedSeries(count)
         self._accounts = Accounts(config, count)
+        self._attempts = Attempts()
 
     def run(self) -> int:
         """Return when all workers have stopped: 0 if they were asked to, 1 otherwise.
@@ -174,7 +175,9 @@ class _Supervisor:
                     self._listeners,
                     has_jobs=index == 0,
                     ready=is_ready,
-                    shared=Shared(self._series.values(index), self._accounts.shares(index)),
+                    shared=Shared(
+                        self._series.values(index), self._accounts.shares(index), self._attempts
+                    ),
                 )
             )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from blobd.backends.threads import Threads
-from blobd.registry.auth.attempts import Attempts
 from blobd.registry.auth.bearer import Keyring
 from blobd.registry.http.base import BaseRoutes
 from blobd.registry.http.blobs import BlobRoutes
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from blobd.config import Config
+    from blobd.registry.auth.attempts import Attempts
     from blobd.registry.catalog import Catalog
     from blobd.store import BlobStore
     from blobd.wire.origin import Origins
@@ -58,6 +58,7 @@ async def open_registry(
     responder: Responder,
     config: Config,
     origins: Origins,
+    attempts: Attempts,
 ) -> AsyncIterator[Routes]:
     """Yield the registry's routes, and do its work beside them while the block runs.
 
@@ -69,7 +70,7 @@ async def open_registry(
     routes = Routes()
     service = urlsplit(config.registry.public_url).netloc or _SERVICE
     keyring = Keyring(lambda: load_signing_keys(catalog), audience=service, clock=catalog.now)
-    identify = Identify(catalog, keyring, Attempts(catalog.now)) if config.registry.auth else None
+    identify = Identify(catalog, keyring, attempts) if config.registry.auth else None
     secrets = UploadSecrets(keyring) if config.registry.auth else None
 
     gate = Gate(catalog, identify, secrets)

@@ -2,6 +2,8 @@
 
 Whatever counts is read at the time of the request: a token that was revoked, has expired, or whose
 owner is shut out, speaks for nobody from that moment. A wrong credential is never taken for none.
+A credential is looked up before failures are counted: one that is right is never refused because
+of wrong ones from the same address.
 """
 
 from __future__ import annotations
@@ -76,7 +78,6 @@ class Identify:
         A newline at its end, as files and `echo` have one, is no part of it.
         """
         secret = secret.rstrip("\r\n")
-        self._attempts.check(address)
         digest = hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
         facts = await self._catalog.callers.token_by_hash(digest)
         if facts is None:
@@ -135,7 +136,6 @@ class Identify:
             return await self._keyring.verify(token, use=use)
         except BearerInvalid as error:
             if not error.expired:
-                self._attempts.check(address)
                 self._attempts.failed(address)
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from contextlib import suppress
 
 import pytest
@@ -67,31 +68,71 @@ def test_any_header_is_read_or_refused(header: str) -> None:
         parse_authorization(header)
 
 
+def fail(attempts: Attempts, address: str, times: int) -> None:
+    for _ in range(times):
+        attempts.failed(address)
+
+
 def test_guessing_is_slowed_down_for_one_address_alone() -> None:
     """A burst of failures, then one for each interval; others are not touched."""
     now = [1000.0]
     attempts = Attempts(lambda: now[0])
-    for _ in range(BURST):
-        attempts.check("10.0.0.1")
-        attempts.failed("10.0.0.1")
-    with pytest.raises(TooManyFailures) as caught:
-        attempts.check("10.0.0.1")
-    assert 0 < caught.value.wait_s <= REGAIN_S
-    attempts.check("10.0.0.2")
+    fail(attempts, "10.0.0.1", BURST)
+    for _ in range(3):
+        with pytest.raises(TooManyFailures) as caught:
+            attempts.failed("10.0.0.1")
+        assert 0 < caught.value.wait_s <= REGAIN_S
+    attempts.failed("10.0.0.2")
     now[0] += REGAIN_S
-    attempts.check("10.0.0.1")
     attempts.failed("10.0.0.1")
     with pytest.raises(TooManyFailures):
-        attempts.check("10.0.0.1")
-    now[0] += BURST * REGAIN_S
-    for _ in range(BURST):
-        attempts.check("10.0.0.1")
         attempts.failed("10.0.0.1")
+    now[0] += BURST * REGAIN_S
+    fail(attempts, "10.0.0.1", BURST)
+    with pytest.raises(TooManyFailures):
+        attempts.failed("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("10.0.0.1", "::ffff:10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("", "10.0.0.1", False),
+    ],
+)
+def test_a_client_has_a_64_of_ipv6_and_one_address_of_ipv4(
+    first: str, second: str, *, same: bool
+) -> None:
+    attempts = Attempts(lambda: 1000.0)
+    fail(attempts, first, BURST)
+    if same:
+        with pytest.raises(TooManyFailures):
+            attempts.failed(second)
+    else:
+        attempts.failed(second)
 
 
 def test_addresses_are_not_remembered_without_end() -> None:
-    """Memory is bounded, and the latest failures count."""
-    attempts = Attempts(lambda: 1.0)
-    for number in range(12_000):
+    """Memory is bounded, and whoever has failed most is remembered longest."""
+    attempts = Attempts(lambda: 1000.0)
+    fail(attempts, "10.0.0.1", BURST)
+    for number in range(40_000):
         attempts.failed(str(number))
-    assert len(attempts._full_at) == 10_000
+    with pytest.raises(TooManyFailures):
+        attempts.failed("10.0.0.1")
+
+
+def test_failures_are_counted_over_all_processes_of_a_daemon() -> None:
+    attempts = Attempts(lambda: 1000.0)
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            fail(attempts, "10.0.0.1", BURST // 4)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.raises(TooManyFailures):
+        attempts.failed("10.0.0.1")
