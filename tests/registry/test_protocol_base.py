@@ -33,7 +33,7 @@ def test_credentials_of_others_are_ignored(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1/", "/v2/_unknown", "/v2/name", "/v2/name/blobs", "/v2/a/manifests/b/c"]
+    "path", ["/v1/", "/v2/_unknown", "/v2/name", "/v2/name/blobs", "/v2/a/manifests/b/c"]
 )
 def test_an_unknown_path_is_an_error_in_json(registry: Registry, path: str) -> None:
     """R70."""
