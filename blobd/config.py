@@ -125,7 +125,9 @@ class S3:
     access_key_id: str = _setting("", "empty: boto3's own chain finds the credentials")
     secret_access_key: str = _setting("", "goes with access_key_id", secret=True)
     part_size_bytes: int = _setting(
-        8 * _MIB, "parts of multipart uploads; grown where 10,000 would not suffice", least=5 * _MIB
+        8 * _MIB,
+        "parts of multipart uploads; grown where an engine takes too few of them",
+        least=5 * _MIB,
     )
     parts_in_flight: int = _setting(4, "parts that one upload sends at a time", least=1)
     checksum: str = _setting(

@@ -11,6 +11,7 @@ he learns that he has been overtaken from his next record (B5). And a reader may
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from itertools import chain, islice
@@ -45,10 +46,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_log = logging.getLogger("blobd.s3")
 _TAKEOVER_WAIT_S = 5.0
 _LISTED_AT_A_TIME = 32
-_MOST_PARTS = 9_000
-"""Of the largest blob allowed: below the engines' 10,000, for what a take-over leaves short."""
+_OF_PARTS = 9 / 10
+"""What the largest blob may take of an engine's parts; a take-over leaves some of them short."""
 _STEP_BYTES = 64 * 1024
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -62,9 +64,8 @@ class S3:
         self._redirect = settings.redirect
         self._orphan_grace_s = config.upkeep.orphan_grace_s + settings.presign_lifetime_s
         calls = S3Calls(settings, metrics)
-        probe(calls, redirect=settings.redirect)
-        least_steps = -(-limits.max_blob_bytes // (_MOST_PARTS * _STEP_BYTES))
-        part_size_bytes = max(settings.part_size_bytes, least_steps * _STEP_BYTES)
+        most_parts = probe(calls, redirect=settings.redirect)
+        part_size_bytes = part_size_of(config, most_parts)
         self._turns = Turns(wait_s=_TAKEOVER_WAIT_S)
         self.bucket = Bucket(
             calls=calls,
@@ -79,6 +80,7 @@ class S3:
             metrics=metrics,
             part_size_bytes=part_size_bytes,
             parts_in_flight=settings.parts_in_flight,
+            most_parts=most_parts,
         )
 
     async def begin(self, upload_id: str, memo: bytes) -> Record:
@@ -223,6 +225,39 @@ class S3:
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.bucket.threads.run(call, *args, **kwargs)
+
+
+def part_size_of(config: Config, most_parts: int) -> int:
+    """Return the size of parts with which the largest blob is one object.
+
+    Where parts of that size would not fit into memory they are smaller, and the largest blobs are
+    several objects, which is logged: they are stored all the same, and streamed.
+    """
+    limit_bytes = config.limits.max_blob_bytes
+    wanted_bytes = -(-limit_bytes // int(most_parts * _OF_PARTS or 1))
+    wanted_bytes = -(-wanted_bytes // _STEP_BYTES) * _STEP_BYTES
+    room_bytes = config.parts_max_bytes // _STEP_BYTES * _STEP_BYTES
+    size_bytes = max(config.s3.part_size_bytes, min(wanted_bytes, room_bytes))
+    if size_bytes < wanted_bytes:
+        _log.warning(
+            "limits.max_blob_bytes = %d: in %d parts of %d bytes, as many as the engine takes and "
+            "as large as limits.bytes_in_flight_max_bytes lets them be, %d bytes fit; larger blobs "
+            "become several objects and are streamed, never redirected",
+            limit_bytes,
+            most_parts,
+            size_bytes,
+            most_parts * size_bytes,
+        )
+    elif size_bytes > config.s3.part_size_bytes:
+        _log.info(
+            "parts are %d bytes, not s3.part_size_bytes = %d: the engine takes %d parts, and "
+            "limits.max_blob_bytes is %d",
+            size_bytes,
+            config.s3.part_size_bytes,
+            most_parts,
+            limit_bytes,
+        )
+    return size_bytes
 
 
 def _check_id(upload_id: str) -> None:

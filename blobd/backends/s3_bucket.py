@@ -55,6 +55,8 @@ class Bucket:
     metrics: Metrics
     part_size_bytes: int
     parts_in_flight: int
+    most_parts: int
+    """Of one multipart upload; a session goes on in another one."""
 
     def look(self, upload_id: str, admits: Admits | None = None, *, untold: bool = False) -> State:
         """Return what an open session is. Raises UploadUnknown, and what `admits` raises."""

@@ -317,6 +317,25 @@ class S3Calls:
                 raise
         return False
 
+    def takes_part(self, key: str, multipart_id: str, number: int) -> bool:
+        """Find out whether a part may have this number."""
+        with self._timed("probe"):
+            try:
+                body = Body([b"0"])
+                self._send(
+                    "upload_part",
+                    _nothing,
+                    key,
+                    UploadId=multipart_id,
+                    PartNumber=number,
+                    Body=body,
+                )
+            except Declined as error:
+                if error.status != 400:
+                    raise
+                return False
+        return True
+
     @property
     def place(self) -> str:
         """The bucket and where it is, for people."""

@@ -171,7 +171,8 @@ class S3Client:
     def _note(self, method: str, failure: Declined | Unanswered) -> None:
         """Log a failure that may pass, but not those of every request in an outage."""
         now_s = time.monotonic()
-        if failure.passing and now_s - self._logged_s > _LOGGED_EVERY_S:
+        is_due = self._budget_s > 0 and now_s - self._logged_s > _LOGGED_EVERY_S
+        if failure.passing and is_due:
             self._logged_s = now_s
             _log.warning(
                 "%s: %s; such requests are sent again for %g s", method, failure, self._budget_s

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from blobd.backends.s3_bucket import Bucket
     from blobd.backends.threads import Handed
 
-MOST_PARTS = 10_000
-"""Of one multipart upload (Amazon S3, "Multipart upload limits")."""
 _SMALL_BYTES = 64 * 1024
 """So little is no part's memory: many small blobs would wait for each other."""
 
@@ -118,7 +116,7 @@ class Parts:
     @property
     def are_most(self) -> bool:
         """Whether no more parts fit into this multipart upload, but for a last one."""
-        return self._next_part >= MOST_PARTS
+        return self._next_part >= self._bucket.most_parts
 
     @property
     def _next_part(self) -> int:

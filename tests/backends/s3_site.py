@@ -42,7 +42,7 @@ def config_of(bucket: Bucket, **settings: object) -> Config:
     return Config(
         store=Store(backend="s3"),
         s3=replace(s3, **settings),  # type: ignore[arg-type]
-        limits=Limits(max_blob_bytes=100_000_000),
+        limits=Limits(max_blob_bytes=50_000_000),
     )
 
 
@@ -52,6 +52,7 @@ class S3Site(Site):
     def __init__(self, bucket: Bucket, **settings: object) -> None:
         self.bucket = bucket
         self.config = config_of(bucket, **settings)
+        self.appends_wait = self.config.s3.part_size_bytes <= 64 * KIB
         self._opened: list[S3] = []
 
     def open(self) -> Backend:

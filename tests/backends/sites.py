@@ -29,6 +29,9 @@ _OF_UPLOADS = ("bytes", "provisional", "record", "claim")
 class Site(ABC):
     """One place, on which backends can be opened."""
 
+    appends_wait = True
+    """Whether an append of some hundred KiB waits for the place, so that it can be cancelled."""
+
     @abstractmethod
     def open(self) -> Backend:
         """Open a backend on what is there, as after a restart where the place outlives one."""

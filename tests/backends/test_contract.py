@@ -9,9 +9,9 @@ import pytest
 from blobd.backends.wrappers import Faulty, Metered
 from blobd.metrics import Metrics
 from tests.backends.contract import BackendContract
-from tests.backends.s3_site import S3Site
+from tests.backends.s3_site import KIB, S3Site
 from tests.backends.sites import FilesystemSite, MemorySite, WrappedSite
-from tests.engines.every import EVERY
+from tests.engines.every import OF_SMALL_PARTS, SEAWEEDFS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,9 +57,11 @@ class TestMeteredFilesystem(BackendContract):
 
 @pytest.mark.one_loop
 class TestS3(BackendContract):
-    @pytest.fixture(params=EVERY)
+    @pytest.fixture(params=[*OF_SMALL_PARTS, SEAWEEDFS])
     def site(self, request: pytest.FixtureRequest, engines: Engines) -> Site:
-        return S3Site(engines.get(request.param).make_bucket())
+        engine = engines.get(request.param)
+        part_size_bytes = max(64 * KIB, engine.least_part_bytes)
+        return S3Site(engine.make_bucket(), part_size_bytes=part_size_bytes)
 
 
 class TestFaultyWithoutFaults(BackendContract):

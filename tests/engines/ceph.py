@@ -73,7 +73,7 @@ rgw_gc_obj_min_wait = 10
 rgw_gc_processor_period = 30
 rgw_frontends = beast endpoint=127.0.0.1:{port}
 rgw_thread_pool_size = 64
-rgw_multipart_min_part_size = 1
+rgw_multipart_min_part_size = {least_part_bytes}
 """
 _KEEPS_ITS_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
@@ -97,8 +97,13 @@ class Ceph(S3Engine):
         *,
         store: Literal["bluestore", "memstore"] = "bluestore",
         store_bytes: int = _STORE_BYTES,
+        least_part_bytes: int = S3Engine.least_part_bytes,
     ) -> None:
-        """Prepare a cluster that keeps its objects in a file, or in memory and forgets them."""
+        """Prepare a cluster that keeps its objects in a file, or in memory and forgets them.
+
+        It takes parts of so many bytes, by default as it ships.
+        """
+        self.least_part_bytes = least_part_bytes
         self.forgets = store == "memstore"
         prefix = "blobd-ceph-"
         folder = make_folder(prefix) if self.forgets else Path(tempfile.mkdtemp(prefix=prefix))
@@ -163,6 +168,7 @@ class Ceph(S3Engine):
                 store=self._store,
                 store_bytes=self._store_bytes,
                 port=self._port,
+                least_part_bytes=self.least_part_bytes,
             )
         )
         keyring = self.folder / "keyring"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from tests.daemon import which
-from tests.engines import ceph, postgres, swift
+from tests.engines import ceph, postgres, seaweedfs, swift
 from tests.engines.ceph import Ceph
 from tests.engines.moto import Moto
+from tests.engines.seaweedfs import SeaweedFS
 from tests.engines.swift import Swift
 
 if TYPE_CHECKING:
@@ -27,9 +29,21 @@ MOTO = pytest.param(Moto, id="moto")
 SWIFT = pytest.param(Swift, marks=pytest.mark.needs("swift"), id="swift")
 CEPH = pytest.param(Ceph, marks=pytest.mark.needs("ceph"), id="ceph")
 
-EVERY = (MOTO, SWIFT, CEPH)
-DURABLE = (SWIFT, CEPH)
+SEAWEEDFS = pytest.param(SeaweedFS, marks=pytest.mark.needs("seaweedfs"), id="seaweedfs")
+
+EVERY = (MOTO, SWIFT, SEAWEEDFS, CEPH)
+"""As they ship."""
+DURABLE = (SWIFT, SEAWEEDFS, CEPH)
 """Those that outlive kill -9."""
+OF_SMALL_PARTS = tuple(
+    pytest.param(partial(engine, least_part_bytes=1), marks=marks, id=engine.name)
+    for engine, marks in (
+        (Moto, ()),
+        (Swift, pytest.mark.needs("swift")),
+        (Ceph, pytest.mark.needs("ceph")),
+    )
+)
+"""With one setting changed, so that uploads of many parts are small: SeaweedFS has no such."""
 
 
 def _is_swift_here() -> bool:
@@ -43,6 +57,7 @@ def _is_wanted(program: str) -> bool:
 
 INSTALLED: dict[str, Callable[[], bool]] = {
     "swift": _is_swift_here,
+    "seaweedfs": lambda: seaweedfs.program() is not None,
     "ceph": lambda: _is_wanted("ceph") and all(map(which, ceph.PROGRAMS)),
     "postgres": lambda: postgres.programs() is not None,
 }

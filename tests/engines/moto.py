@@ -22,13 +22,15 @@ class Moto(S3Engine):
     name = "moto"
     forgets = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, least_part_bytes: int = S3Engine.least_part_bytes) -> None:
+        """Prepare a server that takes parts of so many bytes, by default as it ships."""
+        self.least_part_bytes = least_part_bytes
         port = free_port()
         folder = make_folder("blobd-moto-")
         command = [sys.executable, "-m", "tests.engines.moto_serving", str(port)]
         environment = {
             **os.environ,
-            "S3_UPLOAD_PART_MIN_SIZE": "1",  # as tests set up the others
+            "S3_UPLOAD_PART_MIN_SIZE": str(least_part_bytes),
             "PYTHONPATH": str(_ROOT),
         }
         self._process = Process("moto", command, log=folder / "log", environment=environment)

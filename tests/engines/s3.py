@@ -119,6 +119,8 @@ class S3Engine(ABC):
     """A running server, as a context manager that removes all it has stored."""
 
     name: ClassVar[str]
+    least_part_bytes = 5 * 1024 * 1024
+    """Of every part but the last, as the engine ships: AWS's "Multipart upload limits"."""
     forgets = False
     """Whether it keeps everything in memory, so that a kill loses it."""
 

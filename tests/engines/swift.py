@@ -1,7 +1,8 @@
 """OpenStack Swift with s3api: one proxy, account, container and object server, one copy of all.
 
 It checks signatures and hashes of bodies, and open multipart uploads outlive kill -9. It answers
-conditional writes with 501. The hash suffix is that of the package's /etc/swift/swift.conf.
+conditional writes with 501, and takes part numbers up to 1,000 as it ships. The hash suffix is that
+of the package's /etc/swift/swift.conf.
 By default it gives out objects of more than ten parts below 1 MiB at one part a second; here not.
 """
 
@@ -62,9 +63,7 @@ memcache_servers = 127.0.0.1:{memcached_port}
 [filter:s3api]
 use = egg:swift#s3api
 location = us-east-1
-max_upload_part_num = 10000
-max_multi_delete_objects = 1000
-min_segment_size = 1
+min_segment_size = {least_part_bytes}
 auth_pipeline_check = true
 [filter:slo]
 use = egg:swift#slo
@@ -90,8 +89,14 @@ _SELF_EXPLAINING = set(_MIDDLEWARE) - {"cache", "s3api", "slo", "tempauth"}
 class Swift(S3Engine):
     name = "swift"
 
-    def __init__(self, *, workers: int = 0) -> None:
-        """Prepare a Swift whose servers have so many processes each; with 0, one that serves."""
+    def __init__(
+        self, *, workers: int = 0, least_part_bytes: int = S3Engine.least_part_bytes
+    ) -> None:
+        """Prepare a Swift whose servers have so many processes each; with 0, one that serves.
+
+        It takes parts of so many bytes, by default as it ships.
+        """
+        self.least_part_bytes = least_part_bytes
         folder = make_folder("blobd-swift-", with_attributes=True)
         self._ports = {name: free_port() for name in (*_STORES, "proxy", "memcached")}
         self._workers = workers
@@ -137,6 +142,7 @@ class Swift(S3Engine):
             workers=self._workers,
             pipeline=" ".join(_MIDDLEWARE),
             memcached_port=self._ports["memcached"],
+            least_part_bytes=self.least_part_bytes,
         )
         (self.folder / f"{name}-server.conf").write_text(text)
 

@@ -7,6 +7,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from tests.relay.faults import Instead, Pause
@@ -34,6 +35,8 @@ class Passage:
     """Who got it: host:port."""
     body_bytes: int = 0
     """Of its body, as far as it was passed on."""
+    body_sha256: str = ""
+    """Of its body, once all of it was passed on."""
     status: int | None = None
     """What the client was answered, if it was."""
     answer_bytes: int = 0
@@ -104,7 +107,9 @@ class Connection:
     ) -> None:
         writer.write(head.raw)
         limit = fault.at_request_byte if fault else None
+        hashed = sha256()
         async for piece in read_body(self._reader, head, until_end=False):
+            hashed.update(piece)
             passing = piece
             if fault and limit is not None and passage.body_bytes + len(piece) > limit:
                 first = piece[: limit - passage.body_bytes]
@@ -117,6 +122,7 @@ class Connection:
             writer.write(passing)
             await writer.drain()
             passage.body_bytes += len(passing)
+        passage.body_sha256 = hashed.hexdigest()
 
     async def _answer(
         self, reader: asyncio.StreamReader, head: Head, passage: Passage, fault: Fault | None

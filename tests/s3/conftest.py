@@ -41,6 +41,7 @@ def replica(bucket: Bucket, tmp_path: Path) -> Replica:
             "s3.part_size_bytes": str(PART_BYTES),
             "s3.redirect": "false",
             "s3.read_timeout_s": "5",
+            "limits.max_blob_bytes": "1000000000",  # fits into as few parts as any engine takes
             "upkeep.expire_interval_s": "0",
             "upkeep.sweep_interval_s": "0",  # moto says that every multipart upload is very old
             **{name.replace("__", "."): value for name, value in settings.items()},

@@ -105,8 +105,8 @@ def test_transfers_outlast_an_engine_that_refuses(served: Served, relay: Relay) 
 
 @pytest.mark.parametrize("engine", DURABLE, indirect=True)
 def test_transfers_outlast_an_engine_that_is_killed(replica: Replica, engine: S3Engine) -> None:
-    """Issue: the same with kill -9 of the real engine, and its restart."""
-    with replica() as served:
+    """Issue: the same with kill -9 of the real engine, and its restart, however long that takes."""
+    with replica(s3__retry_budget_s="120", limits__budget_wait_s="120") as served:
         Transfers(served).survive(killed(engine))
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.engines.s3 import Bucket, S3Engine
+    from tests.s3.conftest import Replica
 
 
 def serve(folder: Path, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -70,3 +71,14 @@ def test_an_engine_that_is_not_there_is_told(
 def test_a_bucket_must_be_named(tmp_path: Path) -> None:
     """The setting that is missing, not an error of a library."""
     assert refused(tmp_path, {"store.backend": "s3"}).startswith("blobd: s3.bucket = ''")
+
+
+@pytest.mark.parametrize("engine", EVERY, indirect=True)
+def test_how_many_parts_the_engine_takes_is_logged(replica: Replica, engine: S3Engine) -> None:
+    """Issue: Swift ships with 1,000; parts are so large then that the largest blob fits."""
+    limit_bytes = "10000000000"
+    with replica(s3__part_size_bytes="8388608", limits__max_blob_bytes=limit_bytes) as served:
+        log = served.daemon.log()
+    most_parts = 1_000 if engine.name == "swift" else 10_000
+    assert f"multipart uploads work, of {most_parts} parts" in log
+    assert ("parts are 11141120 bytes" in log) is (engine.name == "swift")
