@@ -198,6 +198,10 @@ class Registry:
         default=False,
         reason="take indexes without the manifests they list; packages can be let one by one",
     )
+    refresh_tokens: bool = _setting(
+        default=False,
+        reason="issue refresh tokens; podman, skopeo and buildah refuse a file with docker's",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,23 @@ class CommandFailed(Exception):
 class Home:
     """A folder that a client takes for its user's home, with nothing known and nobody logged in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, docker_config: Path | None = None) -> None:
+        """`docker_config`: a folder whose `config.json` is the auth file, for docker and others."""
         self.folder = folder
+        self._docker_config = docker_config
         self.system_store = folder / "var-lib-containers"
         self.system_store.mkdir()
         (folder / "tmp").mkdir()
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
+        shared = {}
+        if self._docker_config is not None:
+            shared = {
+                "DOCKER_CONFIG": str(self._docker_config),
+                "REGISTRY_AUTH_FILE": str(self._docker_config / "config.json"),
+            }
+        return shared | {
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder / "tmp"),

@@ -73,8 +73,8 @@ class Docker:
 
 
 @contextmanager
-def open_docker(folder: Path) -> Iterator[Docker]:
-    home = Home(folder)
+def open_docker(folder: Path, *, docker_config: Path | None = None) -> Iterator[Docker]:
+    home = Home(folder, docker_config=docker_config)
     config = folder / "daemon.json"
     config.write_text("{}")
     arguments = (

@@ -80,11 +80,11 @@ class Podman:
 
 
 @contextmanager
-def open_podman(folder: Path) -> Iterator[Podman]:
+def open_podman(folder: Path, *, docker_config: Path | None = None) -> Iterator[Podman]:
     apart = (f"--tmpdir={folder}/run", "--cgroup-manager=cgroupfs", "--events-backend=none")
-    yield Podman(Home(folder), "podman", *apart)
+    yield Podman(Home(folder, docker_config=docker_config), "podman", *apart)
 
 
 @contextmanager
-def open_buildah(folder: Path) -> Iterator[Podman]:
-    yield Podman(Home(folder), "buildah")
+def open_buildah(folder: Path, *, docker_config: Path | None = None) -> Iterator[Podman]:
+    yield Podman(Home(folder, docker_config=docker_config), "buildah")

@@ -102,5 +102,5 @@ class Skopeo:
 
 
 @contextmanager
-def open_skopeo(folder: Path) -> Iterator[Skopeo]:
-    yield Skopeo(Home(folder))
+def open_skopeo(folder: Path, *, docker_config: Path | None = None) -> Iterator[Skopeo]:
+    yield Skopeo(Home(folder, docker_config=docker_config))

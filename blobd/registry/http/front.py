@@ -104,7 +104,14 @@ async def open_registry(
     PageRoutes(catalog, gate, guard, origins).add_to(routes)
     if identify is not None:
         issuer = Issuer(catalog, keyring)
-        add_tokens(routes, TokenRoutes(identify, issuer, guard, ledger.used))
+        tokens = TokenRoutes(
+            identify,
+            issuer,
+            guard,
+            ledger.used,
+            refresh_tokens=config.registry.refresh_tokens,
+        )
+        add_tokens(routes, tokens)
     try:
         async with asyncio.TaskGroup() as group:
             writing = [group.create_task(each.run()) for each in (touches, ledger)]

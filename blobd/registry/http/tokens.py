@@ -43,12 +43,20 @@ class TokenRoutes:
         issuer: Issuer,
         guard: Guard,
         used: Callable[[Subject], None],
+        *,
+        refresh_tokens: bool,
     ) -> None:
-        """`used` is told whose token was used."""
+        """`used` is told whose token was used.
+
+        `refresh_tokens`: issue them to clients that ask (`offline_token`, `access_type=offline`).
+        Those issued before are accepted either way. docker stores one as `identitytoken`, and
+        containers/image (podman, skopeo, buildah) then cannot use the auth file.
+        """
         self._identify = identify
         self._issuer = issuer
         self._guard = guard
         self._used = used
+        self._refresh_tokens = refresh_tokens
 
     async def get(self, request: web.BaseRequest) -> web.StreamResponse:
         """A token for who shows Basic credentials, or for nobody known."""
@@ -102,7 +110,8 @@ class TokenRoutes:
     ) -> web.Response:
         self._used(subject)
         issued = await self._issuer.access(subject, asked)
-        if refresh_token is None and offline and subject != ANONYMOUS:
+        wanted = self._refresh_tokens and offline and refresh_token is None
+        if wanted and subject != ANONYMOUS:
             refresh_token = (await self._issuer.refresh(subject)).token
         return web.json_response(
             _document(issued, refresh_token), headers={"Cache-Control": "no-store"}

@@ -156,6 +156,7 @@ def town(
         "log.level": "debug",
         "registry.trash_retention_s": "86400",
         "registry.trusted_proxies": "127.0.0.1",
+        "registry.refresh_tokens": "true",
     }
     url = f"sqlite:///{data}/catalog.sqlite"
     if kind == "postgresql":

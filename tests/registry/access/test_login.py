@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from tests.daemon import Daemon
-from tests.registry.access.conftest import basic
+from tests.registry.access.conftest import Client, basic
 from tests.registry.protocol import Registry
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ def granted(answer: Answer) -> dict[str, set[str]]:
 
 
 def post(town: Town, **fields: str) -> Answer:
-    return town.client().send("POST", "/token", urlencode(fields).encode(), FORM)
+    return _post(town.client(), **fields)
+
+
+def _post(client: Registry, **fields: str) -> Answer:
+    return client.send("POST", "/token", urlencode(fields).encode(), FORM)
 
 
 def test_the_first_start_makes_an_administrator_and_says_its_token_once(tmp_path: Path) -> None:
@@ -217,6 +221,22 @@ def test_more_scopes_than_a_token_covers_are_refused_in_words(town: Town) -> Non
     answer = post(town, grant_type="password", password="blobd_pat_ada", scope=scopes)
     assert (answer.status, answer.codes) == (400, ["UNSUPPORTED"]), answer.body
     assert "1001 scopes and one token covers at most 1000" in answer.body.decode()
+
+
+def test_refresh_tokens_are_issued_only_where_the_operator_says_so(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data", settings={"registry.auth": "true"}) as daemon:
+        assert daemon.first_token is not None
+        client = Client(daemon.registry, basic(daemon.first_token))
+        answers = [
+            client.get("/token?offline_token=true&client_id=docker&account=admin"),
+            _post(
+                client, grant_type="password", password=daemon.first_token, access_type="offline"
+            ),
+        ]
+        for answer in answers:
+            assert answer.status == 200, answer.body
+            assert answer.json()["token"]
+            assert "refresh_token" not in answer.json()
 
 
 def test_a_login_with_docker_gets_a_refresh_token(town: Town) -> None:
