@@ -107,7 +107,7 @@ class _Supervisor:
         os.close(writing)
         code, waited_for = 0, self._count
         while self._workers or self._due:
-            self._wait(_READY_LOOK_S if waited_for else None)
+            is_to_stop = self._wait(_READY_LOOK_S if waited_for else None)
             if waited_for:
                 waited_for -= _bytes_in(reading)
                 if not waited_for and not self._stopping:
@@ -121,14 +121,16 @@ class _Supervisor:
                 else:
                     _log.error("worker %d ended with code %d", pid, ended)
                     self._due[index] = time.monotonic() + _RESTART_PAUSE_S
+            if is_to_stop:  # what had ended before was not stopped
+                self._stop()
             for index in [index for index, at in self._due.items() if at <= time.monotonic()]:
                 del self._due[index]
                 self._start(index, ready=None)
         os.close(reading)
         return code
 
-    def _wait(self, timeout_s: float | None) -> None:
-        """Wait until something may have happened. On a request to stop, pass it on."""
+    def _wait(self, timeout_s: float | None) -> bool:
+        """Wait until something may have happened; return whether it was a request to stop."""
         if self._due:
             timeout_s = max(0, min(self._due.values()) - time.monotonic())
         if timeout_s is None:
@@ -136,8 +138,7 @@ class _Supervisor:
         else:
             came = signal.sigtimedwait(_SIGNALS, timeout_s)
             number = came.si_signo if came is not None else signal.SIGCHLD
-        if number in _STOPS:
-            self._stop()
+        return number in _STOPS
 
     def _reaped(self) -> Iterator[tuple[int, int, int]]:
         """Yield index, pid and exit code of each worker that has ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +17,6 @@ from tests.crash.patience import until
 from tests.crash.steps import Upload, address_of, begin, push
 from tests.crash.uploading import expect
 from tests.daemon import Daemon
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONTENT = Content("drained", 3_000_000)
 LARGE = Content("large", 16 * 1024 * 1024)
@@ -152,3 +149,21 @@ async def test_a_stop_while_a_worker_is_replaced_ends_them_all(data: Path) -> No
     await until(lambda: worker not in daemon.pids())
     assert daemon.pids()[0] == supervisor
     await off_loop(daemon.stop)
+
+
+async def test_a_worker_that_died_before_the_stop_is_no_failure_of_it(data: Path) -> None:
+    """Exit code 0: the supervisor hears of both at once."""
+    daemon = Daemon(data, settings={"server.workers": "2"})
+    daemon.start()
+    supervisor, worker, _ = daemon.pids()
+    os.kill(supervisor, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    await until(lambda: _is_dead(worker))
+    os.kill(supervisor, signal.SIGTERM)
+    os.kill(supervisor, signal.SIGCONT)
+    await off_loop(daemon.stop)
+
+
+def _is_dead(pid: int) -> bool:
+    """Return whether a process waits for nothing but its parent's notice."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"

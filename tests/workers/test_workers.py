@@ -77,6 +77,7 @@ def test_an_upload_goes_from_worker_to_worker_without_reading_again(pair: Daemon
     with _only(pair, second):
         status = _ask(pair, "GET", where)
         assert (status.status, status.headers["Range"]) == (204, f"0-{len(halves[0]) - 1}")
+        where = str(status.headers["Location"])
         assert _ask(pair, "PATCH", where, halves[1]).status == 202
     with _only(pair, first):
         assert _ask(pair, "PUT", f"{where}?digest={digest}").status == 201
