@@ -466,11 +466,13 @@ class CredentialMalformed(Unauthenticated):
 
 
 class BearerInvalid(Unauthenticated):
-    """A bearer token that this registry did not sign, that has expired, or that is not for it."""
+    """A bearer token that this registry did not sign, that does not count now, or is not for it."""
 
-    def __init__(self, why: str, *, expired: bool = False) -> None:
+    def __init__(self, why: str, *, expired: bool = False, early: bool = False) -> None:
         super().__init__(why)
         self.expired = expired
+        self.early = early
+        """Signed by this registry, but for a time to come."""
 
 
 class LoginNeeded(Unauthenticated):

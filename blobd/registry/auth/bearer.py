@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _ALGORITHM = "EdDSA"
 _ISSUER = "blobd"
 _LEEWAY_S = 5
+_SKEW_S = 60
+"""How far ahead the clock of the replica that issued a token may be (RFC 7519, section 4.1.5)."""
 _KNOWN_MAX = 4096
 _RELOAD_S = 1.0
 _FRESH_S = 60.0
@@ -73,6 +75,7 @@ class Claims:
     covers: Coverage
     """What was granted of what was asked for."""
     issued_at: float
+    """Also from when on it counts."""
     expires_at: float
 
 
@@ -142,6 +145,13 @@ class Keyring:
         if claims.expires_at + _LEEWAY_S < self._clock():
             self._known.pop(known, None)
             raise BearerInvalid("the bearer token has expired; log in again", expired=True)
+        ahead_s = claims.issued_at - self._clock()
+        if ahead_s > _SKEW_S:
+            raise BearerInvalid(
+                f"the bearer token does not count yet: it was issued for {ahead_s:.0f} s from now; "
+                "set the clocks of this registry's machines, and log in again",
+                early=True,
+            )
         if claims.use != use:
             raise BearerInvalid(f"the bearer token is for {claims.use}, not for {use}")
         return claims
@@ -170,7 +180,7 @@ class Keyring:
                 issuer=_ISSUER,
                 # times are compared by `verify`, against the clock that everything else uses
                 options={
-                    "require": ["exp", "iat", "sub", "aud", "iss"],
+                    "require": ["exp", "iat", "nbf", "sub", "aud", "iss"],
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,
@@ -221,6 +231,6 @@ def _claims(payload: dict[str, Any]) -> Claims:
         account=str(payload["sub"]),
         token_id=str(payload["pat"]),
         covers=_covers(payload),
-        issued_at=float(payload["iat"]),
+        issued_at=max(float(payload["iat"]), float(payload["nbf"])),
         expires_at=float(payload["exp"]),
     )

@@ -135,7 +135,7 @@ class Identify:
         try:
             return await self._keyring.verify(token, use=use)
         except BearerInvalid as error:
-            if not error.expired:
+            if not (error.expired or error.early):  # then it is signed, and no guess
                 self._attempts.failed(address)
             raise
 

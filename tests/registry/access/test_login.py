@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -276,6 +277,7 @@ def test_forged_tokens_are_refused(town: Town) -> None:
         f"Bearer {head}.{root.rstrip('=')}.{signature}",
         town.signed(audience="elsewhere"),
         town.signed(issued_at=0.0, expires_at=300.0),
+        town.signed(issued_at=time.time() + 3600, expires_at=time.time() + 7200),
         town.signed(keys=[type(key).make(now=key.created_at)]),
         town.signed(token_id="gone"),
         f"Bearer {'x' * 20_000}",

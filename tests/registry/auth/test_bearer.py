@@ -59,6 +59,7 @@ def forged(shelf: Shelf, *, header: dict[str, Any], key: Any = None, **payload: 
         "aud": "here",
         "sub": "root",
         "iat": 1_000_000,
+        "nbf": 1_000_000,
         "exp": 2_000_000,
         "use": "access",
         "pat": "t1",
@@ -87,6 +88,30 @@ async def test_a_token_ends_when_it_says(shelf: Shelf) -> None:
         with pytest.raises(BearerInvalid) as caught:
             await ring.verify(token, use=ACCESS)
         assert caught.value.expired
+
+
+async def test_a_token_from_the_future_does_not_count_yet(shelf: Shelf) -> None:
+    """Neither `iat` nor `nbf` may be ahead by more than clocks of replicas may differ."""
+    kid = shelf.keys[0].kid
+    key = Ed25519PrivateKey.from_private_bytes(shelf.keys[0].private)
+    ring = shelf.ring()
+    for claim in ("iat", "nbf"):
+        for ahead_s, counts in ((59, True), (61, False), (40 * 86_400, False)):
+            token = forged(shelf, header={"kid": kid}, key=key, **{claim: 1_000_000 + ahead_s})
+            if counts:
+                await ring.verify(token, use=ACCESS)
+                continue
+            for _ in range(2):
+                with pytest.raises(BearerInvalid, match="does not count yet") as caught:
+                    await ring.verify(token, use=ACCESS)
+                assert caught.value.early
+                assert not caught.value.expired
+    # its time comes
+    token = forged(shelf, header={"kid": kid}, key=key, nbf=1_000_100)
+    with pytest.raises(BearerInvalid):
+        await ring.verify(token, use=ACCESS)
+    shelf.now += 41
+    await ring.verify(token, use=ACCESS)
 
 
 async def test_a_token_is_for_one_use_and_one_service(shelf: Shelf) -> None:
@@ -127,7 +152,9 @@ async def test_forged_tokens_do_not_pass(shelf: Shelf) -> None:
             await ring.verify(token, use=ACCESS)
 
 
-@pytest.mark.parametrize("missing", ["exp", "iat", "sub", "aud", "iss", "use", "pat", "access"])
+@pytest.mark.parametrize(
+    "missing", ["exp", "iat", "nbf", "sub", "aud", "iss", "use", "pat", "access"]
+)
 async def test_a_signed_token_without_a_claim_does_not_pass(shelf: Shelf, missing: str) -> None:
     """What is read later must be there."""
     private = Ed25519PrivateKey.from_private_bytes(shelf.keys[0].private)
