@@ -100,7 +100,7 @@ class Store:
 
     backend: str = _setting(
         "filesystem",
-        "memory forgets everything at exit and is meant for trials",
+        "memory, for trials, forgets everything at exit; its catalog is in the temporary folder",
         choices=("filesystem", "memory", "s3"),
     )
     path: str = _setting("./blobd-data", "blobs, uploads and the catalog live in this folder")
