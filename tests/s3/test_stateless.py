@@ -12,7 +12,7 @@ import pytest
 from tests.clients.everyone import OF_IMAGES, SKOPEO, opened
 from tests.clients.registry_reader import Repository
 from tests.daemon import Daemon
-from tests.engines.every import MOTO, SWIFT, needs_postgres
+from tests.engines.every import MOTO, SEAWEEDFS, SWIFT, needs_postgres
 from tests.images import Image, Layout
 from tests.layers import files_below
 from tests.registry.protocol import Registry, digest_of
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from tests.engines.postgres import Postgres
     from tests.engines.s3 import Bucket
 
-pytestmark = [needs_postgres, pytest.mark.parametrize("engine", [MOTO, SWIFT], indirect=True)]
+pytestmark = [
+    needs_postgres,
+    pytest.mark.parametrize("engine", [MOTO, SWIFT, SEAWEEDFS], indirect=True),
+]
 
 
 @pytest.fixture(scope="session")
@@ -102,8 +105,9 @@ def test_a_replica_that_dies_is_replaced_in_the_middle(replicas: list[Daemon]) -
     upload = one.start("acme/app").location
     assert one.send("PATCH", upload, data[:PART_BYTES]).status == 202
     replicas[0].kill()
-    assert two.get(upload).headers["Range"] == f"0-{PART_BYTES - 1}"
-    assert two.send("PATCH", upload, data[PART_BYTES:]).status == 202
+    looked = two.get(upload)
+    assert looked.headers["Range"] == f"0-{PART_BYTES - 1}"
+    assert two.send("PATCH", looked.location, data[PART_BYTES:]).status == 202
     ended = two.send("PUT", f"{upload}?digest={digest_of(data)}")
     assert ended.status == 201
     found = two.get(f"/v2/acme/app/blobs/{digest_of(data)}")
