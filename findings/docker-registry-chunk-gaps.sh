@@ -3,8 +3,8 @@
 #
 # Tried: docker-registry 2.8.2 (Debian 12), filesystem storage.
 # One would believe: a chunk whose Content-Range does not begin at the upload's offset is refused with
-#   416, as the distribution-spec says ("If a chunk is uploaded out of order, the registry MUST respond
-#   with a 416"), so that a client which lost count learns of it at once.
+#   416, as the distribution-spec demands for chunks that come out of order, so that a client which
+#   lost count learns of it at once.
 # What happens: 202. The bytes are appended at the offset and the answer's Range counts on; a span that
 #   names more bytes than came is 202 too. Content-Range is not looked at, and only the digest at the
 #   end finds the damage, after everything has been sent.
