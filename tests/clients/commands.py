@@ -21,10 +21,17 @@ class CommandFailed(Exception):
 class Home:
     """A folder that a client takes for its user's home, with nothing known and nobody logged in."""
 
-    def __init__(self, folder: Path, *, docker_config: Path | None = None) -> None:
-        """`docker_config`: a folder whose `config.json` is the auth file, for docker and others."""
+    def __init__(
+        self, folder: Path, *, docker_config: Path | None = None, programs: Path | None = None
+    ) -> None:
+        """Make a home in an empty folder.
+
+        `docker_config` is a folder whose `config.json` is the auth file, for docker and others;
+        what is in the folder `programs` is run instead of the system's.
+        """
         self.folder = folder
         self._docker_config = docker_config
+        self._programs = programs
         self.system_store = folder / "var-lib-containers"
         self.system_store.mkdir()
         (folder / "tmp").mkdir()
@@ -62,7 +69,9 @@ class Home:
 
     def command(self, program: str, *arguments: str | Path) -> list[str]:
         """Return the words that run a program with mounts of its own, which end with it."""
-        words = [which(program) or program, *map(str, arguments)]
+        own = None if self._programs is None else self._programs / program
+        found = own if own is not None and own.exists() else which(program)
+        words = [str(found or program), *map(str, arguments)]
         if not _may_mount():
             return words
         hide = f'mount --bind "$0" {_SYSTEM_STORE} && exec "$@"'

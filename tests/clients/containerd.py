@@ -36,8 +36,10 @@ class Containerd:
 
     sends_as_is: ClassVar = True
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, plain_http: bool = True) -> None:
+        """Name plain HTTP in every command, or with `plain_http` false let ctr find it out."""
         self._home = home
+        self._scheme = ("--plain-http",) if plain_http else ()
         self._pulls = 0
         self._user: tuple[str, ...] = ()
 
@@ -73,10 +75,10 @@ class Containerd:
 
     def _push(self, name: str, reference: str) -> None:
         self._images("tag", "--force", name, reference)
-        self._images("push", "--plain-http", *self._user, reference)
+        self._images("push", *self._scheme, *self._user, reference)
 
     def _pull(self, reference: str) -> None:
-        self._images("pull", "--plain-http", *self._user, "--snapshotter", "native", reference)
+        self._images("pull", *self._scheme, *self._user, "--snapshotter", "native", reference)
 
     def _images(self, *arguments: str | Path) -> str:
         return self._home.run(
@@ -85,10 +87,13 @@ class Containerd:
 
 
 @contextmanager
-def open_containerd(folder: Path) -> Iterator[Containerd]:
-    home = Home(folder)
+def open_containerd(
+    folder: Path, *, programs: Path | None = None, plain_http: bool = True
+) -> Iterator[Containerd]:
+    """Run containerd, of this machine or from a folder of `programs`, in a home of its own."""
+    home = Home(folder, programs=programs)
     config = folder / "config.toml"
     config.write_text(_CONFIG.format(folder=folder))
     answers = partial(home.run, "ctr", "-a", folder / "containerd.sock", "version")
     with running(home, "containerd", f"--config={config}", answers=answers):
-        yield Containerd(home)
+        yield Containerd(home, plain_http=plain_http)
