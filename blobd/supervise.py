@@ -124,8 +124,7 @@ class _Supervisor:
             if is_to_stop:  # what had ended before was not stopped
                 self._stop()
             for index in [index for index, at in self._due.items() if at <= time.monotonic()]:
-                del self._due[index]
-                self._start(index, ready=None)
+                self._replace(index)
         os.close(reading)
         return code
 
@@ -160,6 +159,16 @@ class _Supervisor:
             bound.close()
         for pid in self._workers:
             os.kill(pid, signal.SIGTERM)  # none is reaped here: the pid is its own
+
+    def _replace(self, index: int) -> None:
+        """Start a worker in the place of one that died; later, if no process can be had now."""
+        try:
+            self._start(index, ready=None)
+        except OSError as error:
+            _log.error("no worker can be started now, tried again: %s", error.strerror)
+            self._due[index] = time.monotonic() + _RESTART_PAUSE_S
+        else:
+            del self._due[index]
 
     def _start(self, index: int, *, ready: int | None) -> None:
         """Fork a worker. It writes a byte to `ready` once it accepts connections."""

@@ -180,6 +180,49 @@ def test_workers_that_die_together_are_all_replaced(pair: Daemon) -> None:
     assert _ask(pair, "GET", f"/blobs/{digest}").body == blob  # type: ignore[attr-defined]
 
 
+_WITHOUT_PROCESSES = """
+import errno, sys
+from blobd import supervise
+from blobd.config import load
+
+spawned, spawn = 0, supervise.spawn
+
+def spawn_seldom(work, *, name):
+    global spawned
+    spawned += 1
+    if spawned in (3, 4):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    return spawn(work, name=name)
+
+supervise.spawn = spawn_seldom
+flags = dict(word.split("=") for word in sys.argv[1:])
+sys.exit(supervise.serve(load(file=None, environment={}, flags=flags)))
+"""
+
+
+def test_a_worker_is_replaced_once_there_are_processes_again(tmp_path: Path) -> None:
+    """A machine that cannot fork for a moment costs one worker for that moment, not the daemon."""
+    settings = [f"store.path={tmp_path}", "server.workers=2", "registry.auth=false"]
+    addresses = ["registry.listen=127.0.0.1:0", "blob_api.listen=127.0.0.1:0"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WITHOUT_PROCESSES, *settings, *addresses],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("blobd ")
+    first, second = below(process.pid)
+    os.kill(first, signal.SIGKILL)
+    _until(lambda: first not in below(process.pid))
+    _until(lambda: len([*below(process.pid)]) == 2)
+    assert second in below(process.pid)
+    process.terminate()
+    _, log = process.communicate(timeout=_SOON_S)
+    assert process.returncode == 0
+    assert log.count("tried again: Resource temporarily unavailable") == 2
+
+
 def test_idle_workers_share_most_of_their_memory(pair: Daemon) -> None:
     """They are forked from one image, and so is the one that replaces another."""
     first, second = _workers(pair)
