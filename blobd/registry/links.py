@@ -16,7 +16,7 @@ from blobd.registry.catalog import holds, rows
 from blobd.registry.pins import pinned
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
@@ -36,11 +36,20 @@ class RepositoryKeeper:
     """One repository's hand on the store; a `blobd.store.Keeper`. Its holds are links."""
 
     def __init__(
-        self, catalog: Catalog, repository: RepositoryName, make: Maker | None = None
+        self,
+        catalog: Catalog,
+        repository: RepositoryName,
+        make: Maker | None = None,
+        *,
+        confirm: Callable[[Transaction], None] | None = None,
     ) -> None:
-        """`make` makes the repository where the first link finds none; None: it is nobody's."""
+        """`make` makes the repository where the first link finds none; None: it is nobody's.
+
+        `confirm` raises, in the transaction that ends a link, where that may not be any more.
+        """
         self._catalog = catalog
         self._repository = repository
+        self._confirm = confirm
         self._make = make or rows.maker(repository, now=catalog.now())
 
     @asynccontextmanager
@@ -57,6 +66,8 @@ class RepositoryKeeper:
         """End the link: the repository does not see the blob any more. Raises BlobNotFound."""
 
         def release(transaction: Transaction) -> None:
+            if self._confirm is not None:
+                self._confirm(transaction)
             holds.lock(transaction, digest)
             if not holds.unlink(transaction, self._repository, digest):
                 raise BlobNotFound(digest)

@@ -7,17 +7,20 @@ common, with `?` for each value.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from blobd.registry.auth.decide import Standing
 from blobd.registry.auth.roles import Role, Visibility
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from blobd.registry.auth.subjects import Subject, WorkflowOf
     from blobd.registry.catalog.hot import Reader
+    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
+
+T = TypeVar("T")
 
 _FACTS = """
     SELECT t.id, t.kind, t.source_id, t.scopes, t.hint, t.expires_at, t.revoked_at,
@@ -26,6 +29,7 @@ _FACTS = """
 """
 _TOKEN_BY_HASH = f"{_FACTS} WHERE t.secret_hash = ?"
 _TOKEN_BY_ID = f"{_FACTS} WHERE t.id = ?"
+_TOKEN_LOCKED = f"{_TOKEN_BY_ID} FOR SHARE OF a"
 _PACKAGE = """
     SELECT r.id, p.owner_id, p.visibility, p.inherits, p.source_id, s.visibility, s.owner_id
     FROM repositories AS r
@@ -108,9 +112,9 @@ class Callers:
         """Return the token of a secret."""
         return _token(await self._reader.rows(_TOKEN_BY_HASH, secret_hash))
 
-    async def token_by_id(self, token_id: str) -> TokenFacts | None:
-        """Return a token."""
-        return _token(await self._reader.rows(_TOKEN_BY_ID, token_id))
+    async def token_by_id(self, token_id: str, *, locked: bool = False) -> TokenFacts | None:
+        """Return a token; `locked` (on PostgreSQL, in a transaction): its account stays so."""
+        return _token(await self._reader.rows(_TOKEN_LOCKED if locked else _TOKEN_BY_ID, token_id))
 
     async def standing(self, subject: Subject, repository: RepositoryName) -> Standing:
         """Return how a subject stands to a repository, or to the name of none."""
@@ -185,6 +189,28 @@ class Callers:
         if package.source_id != workflow.source_id:
             return granted
         return max(granted, Role.WRITE if workflow.kind == "automation" else Role.READ)
+
+
+def asked_within(transaction: Transaction, ask: Callable[[Callers], Coroutine[Any, Any, T]]) -> T:
+    """Return what callers' reads return to `ask`, as a transaction sees it."""
+    asking = ask(Callers(_Within(transaction)))
+    try:
+        asking.send(None)
+    except StopIteration as done:
+        found: T = done.value
+        return found
+    asking.close()
+    raise AssertionError("a read within a transaction has its rows at once")
+
+
+class _Within:
+    """Reads of a transaction, as a `Reader` that never suspends."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
+        return self._transaction.rows(statement, *values)
 
 
 def _best(rows: Iterable[Sequence[Any]]) -> Role:

@@ -76,6 +76,10 @@ class Transaction(ABC):
         """Return all rows of a query that is kept in a constant, digests as they are written."""
 
     @abstractmethod
+    def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
+        """Return all rows of a query in text, as a `Reader` does."""
+
+    @abstractmethod
     def wait(self, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what a coroutine returns that runs on the event loop meanwhile.
 

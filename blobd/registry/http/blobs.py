@@ -61,7 +61,7 @@ class BlobRoutes:
         digest: str,
     ) -> web.StreamResponse:
         """R69: gone from this repository at once, from the store when nobody holds it."""
-        keeper = RepositoryKeeper(self._catalog, access.repository)
+        keeper = RepositoryKeeper(self._catalog, access.repository, confirm=access.confirm)
         await keeper.release(Digest.parse(digest))
         return web.Response(status=202)
 

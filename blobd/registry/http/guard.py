@@ -96,7 +96,7 @@ class Guard:
                 access = await self._gate.admit_upload(
                     knock, parse_name(name), upload_id, request.query.get(SECRET)
                 )
-            return await handler(request, access, upload_id=upload_id)
+                return await handler(request, access, upload_id=upload_id)
 
         return guarded
 
@@ -127,6 +127,6 @@ class Guard:
                 access = await self._gate.admit(
                     knock, parse_name(name), action, challenge=challenge or action
                 )
-            return await handler(request, access, **arguments)
+                return await handler(request, access, **arguments)
 
         return guarded

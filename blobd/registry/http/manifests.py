@@ -135,7 +135,7 @@ class ManifestRoutes:
             for line in warning_headers(breaks):
                 response.headers.add(*line)
         else:
-            await delete_tag(self._catalog, repository, target)
+            await delete_tag(self._catalog, repository, target, confirm=access.confirm)
             self._packages.untagged(request, access, target)
         return response
 

@@ -81,7 +81,9 @@ class PackageWork:
 
         Raises NameUnknown, ManifestUnknown, TooPopular.
         """
-        breaks = await self._trash.delete_manifest(access.repository, digest, access.subject)
+        breaks = await self._trash.delete_manifest(
+            access.repository, digest, access.subject, confirm=access.confirm
+        )
         self.note(request, access.subject, "delete", access.repository, digest)
         return breaks
 

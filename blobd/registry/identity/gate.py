@@ -2,7 +2,8 @@
 
 What was allowed is remembered for a second and for one credential, so that a client that pulls a
 thousand blobs is looked up a few times; what was refused is looked up anew, so that a right counts
-at once when it is given. A right that is taken away counts within that second.
+at once when it is given. A right that is taken away counts within that second for what is read; who
+writes is asked again in the transaction that does it (`confirm.py`).
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.errors import (
-    Forbidden,
     LoginNeeded,
     NamespaceMissing,
     NameUnknown,
     ScopeMissing,
     Unauthenticated,
 )
-from blobd.registry.auth.decide import Verdict, decide, role_of
+from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Action, Role, Visibility
-from blobd.registry.auth.scopes import on_repository
 from blobd.registry.auth.subjects import EVERYONE
+from blobd.registry.identity.confirm import Confirmation, check, scope_of
 from blobd.registry.identity.identify import Caller, has_ended
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.identity.identify import Identify
     from blobd.registry.identity.upload_secrets import UploadSecrets
     from blobd.registry.names import RepositoryName
@@ -51,6 +51,8 @@ class Access:
     """Whether the repository is there already."""
     role: Role
     visibility: Visibility
+    confirm: Callable[[Transaction], None]
+    """Asks again, in the transaction of what the request is for. Raises why not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +136,23 @@ class Gate:
         """
         if self._identify is None and action is not Action.WRITE:
             return Access(
-                EVERYONE, repository, exists=True, role=Role.ADMIN, visibility=Visibility.PUBLIC
+                EVERYONE,
+                repository,
+                exists=True,
+                role=Role.ADMIN,
+                visibility=Visibility.PUBLIC,
+                confirm=Confirmation("", repository, action, existed=True),
             )
         key = knock.fingerprint, repository, action
         remembered = self._allowed.get(key)
-        if remembered is not None and remembered[0] > self._clock():
+        if (
+            remembered is not None
+            and remembered[0] > self._clock()
+            # a push after a deletion makes a new package, where one during it is refused
+            and (action is not Action.WRITE or await self._catalog.hot.knows(repository))
+        ):
             return remembered[1]
-        scope = str(on_repository(repository, *_wanted(challenge or action)))
+        scope = scope_of(repository, challenge or action)
         try:
             caller = await self.caller(knock)
         except Unauthenticated as error:
@@ -186,32 +198,15 @@ class Gate:
         ):
             raise NamespaceMissing(repository, await self._catalog.callers.namespaces(subject))
         standing = await self._catalog.callers.standing(subject, repository)
-        verdict = decide(subject, standing, action, caller.asked_on(repository))
-        role = role_of(subject, standing)
-        scope = str(on_repository(repository, *_wanted(action)))
-        match verdict:
-            case Verdict.ALLOWED:
-                return Access(
-                    subject,
-                    repository,
-                    exists=standing.exists,
-                    role=role,
-                    visibility=standing.visibility,
-                )
-            case Verdict.LOGIN:
-                raise LoginNeeded(f"{action.value} of {repository}", scope)
-            case Verdict.UNKNOWN:
-                raise NameUnknown(repository)
-            case Verdict.ASK:
-                raise ScopeMissing(scope)
-            case Verdict.FORBIDDEN:
-                raise Forbidden(
-                    repository,
-                    who=subject.name,
-                    role=str(action.role),
-                    has=str(role),
-                    scope=action.scope,
-                )
+        check(subject, standing, repository, action, caller.asked_on(repository))
+        return Access(
+            subject,
+            repository,
+            exists=standing.exists,
+            role=role_of(subject, standing),
+            visibility=standing.visibility,
+            confirm=Confirmation(subject.token_id, repository, action, existed=standing.exists),
+        )
 
     def _remember(self, key: tuple[bytes, str, Action], access: Access, caller: Caller) -> None:
         lasts_s = _REMEMBERED_S
@@ -221,10 +216,3 @@ class Gate:
         self._allowed.move_to_end(key)
         if len(self._allowed) > _REMEMBERED_MAX:
             self._allowed.popitem(last=False)
-
-
-def _wanted(action: Action) -> tuple[str, ...]:
-    """Return what a client should ask its token for: who pushes pulls too."""
-    if action is Action.WRITE:
-        return (Action.READ.value, Action.WRITE.value)
-    return (action.value,)

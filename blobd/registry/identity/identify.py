@@ -85,7 +85,7 @@ class Identify:
             raise TokenRefused(
                 "the password", "is not a token of this registry; tokens begin with blobd_pat_"
             )
-        return Caller(self.subject_of(facts), expires_at=facts.expires_at)
+        return Caller(self._subject(facts), expires_at=facts.expires_at)
 
     async def by_refresh_token(self, token: str, address: str) -> Subject:
         """Return whom a refresh token speaks for now.
@@ -105,31 +105,10 @@ class Identify:
         facts = await self._catalog.callers.token_by_id(token_id)
         if facts is None:
             raise TokenRefused("the token behind this request", "is gone; log in again")
-        return self.subject_of(facts, may_have_expired=may_have_expired)
+        return subject_of(facts) if may_have_expired else self._subject(facts)
 
-    def subject_of(self, facts: TokenFacts, *, may_have_expired: bool = False) -> Subject:
-        """Return whom a token speaks for. Raises TokenRefused, saying which token and why."""
-        which = f"token {facts.hint}… ({facts.token_id}) of {facts.account}"
-        if facts.disabled_at is not None:
-            raise TokenRefused(which, "does not count: the account is disabled")
-        if facts.revoked_at is not None:
-            raise TokenRefused(which, f"was revoked on {_day(facts.revoked_at)}; make another")
-        expired = facts.expires_at is not None and facts.expires_at <= self._catalog.now()
-        if expired and facts.expires_at is not None and not may_have_expired:
-            raise TokenRefused(
-                which, f"expired on {_day(facts.expires_at)}; make another", expired=True
-            )
-        workflow = None
-        if facts.source_id is not None:
-            workflow = WorkflowOf(facts.source_id, facts.kind)
-        return Subject(
-            account_id=facts.account_id,
-            name=facts.account,
-            is_administrator=facts.is_administrator and workflow is None,
-            scopes=facts.scopes,
-            token_id=facts.token_id,
-            workflow=workflow,
-        )
+    def _subject(self, facts: TokenFacts) -> Subject:
+        return subject_of(facts, now=self._catalog.now())
 
     async def _verified(self, token: str, use: str, address: str) -> Claims:
         try:
@@ -138,6 +117,33 @@ class Identify:
             if not (error.expired or error.early):  # then it is signed, and no guess
                 self._attempts.failed(address)
             raise
+
+
+def subject_of(facts: TokenFacts, *, now: float | None = None) -> Subject:
+    """Return whom a token speaks for; `now` None: it may have expired.
+
+    Raises TokenRefused, saying which token and why.
+    """
+    which = f"token {facts.hint}… ({facts.token_id}) of {facts.account}"
+    if facts.disabled_at is not None:
+        raise TokenRefused(which, "does not count: the account is disabled")
+    if facts.revoked_at is not None:
+        raise TokenRefused(which, f"was revoked on {_day(facts.revoked_at)}; make another")
+    if now is not None and facts.expires_at is not None and facts.expires_at <= now:
+        raise TokenRefused(
+            which, f"expired on {_day(facts.expires_at)}; make another", expired=True
+        )
+    workflow = None
+    if facts.source_id is not None:
+        workflow = WorkflowOf(facts.source_id, facts.kind)
+    return Subject(
+        account_id=facts.account_id,
+        name=facts.account,
+        is_administrator=facts.is_administrator and workflow is None,
+        scopes=facts.scopes,
+        token_id=facts.token_id,
+        workflow=workflow,
+    )
 
 
 def has_ended(error: Unauthenticated) -> bool:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 def package_maker(access: Access, *, now: float) -> Maker:
     """Return what makes a package, in the transaction that puts the first thing into it.
 
-    It is private, and its maker an admin of it; one that a workflow makes is linked to the source
-    repository and inherits from there. A name in no namespace is a repository and no
-    package. Where there are no identities its owner is made too.
+    The access is confirmed first, so that nobody pushes who may not any more. The package is
+    private, and its maker an admin of it; one that a workflow makes is linked to the source
+    repository and inherits from there. A name in no namespace is a repository and no package. Where
+    there are no identities its owner is made too.
 
     Who was admitted to make it, where somebody else has been first, is told NameUnknown, as if it
     came later.
@@ -37,6 +38,7 @@ def package_maker(access: Access, *, now: float) -> Maker:
         return repository_id
 
     def make(transaction: Transaction) -> int:
+        access.confirm(transaction)
         found = find_repository(transaction, repository)
         if found is not None:
             return checked(transaction, found)

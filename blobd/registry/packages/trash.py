@@ -18,6 +18,8 @@ from blobd.registry.catalog.rows import find_repository
 from blobd.registry.names import RepositoryName
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
@@ -82,15 +84,23 @@ class Trash:
         )
 
     async def delete_manifest(
-        self, repository: RepositoryName, digest: Digest, subject: Subject
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        subject: Subject,
+        *,
+        confirm: Callable[[Transaction], None] | None = None,
     ) -> tuple[str, ...]:
         """Delete a version by its repository (R68); where that is no package it is gone at once.
 
-        Returns what that breaks, as `delete_version`.
+        `confirm` raises, in the same transaction, where that may not be any more. Returns what that
+        breaks, as `delete_version`.
         Raises NameUnknown, ManifestUnknown, TooPopular.
         """
 
         def delete(transaction: Transaction) -> tuple[str, ...]:
+            if confirm is not None:
+                confirm(transaction)
             repository_id = find_repository(transaction, repository)
             if repository_id is None:
                 raise NameUnknown(repository)

@@ -42,6 +42,7 @@ class Client(Registry):
 
     def __init__(self, address: str, credential: str | None) -> None:
         super().__init__(address)
+        self.address = address
         self.credential = credential
         # as through a proxy, so that failed logins of one test slow no other down
         self.comes_from = f"10.{'.'.join(str(secrets.randbelow(256)) for _ in range(3))}"

@@ -82,7 +82,14 @@ class Shop:
 
     def _maker(self, repository: RepositoryName, subject: Subject, *, exists: bool) -> Maker:
         """Return what makes a package for who was admitted to it, be it there or not."""
-        access = Access(subject, repository, exists, Role.ADMIN, Visibility.PRIVATE)
+        access = Access(
+            subject,
+            repository,
+            exists,
+            Role.ADMIN,
+            Visibility.PRIVATE,
+            confirm=lambda _: None,
+        )
         return package_maker(access, now=self.clock())
 
     async def push_index(self, *children: Digest, tags: Sequence[str], **more: object) -> Digest:

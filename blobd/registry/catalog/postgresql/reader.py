@@ -32,7 +32,7 @@ class PostgresqlReader:
         with translated():
             async with self._pool.acquire(timeout=POOL_WAIT_S) as connection:
                 rows: Sequence[Sequence[Any]] = (
-                    await connection.fetch(_numbered(statement), *values)
+                    await connection.fetch(numbered(statement), *values)
                     if self._begin is None
                     else await _in_transaction(connection, self._begin, statement, values)
                 )
@@ -45,7 +45,7 @@ async def _in_transaction(
     """Return all rows of a query; a connection on which that fails is closed."""
     try:
         await connection.execute(begin)
-        rows: Sequence[Sequence[Any]] = await connection.fetch(_numbered(statement), *values)
+        rows: Sequence[Sequence[Any]] = await connection.fetch(numbered(statement), *values)
         await connection.execute("COMMIT")
     except BaseException:
         connection.terminate()
@@ -54,7 +54,7 @@ async def _in_transaction(
 
 
 @cache
-def _numbered(statement: str) -> str:
-    """Return a statement with `$1`, `$2`, … for each `?`."""
+def numbered(statement: str) -> str:
+    """Return a statement as PostgreSQL has it: with `$1`, `$2`, … for each `?`."""
     first, *others = statement.split("?")
     return first + "".join(f"${number}{text}" for number, text in enumerate(others, 1))

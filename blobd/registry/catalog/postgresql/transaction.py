@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from blobd.registry.catalog.postgresql.connections import translated
-from blobd.registry.catalog.transaction import Transaction
+from blobd.registry.catalog.postgresql.reader import numbered
+from blobd.registry.catalog.transaction import Transaction, check_texts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -67,6 +68,13 @@ class PostgresqlTransaction(Transaction):
     def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[Sequence[Any]]:
         """Return all rows of a query that is kept in a constant, digests as they are written."""
         text, values = self._compiled(statement, parameters)
+        rows: Sequence[Sequence[Any]] = self._run(lambda driver: driver.fetch(text, *values))
+        return rows
+
+    def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
+        """Return all rows of a query in text, as a `Reader` does."""
+        check_texts(values)
+        text = numbered(statement)
         rows: Sequence[Sequence[Any]] = self._run(lambda driver: driver.fetch(text, *values))
         return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from blobd.registry.catalog.transaction import Transaction
+from blobd.registry.catalog.transaction import Transaction, check_texts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,6 +34,11 @@ class SqliteTransaction(Transaction):
     def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[Sequence[Any]]:
         """Return all rows of a query that is kept in a constant, digests as they are written."""
         return self.driver.execute(*self._compiled(statement, parameters)).fetchall()
+
+    def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
+        """Return all rows of a query in text, as a `Reader` does."""
+        check_texts(values)
+        return self.driver.execute(statement, values).fetchall()
 
     def wait(self, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what a coroutine returns that runs on the event loop meanwhile.

@@ -55,6 +55,9 @@ class Frame:
                         | read_query(request, operation.query)
                         | await read_body(request, operation.body)
                     )
+                    if operation.body:  # which may have been long in coming
+                        caller = await self._caller(request)
+                        _check_scope(caller.subject, operation.needed_scope)
                     call = Call(request, caller, self._origins.base_url(request), page, per_page)
                     found = await operation.handler(call, **arguments)
             except BlobdError as error:

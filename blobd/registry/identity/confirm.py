@@ -1,0 +1,110 @@
+"""Rights, asked again at the act that counts: a body may take minutes after its head was admitted.
+
+Whoever was disabled, lost a role, or had a token revoked meanwhile is refused in the transaction
+that would have linked, tagged or deleted, so that nothing of it is visible. A token that merely ran
+out meanwhile still counts for the request that it was shown with: that end was known from the
+beginning, and an upload outlives its bearer token anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blobd.errors import (
+    Forbidden,
+    LoginNeeded,
+    NameUnknown,
+    ScopeMissing,
+    TokenRefused,
+    Unauthenticated,
+)
+from blobd.registry.auth.decide import Verdict, decide, role_of
+from blobd.registry.auth.roles import Action
+from blobd.registry.auth.scopes import on_repository
+from blobd.registry.catalog.callers import asked_within
+from blobd.registry.catalog.rows import find_repository
+from blobd.registry.identity.identify import subject_of
+
+if TYPE_CHECKING:
+    from blobd.registry.auth.decide import Standing
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.catalog import Transaction
+    from blobd.registry.names import RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a request was admitted to do. Call it in the transaction that does it."""
+
+    token_id: str
+    """Empty where there are no identities."""
+    repository: RepositoryName
+    action: Action
+    existed: bool
+    """Whether the repository was there when the request was admitted."""
+
+    def __call__(self, transaction: Transaction) -> None:
+        """Raise what would refuse the request now: TokenRefused, NameUnknown, Forbidden.
+
+        NameUnknown also where the repository was deleted meanwhile: a body that was under way does
+        not make a new one of that name. On PostgreSQL the row of the account is locked, so that
+        once a user is disabled or a token revoked, no act of theirs can commit.
+        """
+        if not self.token_id:
+            if self.existed and find_repository(transaction, self.repository) is None:
+                raise NameUnknown(self.repository)
+            return
+        try:
+            locked = transaction.dialect == "postgresql"
+            facts = asked_within(
+                transaction, lambda callers: callers.token_by_id(self.token_id, locked=locked)
+            )
+            if facts is None:
+                raise TokenRefused("the token behind this request", "is gone; log in again")
+            subject = subject_of(facts)
+        except Unauthenticated as error:
+            error.scope = scope_of(self.repository, self.action)
+            raise
+        standing = asked_within(
+            transaction, lambda callers: callers.standing(subject, self.repository)
+        )
+        if self.existed and not standing.exists:
+            raise NameUnknown(self.repository)
+        check(subject, standing, self.repository, self.action)
+
+
+def check(
+    subject: Subject,
+    standing: Standing,
+    repository: RepositoryName,
+    action: Action,
+    asked: frozenset[str] | None = None,
+) -> None:
+    """Raise what refuses an action: LoginNeeded, NameUnknown, ScopeMissing, Forbidden.
+
+    `asked` as in `decide`.
+    """
+    match decide(subject, standing, action, asked):
+        case Verdict.ALLOWED:
+            return
+        case Verdict.LOGIN:
+            raise LoginNeeded(f"{action.value} of {repository}", scope_of(repository, action))
+        case Verdict.UNKNOWN:
+            raise NameUnknown(repository)
+        case Verdict.ASK:
+            raise ScopeMissing(scope_of(repository, action))
+        case Verdict.FORBIDDEN:
+            raise Forbidden(
+                repository,
+                who=subject.name,
+                role=str(action.role),
+                has=str(role_of(subject, standing)),
+                scope=action.scope,
+            )
+
+
+def scope_of(repository: RepositoryName, action: Action) -> str:
+    """Return what a client should ask its token for: who pushes pulls too."""
+    words = [Action.READ.value] if action is Action.WRITE else []
+    return str(on_repository(repository, *words, action.value))
