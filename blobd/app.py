@@ -41,6 +41,7 @@ from blobd.registry.identity.first import first_administrator
 from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
 from blobd.registry.roots import ApiKeeper, CatalogRoots
+from blobd.room import Room
 from blobd.store import BlobStore, Keeper
 from blobd.uploads import Uploads
 from blobd.wire.cross_site import refuse_cross_site
@@ -83,6 +84,7 @@ class Daemon:
     metrics: Metrics
     store: BlobStore
     uploads: Uploads
+    room: Room
     responder: Responder
     catalog: Catalog
     keeper: Keeper
@@ -133,11 +135,13 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
             metrics=metrics,
             sizes_bytes=SIZES_TO_PARTS_BYTES if config.parts_max_bytes else SIZES_BYTES,
         )
+        room = Room(backend, metrics, min_free_bytes=limits.min_free_bytes)
         uploads = Uploads(
             store=store,
             receiver=Receiver(budget, hash_threads, metrics),
             hashing=Hashing(),
             admission=Admission(shares.uploads, metrics),
+            room=room,
             config=config,
             metrics=metrics,
         )
@@ -146,6 +150,7 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
             metrics=metrics,
             store=store,
             uploads=uploads,
+            room=room,
             responder=Responder(send_threads, metrics),
             catalog=catalog,
             keeper=ApiKeeper(catalog, store),
@@ -185,7 +190,7 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
     blob_api = blob_api_routes(
         BlobRoutes(daemon.store, daemon.keeper, daemon.responder),
         UploadRoutes(daemon.uploads, protocol, daemon.keeper),
-        HealthRoutes(daemon.store.backend, daemon.metrics),
+        HealthRoutes(daemon.room, daemon.metrics),
     )
 
     origins = Origins(

@@ -75,6 +75,9 @@ class Metrics:
         )
         self.hash_seconds = counter("hash_seconds", "Time spent hashing")
         self.write_seconds = counter("write_seconds", "Time spent writing to the backend")
+        self.storage_full = gauge(
+            "storage_full", "1 while uploads are refused for want of room, by the last look"
+        )
         self.staged_bytes = gauge("staged_bytes", "Bytes of open uploads", mode="sum")
         self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of upload buffers in use")
         self.in_flight_budget_bytes = gauge(

@@ -47,7 +47,6 @@ from blobd.errors import (
     DigestUnsupported,
     OffsetMismatch,
     SizeMismatch,
-    StorageFull,
     UploadBusy,
     UploadExpired,
     UploadOvertaken,
@@ -66,13 +65,13 @@ if TYPE_CHECKING:
     from blobd.limits import Admission
     from blobd.metrics import Metrics
     from blobd.receive import Body, Receiver
+    from blobd.room import Room
     from blobd.store import BlobStore, Keeper
 
 _GRACE_S = 5.0
 _SWEEP_MARGIN_S = 60.0
 _KEPT = (BodyBroken, BodyIdle, BodyMalformed, BudgetExhausted, asyncio.CancelledError)
 """What ends an append and leaves what arrived."""
-_FREE_SPACE_LIFETIME_S = 1.0
 
 _log = logging.getLogger("blobd.uploads")
 
@@ -99,6 +98,7 @@ class Uploads:
         receiver: Receiver,
         hashing: Hashing,
         admission: Admission,
+        room: Room,
         config: Config,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
@@ -108,12 +108,11 @@ class Uploads:
         self._receiver = receiver
         self._hashing = hashing
         self._admission = admission
+        self._room = room
         self._limits = config.limits
         self._receipt_lifetime_s = config.upkeep.receipt_lifetime_s
         self._metrics = metrics
         self._clock = clock
-        self._free_bytes: int | None = None
-        self._free_known_until = 0.0
 
     async def start(
         self, owner: str, *, algorithm: str = "sha256", size_bytes: int | None = None
@@ -124,7 +123,7 @@ class Uploads:
         """
         hasher = self._hashing.new(algorithm)
         check_size(size_bytes or 0, limit_bytes=self._limits.max_blob_bytes)
-        await self._check_space(size_bytes or 0)
+        await self._room.check(size_bytes or 0)
         memo = Memo.of(owner, self._clock(), hasher)
         record = await self._backend.begin(secrets.token_hex(16), memo.dump())
         return _upload(record, memo)
@@ -345,7 +344,7 @@ class Uploads:
             return
         announced_bytes = body.length_bytes or (span.size_bytes if span is not None else 0)
         check_size(staging.offset + announced_bytes, limit_bytes=self._limits.max_blob_bytes)
-        await self._check_space(announced_bytes)
+        await self._room.check(announced_bytes)
         if session.hasher is None:
             session.hasher = await self._reread(session, session.memo.algorithm)
 
@@ -473,16 +472,6 @@ class Uploads:
             await staging.abort()
         finally:
             await staging.aclose()
-
-    async def _check_space(self, announced_bytes: int) -> None:
-        now = self._clock()
-        if now >= self._free_known_until:
-            self._free_bytes = await self._backend.free_bytes()
-            self._free_known_until = now + _FREE_SPACE_LIFETIME_S
-        if self._free_bytes is None:
-            return
-        if self._free_bytes - announced_bytes < self._limits.min_free_bytes:
-            raise StorageFull
 
     def _seconds_left(self, upload_id: str, memo: Memo) -> float | None:
         """Return how long the upload may still receive; None: for ever. Raises UploadExpired."""

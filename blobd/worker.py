@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from blobd.wire.middleware import Front
 
 _TIDY_INTERVAL_S = 600.0
+_ROOM_INTERVAL_S = 10.0
 
 _log = logging.getLogger("blobd")
 
@@ -69,6 +70,7 @@ def _jobs(daemon: Daemon) -> tuple[Job, ...]:
     return (
         Job("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire),
         Job("garbage collection", upkeep.gc_interval_s, partial(_collect, daemon)),
+        Job("room", _ROOM_INTERVAL_S, daemon.room.watch),
         Job("trash", _TIDY_INTERVAL_S, daemon.trash.purge),
         Job("audit", _TIDY_INTERVAL_S, daemon.forget_audit),
         Job("sweep", upkeep.sweep_interval_s, partial(sweep, daemon.store.backend, daemon.metrics)),

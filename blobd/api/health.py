@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+import json
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-if TYPE_CHECKING:
-    from blobd.backends.base import Backend
-    from blobd.metrics import Metrics
+from blobd.errors import RequestInvalid, StorageFull
 
-_PROBE_LIFETIME_S = 10.0
+if TYPE_CHECKING:
+    from blobd.metrics import Metrics
+    from blobd.room import Room
 
 
 class HealthRoutes:
     """Handlers that operators and their machines ask."""
 
-    def __init__(self, backend: Backend, metrics: Metrics) -> None:
-        self._backend = backend
+    def __init__(self, room: Room, metrics: Metrics) -> None:
+        self._room = room
         self._metrics = metrics
-        self._probing = asyncio.Lock()
-        self._probed_at = float("-inf")
         self._openapi = resources.files(__package__).joinpath("openapi.yaml").read_bytes()
 
     async def alive(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002
         """200 while the process answers at all."""
         return web.Response(text="ok\n")
 
-    async def ready(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002
-        """200 when the backend could be written in the last 10 s; else the error's answer."""
-        async with self._probing:
-            if time.monotonic() - self._probed_at > _PROBE_LIFETIME_S:
-                await self._backend.probe()
-                self._probed_at = time.monotonic()
-        return web.Response(text="ready\n")
+    async def ready(self, request: web.BaseRequest) -> web.StreamResponse:
+        """200 when the backend could be written in the last 10 s, and when it is only full.
+
+        A full store goes on serving reads, so a load balancer must not drop it: the body says
+        that writes are refused, and why. With `for=writes` it is 507, as an upload would be.
+        Backend trouble is the error's answer (503) either way.
+        """
+        purpose = request.query.get("for", "reads")
+        if purpose not in {"reads", "writes"}:
+            raise RequestInvalid(f"for={purpose[:40]!r} is not known: it is reads or writes")
+        state: dict[str, object] = {"reads": True, "writes": True}
+        try:
+            await self._room.probe()
+        except StorageFull as error:
+            if purpose == "writes":
+                raise
+            state |= {"writes": False, "reason": f"{error}: uploads are answered 507"}
+        body = json.dumps(state).encode() + b"\n"
+        return web.Response(body=body, content_type="application/json")
 
     async def metrics(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002
         return web.Response(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -128,7 +129,8 @@ def test_a_disk_without_any_room_is_507_for_whatever_writes(served: Served, disk
     assert is_full(served.ask("POST", "/uploads"))
     assert is_full(served.ask("PATCH", upload, body=data[1000:]))
     assert is_full(served.ask("PUT", f"{upload}?digest={digest_of(data)}", body=data[1000:]))
-    assert is_full(served.ask("GET", "/readyz"))
+    assert is_full(served.ask("GET", "/readyz?for=writes"))
+    _says_that_only_reads_go_on(served)
     assert served.ask("GET", "/healthz").status == 200
     assert served.ask("GET", blob).body == data
     assert served.offset(upload) == 1000
@@ -180,3 +182,22 @@ def test_room_that_the_operator_keeps_is_kept(disk: Path) -> None:
                 answer = talk.ask("POST", "/uploads")
         assert is_full(answer)
         assert served.ask("GET", blob).body == data
+        assert is_full(served.ask("GET", "/readyz?for=writes"))
+        _says_that_only_reads_go_on(served)
+        until(lambda: daemon.metric("blobd_storage_full") == 1, "the metric says that it is full")
+        (disk / "filler").unlink()
+        until(lambda: served.ask("GET", "/readyz?for=writes").status == 200, "there is room again")
+        assert json.loads(served.ask("GET", "/readyz").body) == {"reads": True, "writes": True}
+        until(lambda: daemon.metric("blobd_storage_full") == 0, "the metric says that it is not")
+        assert served.ask("POST", "/uploads").status == 202
+    assert daemon.stderr.count("the store is full") == 1
+    assert daemon.stderr.count("the store has room again") == 1
+
+
+def _says_that_only_reads_go_on(served: Served) -> None:
+    """A load balancer must go on sending reads here; whoever asks is told what does not work."""
+    answer = served.ask("GET", "/readyz")
+    state = json.loads(answer.body)
+    assert (answer.status, state["reads"], state["writes"]) == (200, True, False)
+    assert "507" in state["reason"]
+    assert served.ask("HEAD", "/readyz").status == 200

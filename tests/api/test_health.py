@@ -49,6 +49,8 @@ def test_readiness_is_tried_and_not_assumed(daemon: Daemon) -> None:
     assert not [path for path in uploads.iterdir() if path.name.startswith(".probe")]
     for method in ("GET", "HEAD", "GET", "HEAD"):
         assert served.ask(method, "/readyz").status == 200, "a failure is not remembered"
+    assert served.ask("GET", "/readyz?for=writes").status == 200
+    assert served.ask("GET", "/readyz?for=ever").status == 400
 
 
 def test_traffic_is_counted(served: Served) -> None:

@@ -16,6 +16,7 @@ from blobd.limits import Admission, Budget
 from blobd.metrics import Metrics
 from blobd.quota import Account
 from blobd.receive import Receiver
+from blobd.room import Room
 from blobd.store import BlobStore
 from blobd.uploads import Uploads
 from tests.backends.acts import off_loop
@@ -119,6 +120,7 @@ async def hall(
         receiver=Receiver(budget, threads, metrics),
         hashing=hashing or Hashing(),
         admission=Admission(Account(config.limits.max_uploads).share(), metrics),
+        room=Room(backend, metrics, min_free_bytes=config.limits.min_free_bytes, clock=clock),
         config=config,
         metrics=metrics,
         clock=clock,
