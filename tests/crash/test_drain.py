@@ -165,5 +165,6 @@ async def test_a_worker_that_died_before_the_stop_is_no_failure_of_it(data: Path
 
 
 def _is_dead(pid: int) -> bool:
-    """Return whether a process waits for nothing but its parent's notice."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    """Return whether a process, with all its threads, waits for nothing but its parent's notice."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "Z" and len([*Path(f"/proc/{pid}/task").iterdir()]) == 1
