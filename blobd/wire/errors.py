@@ -106,15 +106,23 @@ def answer_for(error: BaseException) -> Answer:
     return TABLE.get(type(error), UNEXPECTED)
 
 
+def message_of(error: BaseException) -> str:
+    """Return what a client is told; nothing of what is not blobd's own.
+
+    That may hold statements, paths or people's values.
+    """
+    if answer_for(error) is UNEXPECTED:
+        return "an internal error; see the server's log"
+    return str(error)
+
+
 def error_response(error: BaseException) -> web.Response:
     """Return the answer to an error: status, code, message, detail, and Retry-After."""
     answer = answer_for(error)
-    message = str(error) if answer is not UNEXPECTED else "an internal error; see the server's log"
     response = web.Response(
         status=answer.status,
         reason=answer.reason,
-        # what is not blobd's own may hold statements, paths or people's values
-        body=error_body(answer.code, message, None if answer is UNEXPECTED else error),
+        body=error_body(answer.code, message_of(error), None if answer is UNEXPECTED else error),
         content_type="application/json",
     )
     if getattr(error, "retryable", False) and answer.status != 507:

@@ -124,7 +124,8 @@ class Front:
         limit = _limit_of(error)
         if limit is not None:
             self._metrics.refusals.labels(limit).inc()
-        return error_response(error)
+        refusal = self.routes.refusal_at(request.path)
+        return error_response(error) if refusal is None else refusal(request, error)
 
     async def _settle(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """See to a body that nobody has read to its end, so that the client reads the answer.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Handler = Callable[..., Awaitable[web.StreamResponse]]
+Refusal = Callable[[web.BaseRequest, Exception], web.Response]
+"""Writes the answer to an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,18 @@ class Routes:
 
     def __init__(self) -> None:
         self._routes: list[Route] = []
+        self._refusals: list[tuple[str, Refusal]] = []
+
+    def refuse_below(self, folder: str, refusal: Refusal) -> None:
+        """Let errors at a path and all paths below it be answered in a form of their own."""
+        self._refusals.append((folder, refusal))
+
+    def refusal_at(self, path: str) -> Refusal | None:
+        """Return what answers errors at a path in a form of its own; None: the usual one."""
+        for folder, refusal in self._refusals:
+            if path == folder or path.startswith(f"{folder}/"):
+                return refusal
+        return None
 
     def add(self, name: str, pattern: str, *, raw: bool = False, **handlers: Handler) -> None:
         """Add a route; `handlers` are keyed by method. GET does not imply HEAD."""

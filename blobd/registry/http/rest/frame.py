@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from blobd.errors import BlobdError, CredentialMalformed, LoginNeeded, TokenTooNarrow
+from blobd.errors import CredentialMalformed, LoginNeeded, TokenTooNarrow
 from blobd.registry.http.header_lines import warning_headers
 from blobd.registry.http.rest.operation import Call, Done, Page, Stretch
 from blobd.registry.http.rest.read import (
@@ -17,7 +17,7 @@ from blobd.registry.http.rest.read import (
     read_page,
     read_query,
 )
-from blobd.wire.errors import UNEXPECTED, answer_for, error_response
+from blobd.wire.errors import answer_for, error_response, message_of
 
 if TYPE_CHECKING:
     from blobd.registry.auth.subjects import Subject
@@ -43,27 +43,22 @@ class Frame:
         """Return what answers requests for an operation."""
 
         async def handle(request: web.BaseRequest, **path: str) -> web.StreamResponse:
-            try:
-                with self._guard.challenging(request):
+            with self._guard.challenging(request):
+                caller = await self._caller(request)
+                _check_scope(caller.subject, operation.needed_scope)
+                check_media_type(request)
+                check_path(request, path)
+                page, per_page = read_page(request) if operation.pages else (1, 1)
+                arguments = (
+                    path
+                    | read_query(request, operation.query)
+                    | await read_body(request, operation.body)
+                )
+                if operation.body:  # which may have been long in coming
                     caller = await self._caller(request)
                     _check_scope(caller.subject, operation.needed_scope)
-                    check_media_type(request)
-                    check_path(request, path)
-                    page, per_page = read_page(request) if operation.pages else (1, 1)
-                    arguments = (
-                        path
-                        | read_query(request, operation.query)
-                        | await read_body(request, operation.body)
-                    )
-                    if operation.body:  # which may have been long in coming
-                        caller = await self._caller(request)
-                        _check_scope(caller.subject, operation.needed_scope)
-                    call = Call(request, caller, self._origins.base_url(request), page, per_page)
-                    found = await operation.handler(call, **arguments)
-            except BlobdError as error:
-                if answer_for(error) is UNEXPECTED:
-                    raise
-                return self._error(request, error)
+                call = Call(request, caller, self._origins.base_url(request), page, per_page)
+                found = await operation.handler(call, **arguments)
             return _answer(operation, call, found)
 
         return handle
@@ -78,12 +73,16 @@ class Frame:
             )
         return caller
 
-    def _error(self, request: web.BaseRequest, error: BlobdError) -> web.Response:
-        """Return an error as the model tells it, with what the registry's own front says too."""
+    def refusal(self, request: web.BaseRequest, error: Exception) -> web.Response:
+        """Return the answer to an error in the model's form, with the usual status and headers.
+
+        For errors of operations and for what no operation is reached by: unknown paths, methods,
+        requests that another site made a browser send.
+        """
         answer = answer_for(error)
         response = web.json_response(
             {
-                "message": str(error),
+                "message": message_of(error),
                 "documentation_url": f"{self._origins.base_url(request)}{DOCUMENT_PATH}",
                 "status": str(answer.status),
                 "code": answer.code,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from blobd.wire.routes import Handler, Routes
 
 _ROOT = "/api"
+_PREFIX = re.escape(_ROOT) + r"(?:/v3)?"
+"""`/api/v3` is where clients of GitHub's Enterprise Server look on any host but GitHub's own."""
 _PLACE = re.compile(r"\\\{(\w+)\\\}")
 
 
@@ -41,9 +43,13 @@ def add_rest(
         by_path.setdefault(operation.path, {})[operation.method] = operation
     for path in sorted(by_path, key=lambda path: (path.count("{"), path)):
         handlers = {method: frame.handler(operation) for method, operation in by_path[path].items()}
+        if "GET" in handlers:
+            handlers["HEAD"] = handlers["GET"]
         name = re.sub(r"\W+", "_", path).strip("_")
         routes.add(f"api_{name}", _pattern(path), raw=True, **handlers)
-    routes.add("api_document", re.escape(DOCUMENT_PATH), GET=_document(operations))
+    document = _document(operations)
+    routes.add("api_document", re.escape(DOCUMENT_PATH), GET=document, HEAD=document)
+    routes.refuse_below(_ROOT, frame.refusal)
 
 
 def _document(operations: list[Operation]) -> Handler:
@@ -57,4 +63,4 @@ def _document(operations: list[Operation]) -> Handler:
 
 def _pattern(path: str) -> str:
     """Return the pattern of a path as it is sent: a name's slashes are `%2F`."""
-    return _PLACE.sub(r"(?P<\1>[^/]+)", re.escape(_ROOT + path))
+    return _PLACE.sub(r"(?P<\1>[^/]+)", _PREFIX + re.escape(path))
