@@ -73,7 +73,7 @@ def list_teams(config: Config, organisation: str, as_json: bool) -> None:  # noq
     from blobd.registry.identity import teams
 
     found = on_catalog(config, lambda catalog: teams.list_teams(catalog, organisation))
-    show.records(("team",), [(name,) for name in found], as_json=as_json)
+    show.records(("team",), [(each.name,) for each in found], as_json=as_json)
 
 
 @team.command("join")
@@ -115,4 +115,4 @@ def list_members(config: Config, team_name: tuple[str, str], as_json: bool) -> N
     from blobd.registry.identity import teams
 
     found = on_catalog(config, lambda catalog: teams.list_team_members(catalog, *team_name))
-    show.records(("user",), [(name,) for name in found], as_json=as_json)
+    show.records(("user",), [(each.name,) for each in found], as_json=as_json)

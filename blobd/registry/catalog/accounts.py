@@ -37,6 +37,7 @@ class Member:
     name: str
     role: str
     """OWNER or MEMBER."""
+    account_id: int
 
 
 _COLUMNS = (
@@ -110,7 +111,7 @@ def delete_member(transaction: Transaction, organisation_id: int, account_id: in
 def list_members(transaction: Transaction, organisation_id: int) -> list[Member]:
     """Return who belongs to an organisation, by name."""
     query = (
-        select(accounts.c.name, memberships.c.role)
+        select(accounts.c.name, memberships.c.role, accounts.c.id)
         .join(accounts, accounts.c.id == memberships.c.account_id)
         .where(memberships.c.organisation_id == organisation_id)
         .order_by(accounts.c.name)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
-from blobd.registry.auth.roles import Role
+from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog.access import given_to, owned_by
 from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import accounts, source_roles, sources
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from blobd.registry.catalog.transaction import Transaction
 
 
@@ -24,6 +26,9 @@ class Source:
     owner: str
     name: str
     visibility: str
+    created_at: float
+    owner_id: int
+    owner_kind: str
 
     @property
     def full_name(self) -> str:
@@ -31,9 +36,15 @@ class Source:
         return f"{self.owner}/{self.name}"
 
 
-_SOURCES = select(sources.c.id, accounts.c.name, sources.c.name, sources.c.visibility).join(
-    accounts, accounts.c.id == sources.c.owner_id
-)
+_SOURCES = select(
+    sources.c.id,
+    accounts.c.name,
+    sources.c.name,
+    sources.c.visibility,
+    sources.c.created_at,
+    accounts.c.id,
+    accounts.c.kind,
+).join(accounts, accounts.c.id == sources.c.owner_id)
 
 
 def find_source(transaction: Transaction, owner: str, name: str) -> Source | None:
@@ -50,11 +61,30 @@ def get_source(transaction: Transaction, source_id: int) -> Source | None:
     return None if row is None else Source(*row)
 
 
+def get_sources(transaction: Transaction, ids: Collection[int]) -> dict[int, Source]:
+    """Return source repositories by their ids."""
+    rows = transaction.execute(_SOURCES.where(sources.c.id.in_(ids)))
+    found = [Source(*row) for row in rows]
+    return {source.source_id: source for source in found}
+
+
 def list_sources(transaction: Transaction, owner: str | None) -> list[Source]:
     """Return the source repositories of an account, or all; by name."""
     query = _SOURCES if owner is None else _SOURCES.where(accounts.c.name == owner)
     rows = transaction.execute(query.order_by(accounts.c.name, sources.c.name))
     return [Source(*row) for row in rows]
+
+
+def count_sources(transaction: Transaction, owner_id: int) -> tuple[int, int]:
+    """Return how many source repositories an account has that are public, and that are not."""
+    query = (
+        select(sources.c.visibility, func.count())
+        .where(sources.c.owner_id == owner_id)
+        .group_by(sources.c.visibility)
+    )
+    counts: dict[str, int] = dict(transaction.execute(query).tuples().all())
+    public = counts.pop(str(Visibility.PUBLIC), 0)
+    return public, sum(counts.values())
 
 
 def insert_source(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
@@ -17,6 +18,22 @@ from blobd.registry.catalog.tables import (
 
 if TYPE_CHECKING:
     from blobd.registry.catalog.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A group of an organisation's members."""
+
+    team_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TeamMember:
+    """Who is in a team."""
+
+    account_id: int
+    name: str
 
 
 def find_team(transaction: Transaction, organisation_id: int, name: str) -> int | None:
@@ -43,10 +60,10 @@ def delete_team(transaction: Transaction, team_id: int) -> None:
     transaction.execute(delete(teams).where(teams.c.id == team_id))
 
 
-def list_teams(transaction: Transaction, organisation_id: int) -> list[str]:
-    """Return the names of an organisation's teams."""
-    query = select(teams.c.name).where(teams.c.organisation_id == organisation_id)
-    return list(transaction.execute(query.order_by(teams.c.name)).scalars())
+def list_teams(transaction: Transaction, organisation_id: int) -> list[Team]:
+    """Return an organisation's teams, by name."""
+    query = select(teams.c.id, teams.c.name).where(teams.c.organisation_id == organisation_id)
+    return [Team(*row) for row in transaction.execute(query.order_by(teams.c.name))]
 
 
 def insert_team_member(transaction: Transaction, team_id: int, account_id: int) -> None:
@@ -72,12 +89,12 @@ def delete_from_teams(transaction: Transaction, organisation_id: int, account_id
     )
 
 
-def list_team_members(transaction: Transaction, team_id: int) -> list[str]:
-    """Return the names of who is in a team."""
+def list_team_members(transaction: Transaction, team_id: int) -> list[TeamMember]:
+    """Return who is in a team, by name."""
     query = (
-        select(accounts.c.name)
+        select(accounts.c.id, accounts.c.name)
         .join(team_members, team_members.c.account_id == accounts.c.id)
         .where(team_members.c.team_id == team_id)
         .order_by(accounts.c.name)
     )
-    return list(transaction.execute(query).scalars())
+    return [TeamMember(*row) for row in transaction.execute(query)]

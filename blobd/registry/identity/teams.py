@@ -12,6 +12,7 @@ from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.teams import Team, TeamMember
 
 
 async def add_team(catalog: Catalog, organisation: str, name: str) -> None:
@@ -35,10 +36,10 @@ async def remove_team(catalog: Catalog, organisation: str, name: str) -> None:
     await catalog.write(remove)
 
 
-async def list_teams(catalog: Catalog, organisation: str) -> list[str]:
-    """Return the names of an organisation's teams. Raises Unknown."""
+async def list_teams(catalog: Catalog, organisation: str) -> list[Team]:
+    """Return an organisation's teams, by name. Raises Unknown."""
 
-    def find(transaction: Transaction) -> list[str]:
+    def find(transaction: Transaction) -> list[Team]:
         place = known(transaction, ORGANISATION, organisation)
         return teams.list_teams(transaction, place.account_id)
 
@@ -71,10 +72,10 @@ async def remove_team_member(catalog: Catalog, organisation: str, name: str, use
     await catalog.write(remove)
 
 
-async def list_team_members(catalog: Catalog, organisation: str, name: str) -> list[str]:
-    """Return the names of who is in a team. Raises Unknown."""
+async def list_team_members(catalog: Catalog, organisation: str, name: str) -> list[TeamMember]:
+    """Return who is in a team, by name. Raises Unknown."""
 
-    def find(transaction: Transaction) -> list[str]:
+    def find(transaction: Transaction) -> list[TeamMember]:
         team_id = known_team(transaction, organisation, name)
         return teams.list_team_members(transaction, team_id)
 

@@ -311,7 +311,8 @@ def test_accounts_are_the_administrators(town: Town) -> None:
     eve.do("DELETE", f"/orgs/{place}/members/eve", 409)
     eve.do("POST", f"/orgs/{place}/teams", name="core")
     eve.do("PUT", f"/orgs/{place}/teams/core/members/{user}")
-    assert eve.get(f"/orgs/{place}/teams/core/members") == [{"name": user}]
+    (in_team,) = eve.get(f"/orgs/{place}/teams/core/members")
+    assert (in_team["name"], in_team["login"]) == (user, user)
     town.person("eve").push_image(f"{place}/app")
     role = f"/orgs/{place}/packages/container/app/access/roles/{place}%2Fcore"
     eve.do("PUT", role, role="write")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blobd.registry.catalog.accounts import MEMBER, ORGANISATION, OWNER, USER
+from blobd.errors import Unknown
+from blobd.registry.catalog import sources
+from blobd.registry.catalog.accounts import MEMBER, ORGANISATION, OWNER, USER, Account
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
-from blobd.registry.http.rest.shapes import moment
+from blobd.registry.http.rest.owners import OwnerShapes
 from blobd.registry.identity import accounts, teams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from blobd.registry.catalog.accounts import Account
     from blobd.registry.http.rest.desk import Desk
 
+EVERYBODY = Account(0, "", USER, is_administrator=True, created_at=0.0, disabled_at=None)
+"""Who asks where there are no identities."""
 NAME = Field("A name.", required=True, most=100)
 
 
@@ -28,6 +31,17 @@ class AccountCalls:
     def operations(self) -> Iterator[Operation]:
         """Yield all operations."""
         yield Operation("getOwnAccount", "GET", "/user", "Who asks", self.own, "Own")
+        yield Operation(
+            "getAccount", "GET", "/users/{user}", "Get a user or organisation", self.get, "Account"
+        )
+        yield Operation(
+            "getOrganisation",
+            "GET",
+            "/orgs/{organisation}",
+            "Get an organisation",
+            self.get_organisation,
+            "Organisation",
+        )
         yield Operation("listUsers", "GET", "/users", "List users", self.list_users, "AccountList")
         yield Operation(
             "addUser",
@@ -49,7 +63,7 @@ class AccountCalls:
             "/orgs",
             "List organisations",
             self.list_organisations,
-            "AccountList",
+            "OrganisationList",
         )
         yield Operation(
             "addOrganisation",
@@ -84,7 +98,7 @@ class AccountCalls:
     def _of_teams(self) -> Iterator[Operation]:
         at = "/orgs/{organisation}/teams"
         member = f"{at}/{{team}}/members/{{user}}"
-        yield Operation("listTeams", "GET", at, "List teams", self.list_teams, "NameList")
+        yield Operation("listTeams", "GET", at, "List teams", self.list_teams, "TeamList")
         yield Operation("addTeam", "POST", at, "Make a team", self.add_team, body={"name": NAME})
         yield Operation("removeTeam", "DELETE", f"{at}/{{team}}", "Remove a team", self.remove_team)
         yield Operation(
@@ -93,7 +107,7 @@ class AccountCalls:
             f"{at}/{{team}}/members",
             "List who is in a team",
             self.list_team_members,
-            "NameList",
+            "TeamMemberList",
         )
         yield Operation(
             "addTeamMember", "PUT", member, "Put a member into a team", self.add_team_member
@@ -103,17 +117,37 @@ class AccountCalls:
         )
 
     async def own(self, call: Call) -> dict[str, Any]:
+        """Who asks; a workflow is told who vouched for it, and everyone is no account."""
         subject = call.caller.subject
+        account = await accounts.find_account(self._catalog, subject.name) or EVERYBODY
+        public, others = await self._count_sources(account)
         return {
-            "login": subject.name,
+            **OwnerShapes(call.base_url).private(
+                account, public_sources=public, private_sources=others
+            ),
             "administrator": subject.is_administrator,
             "scopes": sorted(subject.scopes),
             "workflow": None if subject.workflow is None else subject.workflow.kind,
         }
 
+    async def get(self, call: Call, user: str) -> dict[str, Any]:
+        account = await accounts.find_account(self._catalog, user)
+        if account is None:
+            raise Unknown(USER, user)
+        public, _ = await self._count_sources(account)
+        return OwnerShapes(call.base_url).public(account, public_sources=public)
+
+    async def get_organisation(self, call: Call, organisation: str) -> dict[str, Any]:
+        account = await accounts.find_account(self._catalog, organisation)
+        if account is None or account.kind != ORGANISATION:
+            raise Unknown(ORGANISATION, organisation)
+        public, _ = await self._count_sources(account)
+        return OwnerShapes(call.base_url).organisation(account, public_sources=public)
+
     async def list_users(self, call: Call) -> list[dict[str, Any]]:
         await self._desk.check_administrator(call)
-        return [_account(each) for each in await accounts.list_accounts(self._catalog, USER)]
+        found = await accounts.list_accounts(self._catalog, USER)
+        return [OwnerShapes(call.base_url).listed(each) for each in found]
 
     async def add_user(self, call: Call, *, name: str, administrator: bool = False) -> None:
         await self._desk.check_administrator(call)
@@ -133,7 +167,7 @@ class AccountCalls:
     async def list_organisations(self, call: Call) -> list[dict[str, Any]]:
         await self._desk.check_administrator(call)
         found = await accounts.list_accounts(self._catalog, ORGANISATION)
-        return [_account(each) for each in found]
+        return [OwnerShapes(call.base_url).listed(each) for each in found]
 
     async def add_organisation(self, call: Call, *, name: str, owner: str) -> None:
         await self._desk.check_administrator(call)
@@ -143,7 +177,11 @@ class AccountCalls:
     async def list_members(self, call: Call, organisation: str) -> list[dict[str, Any]]:
         await self._desk.check_member(call, organisation)
         found = await accounts.list_members(self._catalog, organisation)
-        return [{"login": member.name, "role": member.role} for member in found]
+        shapes = OwnerShapes(call.base_url)
+        return [
+            {**shapes.simple(member.name, member.account_id, USER), "role": member.role}
+            for member in found
+        ]
 
     async def set_member(self, call: Call, organisation: str, user: str, *, role: str) -> None:
         await self._desk.check_owner(call, organisation)
@@ -158,7 +196,7 @@ class AccountCalls:
     async def list_teams(self, call: Call, organisation: str) -> list[dict[str, Any]]:
         await self._desk.check_member(call, organisation)
         found = await teams.list_teams(self._catalog, organisation)
-        return [{"name": name} for name in found]
+        return [OwnerShapes(call.base_url).team(organisation, team) for team in found]
 
     async def add_team(self, call: Call, organisation: str, *, name: str) -> None:
         await self._desk.check_owner(call, organisation)
@@ -175,7 +213,11 @@ class AccountCalls:
     ) -> list[dict[str, Any]]:
         await self._desk.check_member(call, organisation)
         found = await teams.list_team_members(self._catalog, organisation, team)
-        return [{"name": name} for name in found]
+        shapes = OwnerShapes(call.base_url)
+        return [
+            {**shapes.simple(member.name, member.account_id, USER), "name": member.name}
+            for member in found
+        ]
 
     async def add_team_member(self, call: Call, organisation: str, team: str, user: str) -> None:
         await self._desk.check_owner(call, organisation)
@@ -187,12 +229,7 @@ class AccountCalls:
         await teams.remove_team_member(self._catalog, organisation, team, user)
         self._desk.note(call, "team", None, f"{organisation}/{team} {user} leaves")
 
-
-def _account(account: Account) -> dict[str, Any]:
-    return {
-        "login": account.name,
-        "id": account.account_id,
-        "administrator": account.is_administrator,
-        "disabled": account.disabled_at is not None,
-        "created_at": moment(account.created_at),
-    }
+    async def _count_sources(self, account: Account) -> tuple[int, int]:
+        return await self._catalog.read(
+            lambda transaction: sources.count_sources(transaction, account.account_id)
+        )

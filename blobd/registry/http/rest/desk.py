@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blobd.errors import Forbidden, NameInvalid, NameUnknown, Unknown
 from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.catalog import accounts, sources
 from blobd.registry.catalog.accounts import ORGANISATION, OWNER
+from blobd.registry.http.rest.shapes import Shapes
 from blobd.registry.identity.accounts import find_account
 from blobd.registry.names import RepositoryName, parse_name
 from blobd.registry.packages.manage import find_package
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.packages import Package
@@ -56,6 +57,22 @@ class Desk:
         except (NameInvalid, NameUnknown, Unknown):
             raise unknown from None
         return found
+
+    async def write_packages(self, call: Call, found: Sequence[Package]) -> list[dict[str, Any]]:
+        """Return packages as JSON, with the source repositories that they are linked to."""
+        ids = {package.source_id for package in found if package.source_id is not None}
+        linked = {}
+        if ids:
+            linked = await self.catalog.read(
+                lambda transaction: sources.get_sources(transaction, ids)
+            )
+        shapes = Shapes(call.base_url)
+        return [
+            shapes.package(
+                package, None if package.source_id is None else linked.get(package.source_id)
+            )
+            for package in found
+        ]
 
     async def check_administrator(self, call: Call) -> None:
         """Raise Forbidden unless an administrator asks."""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from blobd.registry.catalog.accounts import ORGANISATION, USER, Account
+from blobd.registry.catalog.sources import Source
+from blobd.registry.catalog.teams import Team
 from blobd.registry.http.rest.operation import PER_PAGE, PER_PAGE_MAX
+from blobd.registry.http.rest.owners import OwnerShapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +35,25 @@ def _list(of: str | dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
+_WORDS: dict[type, str] = {str: "string", int: "integer", bool: "boolean"}
+
+
+def _like(example: dict[str, Any], **more: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema of objects that have the members of an example; null: a text, or null.
+
+    `more` are members that the example cannot show, by their schemas.
+    """
+    members: dict[str, dict[str, Any]] = {}
+    for name, value in example.items():
+        if isinstance(value, dict):
+            members[name] = _like(value)
+        elif value is None:
+            members[name] = {"type": ["string", "null"]}
+        else:
+            members[name] = {"type": _WORDS[type(value)]}
+    return _object(**members, **more)
+
+
 _TEXT: dict[str, Any] = {"type": "string"}
 _PERHAPS: dict[str, Any] = {"type": ["string", "null"]}
 _NUMBER: dict[str, Any] = {"type": "integer"}
@@ -38,11 +62,15 @@ _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _PERHAPS_TIME: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
 _VISIBILITY: dict[str, Any] = {"type": "string", "enum": ["private", "internal", "public"]}
 _GIVEN = _object(kind=_TEXT, name=_TEXT, role=_TEXT)
+_SHAPES = OwnerShapes("")
+_USER = Account(0, "", USER, is_administrator=False, created_at=0.0, disabled_at=None)
+_ORGANISATION = replace(_USER, kind=ORGANISATION)
+_SOURCE = Source(0, "", "", "private", created_at=0.0, owner_id=0, owner_kind=USER)
 _PACKAGE: dict[str, dict[str, Any]] = {
     "id": _NUMBER,
     "name": _TEXT,
     "package_type": {"type": "string", "const": "container"},
-    "owner": _object(login=_TEXT, id=_NUMBER, type=_TEXT, url=_TEXT, html_url=_TEXT),
+    "owner": _like(_SHAPES.simple("", 0, USER)),
     "version_count": _NUMBER,
     "visibility": _VISIBILITY,
     "url": _TEXT,
@@ -76,7 +104,7 @@ _VERSION: dict[str, dict[str, Any]] = {
     "parents": _list(_object(name=_TEXT, tags=_list(_TEXT))),
     "children": _list(_TEXT),
 }
-_REPOSITORY = _object(name=_TEXT, full_name=_TEXT, owner=_object(login=_TEXT))
+_REPOSITORY = _like(_SHAPES.minimal_repository(_SOURCE))
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Package": _object(**_PACKAGE)
@@ -94,13 +122,23 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Overwritten": _object(
         inherits=_YES_NO, overwritten=_object(visibility=_VISIBILITY, roles=_list(_GIVEN))
     ),
-    "Own": _object(login=_TEXT, administrator=_YES_NO, scopes=_list(_TEXT), workflow=_PERHAPS),
-    "AccountList": _list(
-        _object(login=_TEXT, id=_NUMBER, administrator=_YES_NO, disabled=_YES_NO, created_at=_TIME)
+    "Own": _like(
+        {
+            **_SHAPES.private(_USER, public_sources=0, private_sources=0),
+            "administrator": False,
+            "workflow": None,
+        },
+        scopes=_list(_TEXT),
     ),
-    "MemberList": _list(_object(login=_TEXT, role=_TEXT)),
-    "NameList": _list(_object(name=_TEXT)),
-    "SourceList": _list(_object(full_name=_TEXT, visibility=_VISIBILITY)),
+    "Account": _like(_SHAPES.public(_USER, public_sources=0)),
+    "AccountList": _list(_like(_SHAPES.listed(_USER))),
+    "Organisation": _like(_SHAPES.organisation(_ORGANISATION, public_sources=0)),
+    "OrganisationList": _list(_like(_SHAPES.listed(_ORGANISATION))),
+    "MemberList": _list(_like({**_SHAPES.simple("", 0, USER), "role": ""})),
+    "TeamList": _list(_like(_SHAPES.team("", Team(0, "")))),
+    "TeamMemberList": _list(_like({**_SHAPES.simple("", 0, USER), "name": ""})),
+    "SourceList": _list(_like(_SHAPES.minimal_repository(_SOURCE))),
+    "Repository": _like(_SHAPES.repository(_SOURCE)),
     "RoleList": _list(_GIVEN),
     "MadeToken": _object(id=_TEXT, token=_TEXT, expires_at=_PERHAPS_TIME),
     "TokenList": _list(

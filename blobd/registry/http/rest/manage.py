@@ -9,7 +9,6 @@ from blobd.errors import Refused
 from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Role, Visibility
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
 from blobd.registry.http.rest.packages import PREFIXES
-from blobd.registry.http.rest.shapes import Shapes
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
 from blobd.registry.names import parse_name, parse_tag
 from blobd.registry.packages import manage
@@ -156,9 +155,9 @@ class ManageCalls:
                 self._catalog, package.package_id, allowed=sparse_indexes
             )
             self._desk.note(call, "sparse_indexes", package, str(sparse_indexes).lower())
-        return Shapes(call.base_url).package(
-            await self._desk.package(call, owner, name, Action.ADMINISTER)
-        )
+        changed = await self._desk.package(call, owner, name, Action.ADMINISTER)
+        (shape,) = await self._desk.write_packages(call, [changed])
+        return shape
 
     async def access(self, call: Call, name: str, owner: str = "") -> dict[str, Any]:
         package = await self._administered(call, owner, name)

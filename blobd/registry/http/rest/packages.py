@@ -142,11 +142,12 @@ class PackageCalls:
                 limit=call.per_page,
             ),
         )
-        return Page([Shapes(call.base_url).package(each) for each in found], total)
+        return Page(await self._desk.write_packages(call, found), total)
 
     async def get(self, kind: str, call: Call, name: str, owner: str = "") -> dict[str, Any]:
         package = await self._package(kind, call, owner, name, Action.READ)
-        return Shapes(call.base_url).package(package)
+        (shape,) = await self._desk.write_packages(call, [package])
+        return shape
 
     async def delete(self, kind: str, call: Call, name: str, owner: str = "") -> None:
         package = await self._package(kind, call, owner, name, Action.DELETE)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from blobd.registry.http.rest.moments import moment
+from blobd.registry.http.rest.owners import PAGES, OwnerShapes
+
 if TYPE_CHECKING:
     from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.sources import Source
     from blobd.registry.catalog.versions import Version
-
-PAGES = "/packages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +21,14 @@ class Shapes:
 
     base_url: str
 
-    def package(self, package: Package) -> dict[str, Any]:
-        """Return a package."""
-        organisation = package.owner_kind == "organisation"
+    def package(self, package: Package, source: Source | None) -> dict[str, Any]:
+        """Return a package; `source` is the source repository that it is linked to."""
+        owners = OwnerShapes(self.base_url)
         shape: dict[str, Any] = {
             "id": package.package_id,
             "name": package.name,
             "package_type": "container",
-            "owner": {
-                "login": package.owner,
-                "id": package.owner_id,
-                "type": "Organization" if organisation else "User",
-                "url": f"{self.base_url}/api/{'orgs' if organisation else 'users'}/{package.owner}",
-                "html_url": f"{self.base_url}{PAGES}/{package.owner}",
-            },
+            "owner": owners.simple(package.owner, package.owner_id, package.owner_kind),
             "version_count": package.version_count,
             "visibility": package.visibility,
             "url": self._url(package),
@@ -48,13 +43,8 @@ class Shapes:
             "immutable_tags": package.immutable_tags,
             "sparse_indexes": package.sparse_indexes,
         }
-        if package.source is not None:
-            owner, _, name = package.source.partition("/")
-            shape["repository"] = {
-                "name": name,
-                "full_name": package.source,
-                "owner": {"login": owner},
-            }
+        if source is not None:
+            shape["repository"] = owners.minimal_repository(source)
         if package.deleted_at is not None:
             shape["deleted_at"] = moment(package.deleted_at)
         return shape
@@ -101,8 +91,3 @@ class Shapes:
 
     def _page(self, package: Package) -> str:
         return f"{self.base_url}{PAGES}/{package.owner}/{package.name}"
-
-
-def moment(at: float) -> str:
-    """Return a moment as the model writes it."""
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,9 +9,11 @@ from blobd.errors import RequestInvalid
 from blobd.registry.auth.roles import SCOPES, Action, Role, Visibility
 from blobd.registry.catalog import audit
 from blobd.registry.http.rest.manage import ROLE
+from blobd.registry.http.rest.moments import moment
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation, Stretch
-from blobd.registry.http.rest.shapes import moment
+from blobd.registry.http.rest.owners import OwnerShapes
 from blobd.registry.identity import sources, tokens
+from blobd.registry.identity.sources import known_source
 from blobd.registry.identity.tokens import (
     NOTE_MAX_CHARACTERS,
     PERSONAL_LIFETIME_MAX_S,
@@ -54,6 +56,7 @@ class SourceCalls:
             self.add,
             body={"name": Field("A name.", required=True, most=100), "visibility": _VISIBILITY},
         )
+        yield Operation("getSource", "GET", one, "Get a source repository", self.get, "Repository")
         yield Operation(
             "changeSource",
             "PATCH",
@@ -141,9 +144,14 @@ class SourceCalls:
     async def list_sources(self, call: Call, owner: str) -> list[dict[str, Any]]:
         await self._desk.check_namespace(call, owner)
         found = await sources.list_sources(self._catalog, owner)
-        return [
-            {"full_name": source.full_name, "visibility": source.visibility} for source in found
-        ]
+        return [OwnerShapes(call.base_url).minimal_repository(source) for source in found]
+
+    async def get(self, call: Call, owner: str, name: str) -> dict[str, Any]:
+        await self._desk.check_source(call, f"{owner}/{name}", Role.READ)
+        found = await self._catalog.read(
+            lambda transaction: known_source(transaction, f"{owner}/{name}")
+        )
+        return OwnerShapes(call.base_url).repository(found)
 
     async def add(self, call: Call, owner: str, *, name: str, visibility: str) -> None:
         await self._desk.check_namespace(call, owner)
