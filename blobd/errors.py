@@ -238,6 +238,16 @@ class BackendUnavailable(BlobdError):
     retryable = True
 
 
+class TooManyConnections(BlobdError):
+    """As many connections as this process can have are busy."""
+
+    retryable = True
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} connections are busy here, as many as can be; try again")
+        self.limit = limit
+
+
 class TooManyUploads(BlobdError):
     """As many uploads as the operator allows are receiving at this moment."""
 

@@ -62,6 +62,16 @@ class Metrics:
         self.dedup_saved_bytes = counter("dedup_saved_bytes", "Bytes not stored twice")
         self.deleted_bytes = counter("deleted_bytes", "Bytes of blobs removed")
         self.refusals = counter("refusals", "Requests refused by a limit", "limit")
+        self.connections = gauge("connections", "Connections that are open right now")
+        self.connections_max = gauge(
+            "connections_max", "Connections that may be open, by the limit on open files"
+        )
+        self.connections_refused = counter(
+            "connections_refused", "Connections answered 503, or reset, because there were too many"
+        )
+        self.connections_closed_idle = counter(
+            "connections_closed_idle", "Idle connections closed to make room for new ones"
+        )
         self.request_duration = histogram(
             "request_duration_seconds", "Requests, by route and status", "route", "status"
         )

@@ -25,6 +25,7 @@ import uvloop
 from blobd import __version__
 from blobd.app import Attempts, Shared, begin, load, open_daemon
 from blobd.cpus import usable_cpus
+from blobd.descriptors import raise_limit
 from blobd.errors import ConfigInvalid
 from blobd.forks import answer_of, spawn
 from blobd.limits import Accounts
@@ -54,6 +55,7 @@ _log = logging.getLogger("blobd")
 def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises ConfigInvalid."""
     configure_logs(config.log)
+    raise_limit()
     listeners = {
         section: bind(f"{section}.listen", address)
         for section, address in check_addresses(config).items()

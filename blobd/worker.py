@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.app import begin, open_daemon, open_fronts
+from blobd.descriptors import RESERVE, connections_for
 from blobd.upkeep.gc import collect
 from blobd.upkeep.jobs import Job, run_jobs
 from blobd.upkeep.sweep import sweep
 from blobd.wire.connection import Server
+from blobd.wire.connections import Connections
 
 if TYPE_CHECKING:
     import socket
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from blobd.app import Daemon, FirstAdministrator, Shared
     from blobd.config import Config
+    from blobd.metrics import Metrics
     from blobd.wire.middleware import Front
 
 _TIDY_INTERVAL_S = 600.0
@@ -58,7 +62,7 @@ async def run_worker(
         async with (
             open_fronts(daemon) as fronts,
             run_jobs(_jobs(daemon) if has_jobs else (), daemon.metrics),
-            _listening(config, fronts, listeners),
+            _listening(config, fronts, listeners, daemon.metrics),
         ):
             ready(first)
             await stopping.wait()
@@ -88,12 +92,23 @@ async def _collect(daemon: Daemon) -> None:
 
 @asynccontextmanager
 async def _listening(
-    config: Config, fronts: Mapping[str, Front], listeners: Mapping[str, socket.socket]
+    config: Config,
+    fronts: Mapping[str, Front],
+    listeners: Mapping[str, socket.socket],
+    metrics: Metrics,
 ) -> AsyncIterator[None]:
     """Accept connections while the block runs; then drain them."""
     runners = []
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = connections_for(files, max_uploads=config.limits.max_uploads)
+    connections = Connections(limit, metrics)
     for section, bound in listeners.items():
-        server = Server(fronts[section], head_timeout_s=config.limits.head_timeout_s)
+        server = Server(
+            fronts[section],
+            head_timeout_s=config.limits.head_timeout_s,
+            connections=connections,
+            reserve=RESERVE if section == "blob_api" else 0,
+        )
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()
         await web.SockSite(runner, bound).start()

@@ -48,11 +48,13 @@ class Daemon:
         config: Path | None = None,
         environment: Mapping[str, str] | None = None,
         listen: str = "127.0.0.1:0",
+        open_files: int | None = None,
     ) -> None:
         """Prepare a daemon of one worker, open to everyone.
 
         Where `settings` (SECTION.NAME: value) do not say otherwise. `config` is a file of settings,
-        which they override; `environment` holds more variables.
+        which they override; `environment` holds more variables. `open_files` is how many files each
+        of its processes may have open.
         """
         self.data = data
         self._settings = {
@@ -64,6 +66,7 @@ class Daemon:
         self._config = () if config is None else (f"--config={config}",)
         self._environment = dict(environment or {})
         self._listen, self._blob_api = listen, "127.0.0.1:0"
+        self._wrapped = () if open_files is None else ("prlimit", f"--nofile={open_files}")
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[str] | None = None
         self.stderr = ""
@@ -107,6 +110,7 @@ class Daemon:
         addresses = [f"--listen={self._listen}", f"--blob-api={self._blob_api}"]
         self._process = subprocess.Popen(
             [
+                *self._wrapped,
                 *(sys.executable, "-m", "blobd", "serve", f"--data={self.data}"),
                 *(*self._config, *addresses, *settings),
             ],

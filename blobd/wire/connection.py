@@ -29,6 +29,7 @@ from blobd.errors import (
     HeadTooSlow,
     TargetTooLong,
     TlsOnPlainPort,
+    TooManyConnections,
 )
 from blobd.wire.errors import error_response
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
 
+    from blobd.wire.connections import Connections
+
 SMALL_BODY_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_REQUEST_LINE_BYTES = 16 * 1024
@@ -46,6 +49,8 @@ _MAX_FIELDS = 128
 _TLS_HANDSHAKE = 0x16
 _KEEP_ALIVE_S = 75.0
 _LINGER_S = 5.0
+_REFUSED_HEAD_S = 2.0
+"""How long a connection beyond the limit may take to send the request that is refused."""
 _LINGER_BYTES = 4 * 1024 * 1024
 _UNREADABLE = b"\x00\r\n\r\n"
 """Makes aiohttp's parser queue an error, which is answered when it is its turn."""
@@ -82,24 +87,38 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_answered_count",
+        "_connections",
         "_half_closed",
         "_head",
         "_head_timeout_s",
         "_head_timer",
+        "_is_one_too_many",
         "_linger_bytes",
         "_lingering",
         "_passing_bytes",
         "_payload",
         "_refusal",
         "_refusal_answer",
+        "_reserve",
         "_spill",
         "_was_busy",
         "_withholding",
     )
 
-    def __init__(self, manager: Server, *, head_timeout_s: float, **options: Any) -> None:
+    def __init__(
+        self,
+        manager: Server,
+        *,
+        head_timeout_s: float,
+        connections: Connections | None,
+        reserve: int,
+        **options: Any,
+    ) -> None:
         super().__init__(manager, **options)
         self._answered_count = 0
+        self._connections = connections
+        self._is_one_too_many = False
+        self._reserve = reserve
         self._half_closed = False
         self._head = b""
         self._head_timeout_s = head_timeout_s
@@ -119,11 +138,22 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self._connections is not None:
+            admitted = self._connections.opened(self, reserve=self._reserve)
+            if admitted is None:
+                self.force_close()
+                return
+            self._is_one_too_many = not admitted
+            if self._is_one_too_many:
+                self._head_timeout_s = min(self._head_timeout_s, _REFUSED_HEAD_S)
+            self._connections.idle(self)
         self._expect_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._end_timer()
         self._end_lingering()
+        if self._connections is not None:
+            self._connections.closed(self)
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -145,6 +175,12 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if not data:
             super().data_received(data)
+        elif self._connections is not None:
+            self._connections.busy(self)
+            if self._is_one_too_many and self._refusal is None:
+                # Not before its first byte: some clients take an answer that comes before they
+                # have asked for a broken connection.
+                self._refuse(TooManyConnections(self._connections.limit))
         while data:
             if self._refusal is not None or self._refusal_answer is not None:
                 self._throw_away(len(data))
@@ -209,7 +245,19 @@ class Connection(RequestHandler):
             resp.force_close()
         if resp is self._refusal_answer:
             await self._linger()
+        elif self._connections is not None and self._waits_for_a_head():
+            self._connections.idle(self)
         return sent
+
+    def _waits_for_a_head(self) -> bool:
+        """Whether all that was asked is answered, and nothing of another request is here."""
+        return (
+            self._answered_count == self._request_count
+            and not self._head
+            and not self._withholding
+            and not self._spill
+            and not self._passing_bytes
+        )
 
     def _refuse(self, error: BlobdError) -> None:
         """Answer what is sent here with an error, after the answers to all requests before it."""
@@ -310,14 +358,24 @@ class Server(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         *,
         head_timeout_s: float,
+        connections: Connections | None = None,
+        reserve: int = 0,
     ) -> None:
+        """`connections` counts and bounds them; None: nobody does.
+
+        So many as the `reserve` are served beyond that bound.
+        """
+        self._reserve = reserve
         super().__init__(handler, request_factory=self._request, access_log=None)
+        self._bounded_by = connections
         self._head_timeout_s = head_timeout_s
 
     def __call__(self) -> Connection:
         return Connection(
             self,
             head_timeout_s=self._head_timeout_s,
+            connections=self._bounded_by,
+            reserve=self._reserve,
             loop=self._loop,
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_S,

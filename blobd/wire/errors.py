@@ -58,6 +58,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.StorageFull: Answer(507, "DENIED", "Insufficient Storage: no space left on device"),
     errors.StorageLost: Answer(503, "UNAVAILABLE"),
     errors.BackendUnavailable: Answer(503, "UNAVAILABLE"),
+    errors.TooManyConnections: Answer(503, "UNAVAILABLE"),
     errors.TooManyUploads: Answer(429, "TOOMANYREQUESTS"),
     errors.BudgetExhausted: Answer(429, "TOOMANYREQUESTS"),
     errors.NameInvalid: Answer(400, "NAME_INVALID"),

@@ -43,6 +43,7 @@ EXAMPLES: list[Exception] = [
     errors.StorageFull(),
     errors.StorageLost("no sync"),
     errors.BackendUnavailable("no disk"),
+    errors.TooManyConnections(5),
     errors.TooManyUploads(5),
     errors.BudgetExhausted(5, 30),
     errors.NameInvalid("UPPER"),
