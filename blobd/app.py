@@ -18,6 +18,7 @@ from blobd.api.routes import OPEN_PATHS, blob_api_routes
 from blobd.api.uploads import UploadRoutes
 from blobd.backends import load_backend, open_backend
 from blobd.backends.threads import Threads
+from blobd.data_folder import exposed, protect, set_umask
 from blobd.errors import RouteUnknown
 from blobd.hashing import Hashing
 from blobd.limits import (
@@ -31,13 +32,19 @@ from blobd.limits import (
 from blobd.metrics import Metrics
 from blobd.receive import Receiver
 from blobd.registry.auth.attempts import Attempts as Attempts
-from blobd.registry.catalog import Catalog, catalog_place, load_catalog, open_catalog
+from blobd.registry.auth.sealing import Seals
+from blobd.registry.catalog import Catalog, catalog_file, catalog_place, load_catalog, open_catalog
 from blobd.registry.catalog.audit import Entry, write_entries
 from blobd.registry.http.front import open_registry
 from blobd.registry.http.pages import is_page
 from blobd.registry.http.routes import TOKEN_PATH
 from blobd.registry.identity.first import FirstAdministrator as FirstAdministrator
 from blobd.registry.identity.first import first_administrator
+from blobd.registry.identity.signing_keys import (
+    keys_lie_open,
+    open_seals,
+    settle_signing_keys,
+)
 from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
 from blobd.registry.roots import ApiKeeper, CatalogRoots
@@ -63,6 +70,11 @@ if TYPE_CHECKING:
 
 _HASH_THREADS = 4
 _SEND_THREADS = 8
+
+_OPEN_KEYS = (
+    "the keys that bearer tokens are signed with are not encrypted in the database; set "
+    "registry.signing_key_secret, the same on all replicas"
+)
 
 _log = logging.getLogger("blobd")
 
@@ -92,6 +104,8 @@ class Daemon:
     roots: Roots
     trash: Trash
     """What was deleted and can be restored."""
+    seals: Seals
+    """What signing keys are encrypted with."""
     attempts: Attempts
 
     async def note_operator(self, what: str) -> None:
@@ -108,6 +122,23 @@ def load(config: Config) -> None:
     """Import all that `open_daemon` needs. Raises ConfigInvalid."""
     load_backend(config)
     load_catalog(catalog_place(config))
+
+
+def protect_secrets(config: Config) -> None:
+    """Keep other users of the machine out of what is on disk, and warn of what stays open.
+
+    Sets the process's umask; repairs what is there. Blocks. Raises ConfigInvalid.
+    """
+    set_umask(config)
+    protect(config, catalog_file(config))
+    if keys_lie_open(config):
+        _log.warning(_OPEN_KEYS)
+
+
+def open_secrets(config: Config) -> list[str]:
+    """Return what others could read that they should not, a sentence each. Blocks."""
+    found = [str(one) for one in exposed(config, catalog_file(config))]
+    return [*found, _OPEN_KEYS] if keys_lie_open(config) else found
 
 
 @asynccontextmanager
@@ -128,6 +159,7 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
         stack.callback(send_threads.close)
         store = BlobStore(backend, metrics)
         catalog = await stack.enter_async_context(_open_catalog(config))
+        seals = await hash_threads.run(open_seals, config) if config.registry.auth else Seals()
         limits = config.limits
         budget = Budget(
             shares.buffers,
@@ -160,13 +192,20 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
                 unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s,
             ),
             trash=Trash(catalog, config.registry.trash_retention_s),
+            seals=seals,
             attempts=Attempts() if shared is None else shared.attempts,
         )
 
 
 async def begin(daemon: Daemon) -> FirstAdministrator | None:
-    """Make the first administrator where there is nobody yet, and return it, once."""
-    return await first_administrator(daemon.catalog) if daemon.config.registry.auth else None
+    """Make the first administrator where there is nobody yet, and return it, once.
+
+    Raises ConfigInvalid.
+    """
+    if not daemon.config.registry.auth:
+        return None
+    await settle_signing_keys(daemon.catalog, daemon.seals)
+    return await first_administrator(daemon.catalog)
 
 
 @asynccontextmanager
@@ -221,6 +260,7 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
         config=config,
         origins=origins,
         attempts=daemon.attempts,
+        seals=daemon.seals,
     ) as registry:
         yield {
             "blob_api": front(blob_api, admit_to_blob_api),

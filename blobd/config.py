@@ -109,6 +109,10 @@ class Store:
         "full: a finished push survives power loss; none: only a crash of blobd itself",
         choices=("full", "none"),
     )
+    group_access: bool = _setting(
+        default=False,
+        reason="let the group of the data folder read it (0750, 0640); false: blobd's user alone",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,12 @@ class Registry:
     )
     trusted_proxies: tuple[str, ...] = _setting(
         (), "addresses and networks of proxies whose Forwarded or X-Forwarded-* is believed"
+    )
+    signing_key_secret: str = _setting(
+        "",
+        "encrypts signing keys in the catalog; empty: signing.key beside SQLite's file, "
+        "on PostgreSQL they are not encrypted",
+        secret=True,
     )
     trash_retention_s: float = _setting(
         2_592_000, "how long deleted packages and versions can be restored; 0: not at all", least=0

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from blobd import __version__
-from blobd.app import Attempts, Shared, begin, load, open_daemon
+from blobd.app import Attempts, Shared, begin, load, open_daemon, protect_secrets
 from blobd.cpus import usable_cpus
 from blobd.descriptors import raise_limit
 from blobd.errors import ConfigInvalid
@@ -60,6 +60,7 @@ def serve(config: Config) -> int:
         section: bind(f"{section}.listen", address)
         for section, address in check_addresses(config).items()
     }
+    protect_secrets(config)  # after the sockets, whose modes are as the umask was
     count = config.server.workers or usable_cpus()
     if config.store.backend == "memory":
         count = 1  # no other process could see what this one keeps

@@ -32,7 +32,7 @@ def replace(path: Path, data: bytes) -> None:
     Raises OSError; then the old file stands.
     """
     temporary = path.with_name(path.name + ".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
     try:
         while data:
             data = data[os.write(fd, data) :]

@@ -200,7 +200,7 @@ class FileStaging:
         self._kept_bytes = self.offset  # the file is a blob's now, and is never cut again
         self.record = Record(last.upload_id, self.offset, last.memo, time.time(), digest)
         try:
-            os.fchmod(self._fd, 0o444)
+            os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o444)
             if self._durable:
                 sync_folder(target.parent)
         except OSError as error:
@@ -299,8 +299,8 @@ class FileStaging:
 def _open_bytes(path: Path, offset: int) -> int:
     """Open an upload's bytes, cut to the offset, to go on from there. Raises OSError."""
     if offset == 0:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         if os.fstat(fd).st_size < offset:
             raise FileNotFoundError(f"{path} has lost bytes")

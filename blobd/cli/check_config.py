@@ -24,12 +24,16 @@ _HIDDEN = "(hidden)"
 def check_config(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Check the settings and print what is in force, and where each value came from.
 
-    Takes the options of `serve`. Secrets are not shown. Exit code 2 when a setting is wrong.
+    Takes the options of `serve`. Secrets are not shown. Exit code 2 when a setting is wrong. What
+    other users of this machine could read of the data folder is said on standard error.
     """
     # Loaded here, so that `blobd --help` does not wait for a server's imports.
+    from blobd.app import open_secrets
     from blobd.supervise import check_addresses
 
     check_addresses(config)
+    for problem in open_secrets(config):
+        click.echo(f"blobd: warning: {problem}", err=True)
     if as_json:
         show.as_json(
             {

@@ -21,10 +21,12 @@ def opened(config: Config) -> AbstractAsyncContextManager[Daemon]:
     """
     # Loaded here, so that `blobd --help` does not wait for a server's imports.
     from blobd.app import open_daemon
+    from blobd.data_folder import set_umask
 
     if config.store.backend == "memory":
         raise ConfigInvalid("store.backend = 'memory': lives in its daemon alone; use the blob API")
     is_local = config.store.backend == "filesystem" or not config.catalog.url
     if is_local and not Path(config.store.path).is_dir():
         raise ConfigInvalid(f"store.path = {config.store.path!r}: there is no such folder")
+    set_umask(config)
     return open_daemon(config)

@@ -137,7 +137,8 @@ def list_keys(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's 
     """List the keys in use; the first one signs."""
     from blobd.registry.identity import signing_keys
 
-    found = on_catalog(config, signing_keys.load_signing_keys)
+    seals = signing_keys.open_seals(config)
+    found = on_catalog(config, lambda catalog: signing_keys.load_signing_keys(catalog, seals))
     rows = [(one.kid, show.moment(one.created_at)) for one in found]
     show.records(("key", "created"), rows, as_json=as_json)
 
@@ -148,4 +149,10 @@ def rotate(config: Config) -> None:
     """Sign with a new key from within a minute; what older ones signed counts until it ends."""
     from blobd.registry.identity import signing_keys
 
-    click.echo(on_catalog(config, signing_keys.add_signing_key, noted="key rotate")[0].kid)
+    seals = signing_keys.open_seals(config)
+    made = on_catalog(
+        config,
+        lambda catalog: signing_keys.add_signing_key(catalog, seals),
+        noted="key rotate",
+    )
+    click.echo(made[0].kid)

@@ -8,7 +8,19 @@ inside a transaction.
 from __future__ import annotations
 
 from blobd.registry.catalog.catalog import Catalog
-from blobd.registry.catalog.opening import catalog_place, load_catalog, open_catalog
+from blobd.registry.catalog.opening import (
+    catalog_file,
+    catalog_place,
+    load_catalog,
+    open_catalog,
+)
 from blobd.registry.catalog.transaction import Transaction
 
-__all__ = ["Catalog", "Transaction", "catalog_place", "load_catalog", "open_catalog"]
+__all__ = [
+    "Catalog",
+    "Transaction",
+    "catalog_file",
+    "catalog_place",
+    "load_catalog",
+    "open_catalog",
+]

@@ -57,6 +57,14 @@ def load_catalog(place: Path | Server) -> None:
         import_module("blobd.registry.catalog.postgresql.catalog")
 
 
+def catalog_file(config: Config) -> Path | None:
+    """Return the catalog's file, where it is one that outlives the daemon. Raises ConfigInvalid."""
+    place = catalog_place(config)
+    if isinstance(place, Server) or (config.store.backend == "memory" and not config.catalog.url):
+        return None
+    return place
+
+
 def catalog_place(config: Config) -> Path | Server:
     """Return where the configured catalog is. Raises ConfigInvalid."""
     text = config.catalog.url

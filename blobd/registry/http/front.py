@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from blobd.config import Config
     from blobd.registry.auth.attempts import Attempts
+    from blobd.registry.auth.sealing import Seals
     from blobd.registry.catalog import Catalog
     from blobd.store import BlobStore
     from blobd.wire.origin import Origins
@@ -59,6 +60,7 @@ async def open_registry(
     config: Config,
     origins: Origins,
     attempts: Attempts,
+    seals: Seals,
 ) -> AsyncIterator[Routes]:
     """Yield the registry's routes, and do its work beside them while the block runs.
 
@@ -69,7 +71,9 @@ async def open_registry(
     ledger = Ledger(catalog)
     routes = Routes()
     service = urlsplit(config.registry.public_url).netloc or _SERVICE
-    keyring = Keyring(lambda: load_signing_keys(catalog), audience=service, clock=catalog.now)
+    keyring = Keyring(
+        lambda: load_signing_keys(catalog, seals), audience=service, clock=catalog.now
+    )
     identify = Identify(catalog, keyring, attempts) if config.registry.auth else None
     secrets = UploadSecrets(keyring) if config.registry.auth else None
 

@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 
 import pytest
 
+from blobd.config import load
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
 from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.scopes import parse_scopes
 from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.tables import accounts, memberships, sources, tokens
-from blobd.registry.identity.signing_keys import load_signing_keys
+from blobd.registry.identity.signing_keys import load_signing_keys, open_seals
 from tests.daemon import Daemon
 from tests.registry.acts import image, place_of
 from tests.registry.identity.worlds import ACME, ADA, BOB, EVE, fill, people, token
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Executable
 
+    from blobd.registry.auth.sealing import Seals
     from blobd.registry.catalog import Catalog, Transaction
 
 
@@ -105,12 +107,17 @@ class Town:
 
     def keys(self) -> Sequence[SigningKey]:
         found: list[SigningKey] = []
+        seals = self._seals()
 
         async def load(catalog: Catalog) -> None:
-            found.extend(await load_signing_keys(catalog))
+            found.extend(await load_signing_keys(catalog, seals))
 
         self.with_catalog(load)
         return found
+
+    def _seals(self) -> Seals:
+        flags = {"store.path": str(self.daemon.data), "catalog.url": self._url}
+        return open_seals(load(file=None, environment={}, flags=flags))
 
     def signed(self, *scopes: str, **changes: object) -> str:
         """Return an Authorization header of the registry's own making, but for the changes."""

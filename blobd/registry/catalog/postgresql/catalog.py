@@ -200,8 +200,25 @@ async def open_postgresql(
             begins=_begins(route, durable=durable, waits_for_disk=found.waits_for_disk),
             hot_reader=PostgresqlReader(pool, route),
             clock=clock,
-            tasks=await stack.enter_async_context(TaskGroup()),
+            tasks=await stack.enter_async_context(_tasks()),
         )
+
+
+@asynccontextmanager
+async def _tasks() -> AsyncIterator[TaskGroup]:
+    """Yield a group of tasks, and wait for them at the end of the block.
+
+    What the block raises comes out as it is, and not in an exception group: callers tell errors
+    apart by their class.
+    """
+    raised: Exception | None = None
+    async with TaskGroup() as group:
+        try:
+            yield group
+        except Exception as error:  # noqa: BLE001 - raised again below
+            raised = error
+    if raised is not None:
+        raise raised
 
 
 def _begins(route: Route, *, durable: bool, waits_for_disk: bool) -> Begins:

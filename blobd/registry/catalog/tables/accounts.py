@@ -6,7 +6,8 @@ teams        groups of an organisation's members.
 sources      source repositories: named records that packages are linked to, with roles.
 source_roles what people and teams may do there.
 tokens       personal access tokens and workflow tokens: hashes, never secrets.
-signing_keys the Ed25519 keys that bearer tokens are signed with.
+signing_keys the Ed25519 keys that bearer tokens are signed with; `private` is 32 bytes, or 61
+    where it is sealed (`registry/auth/sealing.py`).
 """
 
 from __future__ import annotations
