@@ -274,6 +274,8 @@ class Config:
     upkeep: Upkeep = field(default_factory=Upkeep)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    """A line for each setting of an earlier version that was given and has no effect."""
 
     @property
     def parts_max_bytes(self) -> int:
@@ -310,6 +312,9 @@ _SECTIONS: dict[str, type] = {
     "log": Log,
 }
 
+_REPLACED = {"s3.retries": "s3.retry_budget_s"}
+"""Settings of earlier versions, and what took their place: an upgrade must still start."""
+
 
 def settings() -> Iterator[Setting]:
     """Yield every setting there is, in the order of the sections above."""
@@ -338,6 +343,11 @@ def load(
         given.update(_from_file(file))
     given.update(_from_environment(environment))
     given.update({key: (value, "command line") for key, value in flags.items()})
+    ignored = tuple(
+        f"{key} ({given.pop(key)[1]}) has no effect: {replacement} took its place"
+        for key, replacement in _REPLACED.items()
+        if key in given
+    )
     known = {setting.key for setting in settings()}
     for key, (_, origin) in given.items():
         if key not in known:
@@ -356,7 +366,7 @@ def load(
             else:
                 origins[key] = "default"
         sections[section] = kind(**values)
-    return Config(**sections, origins=origins)
+    return Config(**sections, origins=origins, ignored=ignored)
 
 
 def _from_file(file: Path) -> Iterator[tuple[str, tuple[Any, str]]]:

@@ -56,6 +56,8 @@ def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises ConfigInvalid."""
     configure_logs(config.log)
     raise_limit()
+    for line in config.ignored:
+        _log.warning(line)
     listeners = {
         section: bind(f"{section}.listen", address)
         for section, address in check_addresses(config).items()

@@ -34,6 +34,8 @@ def check_config(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click
     check_addresses(config)
     for problem in open_secrets(config):
         click.echo(f"blobd: warning: {problem}", err=True)
+    for line in config.ignored:
+        click.echo(f"blobd: warning: {line}", err=True)
     if as_json:
         show.as_json(
             {

@@ -184,6 +184,16 @@ def test_an_unknown_setting_is_refused_wherever_it_comes_from(key: str, tmp_path
             load(**given)
 
 
+def test_a_setting_of_an_earlier_version_is_reported_and_ignored() -> None:
+    """load: an upgrade starts, and says what to set instead."""
+    config = load(file=None, environment={"BLOBD_S3__RETRIES": "5"}, flags={})
+    origin = "environment, BLOBD_S3__RETRIES"
+    assert config.ignored == (
+        f"s3.retries ({origin}) has no effect: s3.retry_budget_s took its place",
+    )
+    assert load(file=None, environment={}, flags={}).ignored == ()
+
+
 def test_variables_of_others_are_left_alone() -> None:
     """load: BLOBD_<SECTION>__<NAME> alone is a setting."""
     load(file=None, environment={"BLOBD_CONFIG": "x", "PATH": "/bin", "A__B": "1"}, flags={})
