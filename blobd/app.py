@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from blobd.wire.routes import Routes
 
 _HASH_THREADS = 4
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a fresh folder in it, and the system's where there is none
+"""Where the catalog of a store in memory lies: the temporary folder may run full."""
 _SEND_THREADS = 8
 
 _OPEN_KEYS = (
@@ -213,7 +216,8 @@ async def _open_catalog(config: Config) -> AsyncIterator[Catalog]:
     """Open the registry's tables; beside a store in memory they are as short-lived as it is."""
     durable = config.store.durability == "full"
     if config.store.backend == "memory" and not config.catalog.url:
-        with TemporaryDirectory(prefix="blobd-") as folder:
+        shared_memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
+        with TemporaryDirectory(prefix="blobd-", dir=shared_memory) as folder:
             async with open_catalog(Path(folder) / "catalog.sqlite", durable=False) as catalog:
                 yield catalog
         return

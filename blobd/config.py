@@ -100,7 +100,7 @@ class Store:
 
     backend: str = _setting(
         "filesystem",
-        "memory, for trials, forgets everything at exit; its catalog is in the temporary folder",
+        "memory, for trials, forgets everything at exit; its catalog is in /dev/shm",
         choices=("filesystem", "memory", "s3"),
     )
     path: str = _setting("./blobd-data", "blobs, uploads and the catalog live in this folder")

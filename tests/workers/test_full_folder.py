@@ -209,3 +209,20 @@ def test_a_full_temporary_folder_stops_nothing_for_minutes(
     tmp_path: Path, small_folder: Path
 ) -> None:
     _go_on(tmp_path / "data", small_folder, lasting_s=150)
+
+
+@pytest.mark.needs("root", "mount")
+def test_a_store_in_memory_needs_no_temporary_folder_either(
+    tmp_path: Path, small_folder: Path
+) -> None:
+    """Its catalog is as short-lived as it is, and lies elsewhere."""
+    daemon = Daemon(
+        tmp_path / "data",
+        settings={"store.backend": "memory"},
+        environment={"TMPDIR": str(small_folder), "SQLITE_TMPDIR": str(small_folder)},
+    )
+    with daemon:
+        _fill(small_folder)
+        traffic = _Traffic(daemon)
+        traffic.round()
+        assert not [status for status in traffic.answers if status >= 500], traffic.answers
