@@ -76,7 +76,8 @@ def test_a_setting_of_an_earlier_version_is_one_line_on_standard_error() -> None
     run = run_blobd("check-config", "--json", "--set", "s3.retries=5")
     assert run.returncode == 0
     assert run.stderr == (
-        b"blobd: warning: s3.retries (command line) has no effect: s3.retry_budget_s took its place\n"
+        b"blobd: warning: s3.retries (command line) has no effect: "
+        b"s3.retry_budget_s took its place\n"
     )
     assert b"s3.retry_budget_s" in run.stdout
 
