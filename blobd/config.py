@@ -186,6 +186,10 @@ class Registry:
     public_url: str = _setting(
         "", "https://host as clients reach it; empty: what each request's Host header says"
     )
+    source_hosts: tuple[str, ...] = _setting(
+        (),
+        "hosts whose OWNER/REPOSITORY in labels are source repositories here; empty: public_url's",
+    )
     trusted_proxies: tuple[str, ...] = _setting(
         (), "addresses and networks of proxies whose Forwarded or X-Forwarded-* is believed"
     )

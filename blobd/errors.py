@@ -527,6 +527,16 @@ class Forbidden(BlobdError):
         self.scope = scope
 
 
+class NotForWorkflows(BlobdError):
+    """A workflow with a role that would do asks for what is left to people."""
+
+    def __init__(self, package: str, remedy: str) -> None:
+        super().__init__(
+            f"a workflow's token may not do this with {package}, whatever its role: {remedy}"
+        )
+        self.package = package
+
+
 class NamespaceMissing(BlobdError):
     """A push to a name without a namespace, which nobody owns."""
 

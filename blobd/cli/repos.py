@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 _VISIBILITY = click.Choice(["private", "internal", "public"])
 _REPO = click.argument("full_name", metavar="OWNER/NAME")
+_HOST = click.option(
+    "--host", help="The host that labels name it by, as github.com; empty: the registry's own."
+)
 
 
 @click.group
 def repo() -> None:
     """Name source repositories, and say who may do what there.
 
-    A package that is linked to one can inherit its roles and its visibility.
+    A package that is linked to one can inherit its roles.
     """
 
 
@@ -29,7 +32,8 @@ def repo() -> None:
 @with_config()
 @_REPO
 @click.option("--visibility", type=_VISIBILITY, default="private", help="Who may read it.")
-def add_repo(config: Config, full_name: str, visibility: str) -> None:
+@_HOST
+def add_repo(config: Config, full_name: str, visibility: str, host: str | None) -> None:
     """Name a source repository."""
     from blobd.registry.auth.roles import Visibility
     from blobd.registry.identity import sources
@@ -37,7 +41,9 @@ def add_repo(config: Config, full_name: str, visibility: str) -> None:
     owner, _, name = full_name.partition("/")
     on_catalog(
         config,
-        lambda catalog: sources.add_source(catalog, owner, name, Visibility(visibility)),
+        lambda catalog: sources.add_source(
+            catalog, owner, name, Visibility(visibility), host=host or ""
+        ),
         noted=f"repo add {full_name}",
     )
 
@@ -46,7 +52,7 @@ def add_repo(config: Config, full_name: str, visibility: str) -> None:
 @with_config()
 @_REPO
 def remove_repo(config: Config, full_name: str) -> None:
-    """Forget a source repository: packages that inherit from it are private, its tokens gone."""
+    """Forget a source repository: its packages are unlinked, its tokens and grants gone."""
     from blobd.registry.identity import sources
 
     on_catalog(
@@ -65,8 +71,16 @@ def list_repos(config: Config, owner: str | None, as_json: bool) -> None:  # noq
     from blobd.registry.identity import sources
 
     found = on_catalog(config, lambda catalog: sources.list_sources(catalog, owner))
-    rows = [(source.full_name, source.visibility) for source in found]
-    show.records(("repository", "visibility"), rows, as_json=as_json)
+    rows = [
+        (
+            source.full_name,
+            source.visibility,
+            source.host,
+            "writers" if source.writers_link else "admins",
+        )
+        for source in found
+    ]
+    show.records(("repository", "visibility", "host", "labels of"), rows, as_json=as_json)
 
 
 @repo.command("visibility")
@@ -74,14 +88,48 @@ def list_repos(config: Config, owner: str | None, as_json: bool) -> None:  # noq
 @_REPO
 @click.argument("visibility", type=_VISIBILITY)
 def set_visibility(config: Config, full_name: str, visibility: str) -> None:
-    """Say who may read what inherits from it without a role."""
+    """Say who may read it without a role; no package changes with it."""
     from blobd.registry.auth.roles import Visibility
     from blobd.registry.identity import sources
 
     on_catalog(
         config,
-        lambda catalog: sources.set_source_visibility(catalog, full_name, Visibility(visibility)),
+        lambda catalog: sources.change_source(
+            catalog, full_name, visibility=Visibility(visibility)
+        ),
         noted=f"repo visibility {full_name} {visibility}",
+    )
+
+
+@repo.command("set")
+@with_config()
+@_REPO
+@_HOST
+@click.option(
+    "--writers-link/--admins-link",
+    "writers_link",
+    default=None,
+    help="Whether labels of its writers link packages to it, or only those of its admins.",
+)
+def set_repo(
+    config: Config,
+    full_name: str,
+    host: str | None,
+    writers_link: bool | None,  # noqa: FBT001
+) -> None:
+    """Say which labels link packages to it; what is not named stays."""
+    from blobd.registry.identity import sources
+
+    if host is None and writers_link is None:
+        raise click.UsageError("name a setting to change, such as --writers-link")
+    changes = {"host": host, "writers_link": writers_link}
+    said = " ".join(f"{key}={value}" for key, value in changes.items() if value is not None)
+    on_catalog(
+        config,
+        lambda catalog: sources.change_source(
+            catalog, full_name, host=host, writers_link=writers_link
+        ),
+        noted=f"repo set {full_name} {said}",
     )
 
 

@@ -89,6 +89,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.TokenRefused: Answer(401, "UNAUTHORIZED"),
     errors.ScopeMissing: Answer(401, "UNAUTHORIZED"),
     errors.Forbidden: Answer(403, "DENIED"),
+    errors.NotForWorkflows: Answer(403, "DENIED"),
     errors.NamespaceMissing: Answer(403, "DENIED"),
     errors.TokenTooNarrow: Answer(403, "DENIED"),
     errors.TooManyFailures: Answer(429, "TOOMANYREQUESTS"),

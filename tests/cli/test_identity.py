@@ -154,8 +154,12 @@ def test_source_repositories_have_roles(operator: Operator) -> None:
     operator.do("team", "rm", "lab/all")
     assert operator.json("repo", "roles", "lab/code") == []
     operator.do("repo", "visibility", "lab/code", "public")
+    operator.do("repo", "set", "lab/code", "--writers-link", "--host", "github.com")
+    (shown,) = operator.json("repo", "ls", "--owner", "lab")
+    assert (shown["host"], shown["labels_of"]) == ("github.com", "writers")
+    operator.do("repo", "set", "lab/code", "--admins-link", "--host", "")
     assert operator.json("repo", "ls", "--owner", "lab") == [
-        {"repository": "lab/code", "visibility": "public"}
+        {"repository": "lab/code", "visibility": "public", "host": "", "labels_of": "admins"}
     ]
     operator.do("repo", "rm", "lab/code")
     assert operator.json("repo", "ls", "--owner", "lab") == []

@@ -37,14 +37,14 @@ class Standing:
 
     exists: bool
     visibility: Visibility
-    """The source's where the package inherits it."""
     owns: bool
     """Whether the namespace is the subject's own, or an organisation's that it is an owner of."""
     belongs: bool
     """Whether it is a member of the organisation; of a workflow: whether its source is there."""
     granted: Role
-    """The best of what it was given: itself, its teams, or the source repository it inherits from;
-    of a workflow: what its source repository was granted."""
+    """The best of what the subject was given, itself or its teams: on the package, and on the
+    source repository that the package inherits roles from. Of a workflow: what its source
+    repository was granted on the package, and nothing for a link alone."""
 
 
 def role_of(subject: Subject, standing: Standing) -> Role:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, false, or_, select, true
+from sqlalchemy import and_, false, or_, select, true
 
 from blobd.registry.auth.roles import READ_PACKAGES, Visibility
 from blobd.registry.auth.subjects import EVERYONE
@@ -27,23 +27,15 @@ if TYPE_CHECKING:
 
     from blobd.registry.auth.subjects import Subject, WorkflowOf
 
-_SOURCE_VISIBILITY = (
-    select(sources.c.visibility).where(sources.c.id == packages.c.source_id).scalar_subquery()
-)
-VISIBILITY: ColumnElement[str] = case(
-    (packages.c.inherits, _SOURCE_VISIBILITY), else_=packages.c.visibility
-)
-"""Who may read a package without a role, as it is in effect."""
-
 
 def readable(subject: Subject) -> ColumnElement[bool]:
     """Return a condition for the rows of `packages` that a subject may read."""
-    public = VISIBILITY.in_([str(Visibility.PUBLIC)])
+    public = packages.c.visibility == str(Visibility.PUBLIC)
     if not subject.signed_in or not subject.has_scope(READ_PACKAGES):
         return public
     if subject.is_administrator:
         return true()
-    internal = VISIBILITY.in_([str(Visibility.INTERNAL)])
+    internal = packages.c.visibility == str(Visibility.INTERNAL)
     if subject.workflow is not None:
         own = _of_workflow(subject.workflow)
     elif subject.person_id is not None:
@@ -92,7 +84,7 @@ def _of_person(account_id: int) -> ColumnElement[bool]:
     return or_(
         packages.c.owner_id == account_id,
         packages.c.owner_id.in_(_owned(account_id)),
-        and_(~packages.c.inherits, packages.c.repository_id.in_(given)),
+        packages.c.repository_id.in_(given),
         and_(
             packages.c.inherits,
             or_(packages.c.source_id.in_(owned_sources), packages.c.source_id.in_(given_sources)),
@@ -104,4 +96,4 @@ def _of_workflow(workflow: WorkflowOf) -> ColumnElement[bool]:
     granted = select(package_grants.c.repository_id).where(
         package_grants.c.source_id == workflow.source_id, package_grants.c.kind == workflow.kind
     )
-    return or_(packages.c.source_id == workflow.source_id, packages.c.repository_id.in_(granted))
+    return packages.c.repository_id.in_(granted)

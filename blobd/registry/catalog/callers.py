@@ -31,7 +31,7 @@ _TOKEN_BY_HASH = f"{_FACTS} WHERE t.secret_hash = ?"
 _TOKEN_BY_ID = f"{_FACTS} WHERE t.id = ?"
 _TOKEN_LOCKED = f"{_TOKEN_BY_ID} FOR SHARE OF a"
 _PACKAGE = """
-    SELECT r.id, p.owner_id, p.visibility, p.inherits, p.source_id, s.visibility, s.owner_id
+    SELECT r.id, p.owner_id, p.visibility, p.inherits, p.source_id, s.owner_id
     FROM repositories AS r
     LEFT JOIN packages AS p ON p.repository_id = r.id
     LEFT JOIN sources AS s ON s.id = p.source_id
@@ -98,7 +98,6 @@ class _Package:
     visibility: str | None
     inherits: bool
     source_id: int | None
-    source_visibility: str | None
     source_owner_id: int | None
 
 
@@ -123,8 +122,7 @@ class Callers:
         owns, belongs = await self._in_namespace(subject, repository, package)
         visibility, granted = Visibility.PRIVATE, Role.NONE
         if package is not None:
-            own = package.source_visibility if package.inherits else package.visibility
-            visibility = Visibility(own or Visibility.PRIVATE)
+            visibility = Visibility(package.visibility or Visibility.PRIVATE)
             granted = await self._granted(subject, package)
         return Standing(
             exists=package is not None,
@@ -168,27 +166,22 @@ class Callers:
         if subject.person_id is None:
             return Role.NONE
         person = subject.person_id
-        if not package.inherits:
-            return _best(
-                await self._reader.rows(_PACKAGE_ROLES, package.repository_id, person, person)
-            )
-        if package.source_id is None or package.source_owner_id is None:
-            return Role.NONE
+        own = _best(await self._reader.rows(_PACKAGE_ROLES, package.repository_id, person, person))
+        if not package.inherits or package.source_id is None or package.source_owner_id is None:
+            return own
         if package.source_owner_id == person:
             return Role.ADMIN
         if await self._reader.rows(_OWNS, package.source_owner_id, person):
             return Role.ADMIN
-        return _best(await self._reader.rows(_SOURCE_ROLES, package.source_id, person, person))
+        inherited = await self._reader.rows(_SOURCE_ROLES, package.source_id, person, person)
+        return max(own, _best(inherited))
 
     async def _granted_to_workflow(self, workflow: WorkflowOf, package: _Package) -> Role:
-        granted = _best(
+        return _best(
             await self._reader.rows(
                 _GRANTS, package.repository_id, workflow.source_id, workflow.kind
             )
         )
-        if package.source_id != workflow.source_id:
-            return granted
-        return max(granted, Role.WRITE if workflow.kind == "automation" else Role.READ)
 
 
 def asked_within(transaction: Transaction, ask: Callable[[Callers], Coroutine[Any, Any, T]]) -> T:

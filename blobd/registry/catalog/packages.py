@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from sqlalchemy import bindparam, delete, func, select, update
 
-from blobd.registry.catalog.access import VISIBILITY, readable
+from blobd.registry.catalog.access import readable
 from blobd.registry.catalog.rows import make_repository, upsert
 from blobd.registry.catalog.tables import (
     accounts,
@@ -21,12 +21,15 @@ from blobd.registry.catalog.tables import (
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
-    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.auth.subjects import Subject, WorkflowOf
     from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
 
 
 Columns = TypeVarTuple("Columns")
+
+LINKED_ROLES = {"automation": "admin", "environment": "read"}
+"""What workflows may do with a package that they published, or that inherits from their source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ class Package:
     name: str
     """Without the owner, as `app` or `app/worker`."""
     visibility: str
-    """As it is in effect, inherited or its own."""
     inherits: bool
+    """Whether the roles in the source repository count here too."""
     source_id: int | None
     source: str | None
     """`OWNER/NAME` of the source repository it is linked to."""
@@ -76,6 +79,8 @@ class Package:
 class Published:
     """What a push has to know of its package."""
 
+    owner_id: int
+    created_by: int | None
     source_id: int | None
     immutable_tags: bool
     sparse_indexes: bool
@@ -99,6 +104,8 @@ class Grant:
     source: str
     kind: str
     role: str
+    may_publish: bool
+    """Whether they may make the package public or internal, too."""
 
 
 _source_owners = accounts.alias("source_owners")
@@ -113,7 +120,7 @@ _VERSIONS = (
     .where(versions.c.repository_id == packages.c.repository_id, versions.c.deleted_at.is_(None))
     .scalar_subquery()
 )
-_PACKAGES = (
+_PACKAGES: Select[*tuple[Any, ...]] = (
     select(
         packages.c.repository_id,
         repositories.c.name,
@@ -121,7 +128,7 @@ _PACKAGES = (
         accounts.c.kind,
         packages.c.owner_id,
         packages.c.name,
-        func.coalesce(VISIBILITY, "private"),
+        packages.c.visibility,
         packages.c.inherits,
         packages.c.source_id,
         _SOURCE,
@@ -142,7 +149,11 @@ _PACKAGES = (
 
 
 _PUBLISHED = select(
-    packages.c.source_id, packages.c.immutable_tags, packages.c.sparse_indexes
+    packages.c.owner_id,
+    packages.c.created_by,
+    packages.c.source_id,
+    packages.c.immutable_tags,
+    packages.c.sparse_indexes,
 ).where(packages.c.repository_id == bindparam("package"))
 
 
@@ -177,13 +188,19 @@ def creator(transaction: Transaction, package_id: int) -> int | None:
     return transaction.execute(query).scalar_one_or_none()
 
 
+def published_at(transaction: Transaction, package_id: int) -> float | None:
+    """Return when a package was made public by an act of its own; None if it never was."""
+    query = select(packages.c.published_at).where(packages.c.repository_id == package_id)
+    return transaction.execute(query).scalar_one_or_none()
+
+
 def published(transaction: Transaction, package_id: int) -> Published | None:
     """Return what a push has to know; None where its repository is no package."""
     rows = transaction.fetch(_PUBLISHED, {"package": package_id})
     if not rows:
         return None
-    source_id, immutable_tags, sparse_indexes = rows[0]
-    return Published(source_id, bool(immutable_tags), bool(sparse_indexes))
+    owner_id, created_by, source_id, immutable_tags, sparse_indexes = rows[0]
+    return Published(owner_id, created_by, source_id, bool(immutable_tags), bool(sparse_indexes))
 
 
 def find_package(
@@ -229,11 +246,59 @@ def lock_package(transaction: Transaction, package_id: int) -> None:
 
 
 def set_grant(
-    transaction: Transaction, package_id: int, source_id: int, kind: str, role: str
+    transaction: Transaction,
+    package_id: int,
+    source_id: int,
+    kind: str,
+    role: str,
+    *,
+    may_publish: bool = False,
 ) -> None:
     """Let a source repository's workflows of a kind do something."""
-    row = {"repository_id": package_id, "source_id": source_id, "kind": kind, "role": role}
-    upsert(transaction, package_grants, row, replace=["role"])
+    row = {
+        "repository_id": package_id,
+        "source_id": source_id,
+        "kind": kind,
+        "role": role,
+        "may_publish": may_publish,
+    }
+    upsert(transaction, package_grants, row, replace=["role", "may_publish"])
+
+
+def grant_to_linked(transaction: Transaction, package_id: int, source_id: int) -> None:
+    """Give the workflows of a source repository what those of a publisher have by themselves.
+
+    `automation` is admin of what it publishes, `environment` reads it. Grants that are there stay.
+    """
+    rows = [
+        {
+            "repository_id": package_id,
+            "source_id": source_id,
+            "kind": kind,
+            "role": role,
+            "may_publish": False,
+        }
+        for kind, role in LINKED_ROLES.items()
+    ]
+    upsert(transaction, package_grants, rows, replace=[])
+
+
+def take_grants(transaction: Transaction, package_id: int, source_id: int) -> bool:
+    """Take all from the workflows of a source repository; return whether there was something."""
+    gone = delete(package_grants).where(
+        package_grants.c.repository_id == package_id, package_grants.c.source_id == source_id
+    )
+    return transaction.execute(gone).rowcount > 0
+
+
+def may_publish(transaction: Transaction, package_id: int, workflow: WorkflowOf) -> bool:
+    """Return whether a workflow may make a package public or internal."""
+    query = select(package_grants.c.may_publish).where(
+        package_grants.c.repository_id == package_id,
+        package_grants.c.source_id == workflow.source_id,
+        package_grants.c.kind == workflow.kind,
+    )
+    return bool(transaction.execute(query).scalar_one_or_none())
 
 
 def delete_grant(transaction: Transaction, package_id: int, source_id: int, kind: str) -> bool:
@@ -249,7 +314,12 @@ def delete_grant(transaction: Transaction, package_id: int, source_id: int, kind
 def list_grants(transaction: Transaction, package_id: int) -> list[Grant]:
     """Return what workflows may do, by source repository and kind."""
     query = (
-        select(accounts.c.name + "/" + sources.c.name, package_grants.c.kind, package_grants.c.role)
+        select(
+            accounts.c.name + "/" + sources.c.name,
+            package_grants.c.kind,
+            package_grants.c.role,
+            package_grants.c.may_publish,
+        )
         .join(sources, sources.c.id == package_grants.c.source_id)
         .join(accounts, accounts.c.id == sources.c.owner_id)
         .where(package_grants.c.repository_id == package_id)
@@ -264,5 +334,5 @@ def _restrict(query: Select[*Columns], subject: Subject, wanted: Listing) -> Sel
     if wanted.owner is not None:
         query = query.where(accounts.c.name == wanted.owner)
     if wanted.visibility is not None:
-        query = query.where(VISIBILITY.in_([wanted.visibility]))
+        query = query.where(packages.c.visibility == wanted.visibility)
     return query

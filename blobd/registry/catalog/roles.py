@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import case, delete, select
+from sqlalchemy import case, delete, or_, select, true
 
 from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import accounts, package_roles, source_roles, teams
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, Table
+    from sqlalchemy import Column, ColumnElement, Table
 
     from blobd.registry.catalog.transaction import Transaction
 
@@ -32,6 +32,8 @@ class GivenRole:
     kind: str
     name: str
     role: str
+    inherited: bool = False
+    """Whether a package has it from the source repository that it inherits from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,16 @@ class Roles:
         )
         return transaction.execute(gone).rowcount > 0
 
-    def take_all(self, transaction: Transaction, thing_id: int) -> None:
-        """Take all roles on a thing away."""
-        transaction.execute(delete(self.table).where(self.thing == thing_id))
+    def take_all(
+        self, transaction: Transaction, thing_id: int, *, but: Grantee | None = None
+    ) -> None:
+        """Take all roles on a thing away, of everybody but one."""
+        transaction.execute(delete(self.table).where(self.thing == thing_id, self._others(but)))
 
-    def list(self, transaction: Transaction, thing_id: int) -> list[GivenRole]:
-        """Return the roles that were given, by kind and name."""
+    def list(
+        self, transaction: Transaction, thing_id: int, *, but: Grantee | None = None
+    ) -> list[GivenRole]:
+        """Return the roles that were given to everybody but one, by kind and name."""
         roles = self.table
         name = case((roles.c.grantee_kind == "team", teams.c.name), else_=accounts.c.name)
         query = (
@@ -75,10 +81,16 @@ class Roles:
                 accounts, (roles.c.grantee_kind == "user") & (accounts.c.id == roles.c.grantee_id)
             )
             .outerjoin(teams, (roles.c.grantee_kind == "team") & (teams.c.id == roles.c.grantee_id))
-            .where(self.thing == thing_id)
+            .where(self.thing == thing_id, self._others(but))
             .order_by(roles.c.grantee_kind, name)
         )
         return [GivenRole(*row) for row in transaction.execute(query)]
+
+    def _others(self, but: Grantee | None) -> ColumnElement[bool]:
+        if but is None:
+            return true()
+        grantee = self.table.c
+        return or_(grantee.grantee_kind != but.kind, grantee.grantee_id != but.grantee_id)
 
 
 PACKAGE_ROLES = Roles(package_roles, package_roles.c.repository_id)

@@ -29,6 +29,10 @@ class Source:
     created_at: float
     owner_id: int
     owner_kind: str
+    host: str = ""
+    """The host that labels name it by; empty: one of the registry's own."""
+    writers_link: bool = False
+    """Whether a label of a writer links packages to it, and not only one of an admin."""
 
     @property
     def full_name(self) -> str:
@@ -44,6 +48,8 @@ _SOURCES = select(
     sources.c.created_at,
     accounts.c.id,
     accounts.c.kind,
+    sources.c.host,
+    sources.c.writers_link,
 ).join(accounts, accounts.c.id == sources.c.owner_id)
 
 
@@ -88,22 +94,27 @@ def count_sources(transaction: Transaction, owner_id: int) -> tuple[int, int]:
 
 
 def insert_source(
-    transaction: Transaction, owner_id: int, name: str, visibility: str, *, now: float
+    transaction: Transaction, owner_id: int, name: str, visibility: str, *, host: str, now: float
 ) -> bool:
     """Write a source repository; return False where the owner has one of that name."""
-    row = {"owner_id": owner_id, "name": name, "visibility": visibility, "created_at": now}
+    row = {
+        "owner_id": owner_id,
+        "name": name,
+        "visibility": visibility,
+        "created_at": now,
+        "host": host,
+        "writers_link": False,
+    }
     return upsert(transaction, sources, row, replace=[], unique=("owner_id", "name")) > 0
 
 
-def set_source_visibility(transaction: Transaction, source_id: int, visibility: str) -> None:
-    """Change who may read it without a role."""
-    transaction.execute(
-        update(sources).where(sources.c.id == source_id).values(visibility=visibility)
-    )
+def change_source(transaction: Transaction, source_id: int, **values: object) -> None:
+    """Set columns of a source repository."""
+    transaction.execute(update(sources).where(sources.c.id == source_id).values(**values))
 
 
 def delete_source(transaction: Transaction, source_id: int) -> None:
-    """Remove a source repository: packages are linked to it no longer, its tokens are gone."""
+    """Remove a source repository, its tokens and grants; no package is linked to it any more."""
     transaction.execute(delete(sources).where(sources.c.id == source_id))
 
 

@@ -126,6 +126,14 @@ def has_versions(transaction: Transaction, package_id: int) -> bool:
     return transaction.execute(query).first() is not None
 
 
+def last_pull(transaction: Transaction, package_id: int) -> float:
+    """Return when something of a package was pulled last, as far as it is written; 0: never."""
+    query = select(func.max(versions.c.last_pulled_at)).where(
+        versions.c.repository_id == package_id
+    )
+    return transaction.execute(query).scalar_one() or 0.0
+
+
 def is_deleted(transaction: Transaction, package_id: int, digest: Digest) -> bool:
     """Return whether a version lies in the trash."""
     rows = transaction.fetch(_DELETED_AT, {"id": package_id, "blob": digest})

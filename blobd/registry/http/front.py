@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from blobd.backends.threads import Threads
+from blobd.errors import ConfigInvalid
 from blobd.registry.auth.bearer import Keyring
 from blobd.registry.http.base import BaseRoutes
 from blobd.registry.http.blobs import BlobRoutes
@@ -27,6 +28,7 @@ from blobd.registry.identity.identify import Identify
 from blobd.registry.identity.issue import Issuer
 from blobd.registry.identity.signing_keys import load_signing_keys
 from blobd.registry.identity.upload_secrets import UploadSecrets
+from blobd.registry.labels import parse_host
 from blobd.registry.links import Touches
 from blobd.registry.manifests import Manifests
 from blobd.registry.packages.ledger import Ledger
@@ -87,6 +89,7 @@ async def open_registry(
         trash=trash,
         ledger=ledger,
         origins=origins,
+        source_hosts=_source_hosts(config),
     )
     manifests = Manifests(catalog, threads, sparse_indexes=config.registry.sparse_indexes)
     add_distribution(
@@ -126,3 +129,17 @@ async def open_registry(
                     task.cancel()
     finally:
         threads.close()
+
+
+def _source_hosts(config: Config) -> tuple[str, ...]:
+    """Return the hosts of labels that count. Raises ConfigInvalid."""
+    hosts = []
+    for text in config.registry.source_hosts:
+        host = parse_host(text)
+        if host is None:
+            raise ConfigInvalid(
+                f"registry.source_hosts: {text!r} is no host; write it without scheme and port, as "
+                "git.example.org"
+            )
+        hosts.append(host)
+    return tuple(hosts)

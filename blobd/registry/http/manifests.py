@@ -81,7 +81,7 @@ class ManifestRoutes:
         if len(tags) > _TAGS_MAX:
             raise TooManyTags(limit=_TAGS_MAX, got=len(tags))
         content = await self._body(request)
-        publication = self._packages.publication(access)
+        publication = self._packages.publication(request, access)
         accepted = await self._manifests.put(
             repository,
             target,
@@ -91,7 +91,7 @@ class ManifestRoutes:
             make=package_maker(access, now=self._catalog.now()),
             publication=publication,
         )
-        self._packages.pushed(request, access, accepted)
+        self._packages.pushed(request, access, accepted, publication)
         response = web.Response(status=201)
         response.headers["Location"] = f"/v2/{repository}/manifests/{accepted.digest}"
         response.headers["Docker-Content-Digest"] = str(accepted.digest)

@@ -11,6 +11,8 @@ from blobd.registry.packages.ledger import Pull
 from blobd.registry.packages.publish import PackagePublication
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
 
     from blobd.backends.threads import Threads
@@ -37,24 +39,36 @@ class PackageWork:
         trash: Trash,
         ledger: Ledger,
         origins: Origins,
+        source_hosts: Sequence[str] = (),
     ) -> None:
+        """`source_hosts`: `registry.source_hosts`; empty: the host that clients reach this by."""
         self._catalog = catalog
         self._store = store
         self._threads = threads
         self._trash = trash
         self._ledger = ledger
         self._origins = origins
+        self._source_hosts = source_hosts
 
-    def publication(self, access: Access) -> PackagePublication:
+    def publication(self, request: web.BaseRequest, access: Access) -> PackagePublication:
         """Return what a push of a manifest writes beside it."""
-        return PackagePublication(
-            self._catalog, self._store, self._threads, access.repository, access.subject
-        )
+        hosts = self._source_hosts or (_without_port(self._origins.host(request)),)
+        return PackagePublication(self._catalog, self._store, self._threads, access, hosts)
 
-    def pushed(self, request: web.BaseRequest, access: Access, accepted: Accepted) -> None:
-        """Note a push."""
-        detail = " ".join(accepted.tags) or None
-        self.note(request, access.subject, "push", access.repository, accepted.digest, detail)
+    def pushed(
+        self,
+        request: web.BaseRequest,
+        access: Access,
+        accepted: Accepted,
+        publication: PackagePublication,
+    ) -> None:
+        """Note a push, and what its label did or was not let do."""
+        subject, repository, digest = access.subject, access.repository, accepted.digest
+        self.note(request, subject, "push", repository, digest, " ".join(accepted.tags) or None)
+        linked = publication.linked
+        if linked is not None:
+            action = "link" if linked.source_id is not None else "link refused"
+            self.note(request, subject, action, repository, digest, linked.said)
 
     def pulled(self, request: web.BaseRequest, access: Access, found: Manifest) -> None:
         """Note a download; who got it is for the audit where not everybody may."""
@@ -73,6 +87,10 @@ class PackageWork:
             self.note(request, subject, "pull", access.repository, found.digest)
         else:
             self._ledger.used(subject)
+
+    async def write_pulls(self) -> None:
+        """Have the downloads written that this process has noted and not written yet."""
+        await self._ledger.flush(settled_s=0.0)
 
     async def delete(
         self, request: web.BaseRequest, access: Access, digest: Digest
@@ -114,3 +132,8 @@ class PackageWork:
                 address=self._origins.address(request)[:64],
             )
         )
+
+
+def _without_port(authority: str) -> str:
+    host, colon, port = authority.rpartition(":")
+    return (host if colon and "]" not in port else authority).lower()

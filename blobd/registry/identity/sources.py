@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import Taken, Unknown
+from blobd.errors import RequestInvalid, Taken, Unknown
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import accounts, sources
 from blobd.registry.catalog.roles import SOURCE_ROLES
 from blobd.registry.identity.grantees import change_role
+from blobd.registry.labels import parse_host
 from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
@@ -19,13 +20,20 @@ if TYPE_CHECKING:
 
 
 async def add_source(
-    catalog: Catalog, owner: str, name: str, visibility: Visibility = Visibility.PRIVATE
+    catalog: Catalog,
+    owner: str,
+    name: str,
+    visibility: Visibility = Visibility.PRIVATE,
+    *,
+    host: str = "",
 ) -> None:
     """Make a source repository of a user or an organisation.
 
-    Raises AccountInvalid, Unknown, Taken.
+    `host` is where labels say that it is, as github.com; empty: at one of the registry's own
+    source hosts. Raises AccountInvalid, RequestInvalid, Unknown, Taken.
     """
     parse_account(name)
+    at = _checked_host(host)
     now = catalog.now()
 
     def add(transaction: Transaction) -> None:
@@ -33,7 +41,7 @@ async def add_source(
         if account is None:
             raise Unknown("account", owner)
         if not sources.insert_source(
-            transaction, account.account_id, name, str(visibility), now=now
+            transaction, account.account_id, name, str(visibility), host=at, now=now
         ):
             raise Taken("source repository", f"{owner}/{name}")
 
@@ -47,18 +55,45 @@ async def list_sources(catalog: Catalog, owner: str | None = None) -> list[Sourc
     return await catalog.read(lambda transaction: sources.list_sources(transaction, owner))
 
 
-async def set_source_visibility(catalog: Catalog, full_name: str, visibility: Visibility) -> None:
-    """Change who may read it, and what inherits from it, without a role. Raises Unknown."""
+async def change_source(
+    catalog: Catalog,
+    full_name: str,
+    *,
+    visibility: Visibility | None = None,
+    host: str | None = None,
+    writers_link: bool | None = None,
+) -> None:
+    """Change what is not None.
+
+    `visibility`: who may read it without a role; no package changes with it. `host`: by which
+    labels name it, empty: the registry's own. `writers_link`: whether labels of writers link
+    packages to it, and not only of admins. Raises Unknown, RequestInvalid.
+    """
+    values: dict[str, object] = {}
+    if visibility is not None:
+        values["visibility"] = str(visibility)
+    if host is not None:
+        values["host"] = _checked_host(host)
+    if writers_link is not None:
+        values["writers_link"] = writers_link
 
     def change(transaction: Transaction) -> None:
         source = known_source(transaction, full_name)
-        sources.set_source_visibility(transaction, source.source_id, str(visibility))
+        if values:
+            sources.change_source(transaction, source.source_id, **values)
 
     await catalog.write(change)
 
 
+def _checked_host(text: str) -> str:
+    host = parse_host(text) if text else ""
+    if host is None:
+        raise RequestInvalid(f"{text[:100]!r} is no host; write it without scheme and port")
+    return host
+
+
 async def remove_source(catalog: Catalog, full_name: str) -> None:
-    """Remove it: its packages stay, unlinked and private; its tokens are gone. Raises Unknown."""
+    """Remove it: its packages stay, unlinked; its tokens and grants are gone. Raises Unknown."""
 
     def remove(transaction: Transaction) -> None:
         sources.delete_source(transaction, known_source(transaction, full_name).source_id)

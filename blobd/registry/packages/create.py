@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from blobd.errors import NameUnknown
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import accounts
-from blobd.registry.catalog.packages import NewPackage, creator, insert_package
+from blobd.registry.catalog.packages import (
+    NewPackage,
+    creator,
+    grant_to_linked,
+    insert_package,
+)
 from blobd.registry.catalog.roles import PACKAGE_ROLES, Grantee
 from blobd.registry.catalog.rows import find_repository, make_repository
 from blobd.registry.names import ACCOUNT_MAX_CHARACTERS
@@ -22,9 +27,10 @@ def package_maker(access: Access, *, now: float) -> Maker:
     """Return what makes a package, in the transaction that puts the first thing into it.
 
     The access is confirmed first, so that nobody pushes who may not any more. The package is
-    private, and its maker an admin of it; one that a workflow makes is linked to the source
-    repository and inherits from there. A name in no namespace is a repository and no package. Where
-    there are no identities its owner is made too.
+    private, and its maker an admin of it. One that a workflow makes is linked to the source
+    repository and inherits its roles, and that repository's workflows are admins of it. A name in
+    no namespace is a repository and no package. Where there are no identities its owner is made
+    too.
 
     Who was admitted to make it, where somebody else has been first, is told NameUnknown, as if it
     came later.
@@ -58,6 +64,8 @@ def package_maker(access: Access, *, now: float) -> Maker:
         repository_id, is_new = insert_package(transaction, package, now=now)
         if not is_new:
             return checked(transaction, repository_id)
+        if workflow is not None:
+            grant_to_linked(transaction, repository_id, workflow.source_id)
         maker = subject.person_id
         if maker is not None and maker != owner_id:
             PACKAGE_ROLES.give(transaction, repository_id, Grantee("user", maker), str(Role.ADMIN))

@@ -1,18 +1,19 @@
 """What admins change of a package: who may read it, who may do what, what it is linked to.
 
-A package either has roles and a visibility of its own or inherits both from the source repository
-it is linked to. A change from one to the other overwrites what was there, and says what.
+A package has roles and a visibility of its own. It may inherit roles from the source repository
+that it is linked to; then those that were given on the package itself end, but for its maker's.
+Visibility is never inherited. A link alone gives nobody anything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from blobd.errors import Refused, RequestInvalid, Unknown
+from blobd.errors import NotForWorkflows, Refused, RequestInvalid, Unknown
 from blobd.registry.auth.roles import Role, Visibility
-from blobd.registry.catalog import packages, sources, versions
-from blobd.registry.catalog.roles import PACKAGE_ROLES, SOURCE_ROLES
+from blobd.registry.catalog import packages, versions
+from blobd.registry.catalog.roles import PACKAGE_ROLES, SOURCE_ROLES, Grantee
 from blobd.registry.identity.grantees import change_role
 from blobd.registry.identity.sources import known_source
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
@@ -26,12 +27,21 @@ if TYPE_CHECKING:
     from blobd.registry.catalog.roles import GivenRole
     from blobd.registry.catalog.versions import Version
 
+UNPUBLISH_WITHIN_S = 600.0
+"""How long what was made public can be hidden again, as long as nobody has pulled it."""
+
+PUBLISH_WARNING = (
+    "everybody can pull the package now, without a login; that cannot be undone once somebody has "
+    f"pulled it, nor after {UNPUBLISH_WITHIN_S / 60:.0f} minutes"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Overwritten:
     """What a change of mode has replaced, or would replace."""
 
     visibility: str
+    """As it was; it stays."""
     roles: Sequence[GivenRole]
 
 
@@ -76,12 +86,23 @@ async def list_versions(
 async def set_visibility(
     catalog: Catalog, package_id: int, visibility: Visibility, *, allow_unpublish: bool
 ) -> None:
-    """Say who may read a package without a role. Raises Unknown, Refused."""
+    """Say who may read a package without a role.
+
+    What was made public can be hidden again within `UNPUBLISH_WITHIN_S`, as long as nobody has
+    pulled it meanwhile; later only where the operator lets everybody. Raises Unknown, Refused.
+    """
+    now = catalog.now()
 
     def change(transaction: Transaction) -> None:
-        package = _own(transaction, package_id)
-        _check_published(package, visibility, allow_unpublish=allow_unpublish)
-        packages.change_package(transaction, package_id, visibility=str(visibility))
+        package = _locked(transaction, package_id)
+        values: dict[str, object] = {"visibility": str(visibility)}
+        if visibility is not Visibility.PUBLIC:
+            if package.visibility == Visibility.PUBLIC and not allow_unpublish:
+                _check_unpublished(transaction, package, now=now)
+            values["published_at"] = None
+        elif package.visibility != Visibility.PUBLIC:
+            values["published_at"] = now
+        packages.change_package(transaction, package_id, **values)
 
     await catalog.write(change)
 
@@ -89,18 +110,20 @@ async def set_visibility(
 async def set_role(catalog: Catalog, package_id: int, grantee: str, role: Role) -> None:
     """Give a user or a team (ORGANISATION/TEAM) a role; NONE takes it away.
 
-    Raises Unknown, Refused.
+    Raises Unknown; Refused for giving one on a package that inherits.
     """
 
     def change(transaction: Transaction) -> None:
-        _own(transaction, package_id)
+        package = _locked(transaction, package_id)
+        if role is not Role.NONE:
+            _check_own(package)
         change_role(transaction, PACKAGE_ROLES, package_id, grantee, role)
 
     await catalog.write(change)
 
 
 async def list_roles(catalog: Catalog, package_id: int) -> list[GivenRole]:
-    """Return the roles in effect: its own, or those of the source repository it inherits from."""
+    """Return the roles in effect: its own, and those of the source repository it inherits from."""
 
     def find(transaction: Transaction) -> list[GivenRole]:
         return _roles(transaction, _known(transaction, package_id))
@@ -111,7 +134,8 @@ async def list_roles(catalog: Catalog, package_id: int) -> list[GivenRole]:
 async def link(catalog: Catalog, package_id: int, source: str | None) -> None:
     """Link a package to a source repository (OWNER/NAME), or to none.
 
-    Nobody's rights change. Raises Unknown; Refused for one that inherits.
+    A link gives nobody rights. The workflows of the source repository that it was linked to lose
+    what they were granted. Raises Unknown; Refused for one that inherits.
     """
 
     def change(transaction: Transaction) -> None:
@@ -121,6 +145,8 @@ async def link(catalog: Catalog, package_id: int, source: str | None) -> None:
         source_id = None
         if source is not None:
             source_id = known_source(transaction, source).source_id
+        if package.source_id not in {None, source_id}:
+            packages.take_grants(transaction, package_id, package.source_id)
         packages.change_package(transaction, package_id, source_id=source_id)
 
     await catalog.write(change)
@@ -131,45 +157,69 @@ async def set_inherits(
     package_id: int,
     *,
     inherits: bool,
-    allow_unpublish: bool,
     dry_run: bool = False,
 ) -> Overwritten:
-    """Let a package inherit roles and visibility, or have its own; return what that overwrites.
+    """Let a package inherit roles, or have its own alone; return which roles that ends.
 
-    One that ends to inherit keeps the visibility it had, and has no roles. `dry_run` changes
-    nothing. Raises Unknown, Refused.
+    One that begins to inherit keeps the role of its maker, and the source repository's workflows
+    get what a publisher's have. Visibility and workflows' grants stay when it ends. `dry_run`
+    changes nothing. Raises Unknown, Refused.
     """
 
     def change(transaction: Transaction) -> Overwritten:
         package = _locked(transaction, package_id)
-        before = Overwritten(package.visibility, _roles(transaction, package))
         if inherits == package.inherits:
             return Overwritten(package.visibility, ())
         if not inherits:
+            ended = [given for given in _roles(transaction, package) if given.inherited]
             if not dry_run:
-                packages.change_package(
-                    transaction, package_id, inherits=False, visibility=package.visibility
-                )
-            return before
+                packages.change_package(transaction, package_id, inherits=False)
+            return Overwritten(package.visibility, ended)
         if package.source_id is None:
             raise Refused("the package is linked to no source repository; link it first")
-        source = sources.get_source(transaction, package.source_id)
-        if source is None:
-            raise Unknown("source repository", str(package.source))
-        after = Visibility(source.visibility)
-        _check_published(package, after, allow_unpublish=allow_unpublish)
+        maker = packages.creator(transaction, package_id)
+        keeps = None if maker is None else Grantee("user", maker)
+        ended = PACKAGE_ROLES.list(transaction, package_id, but=keeps)
         if not dry_run:
-            PACKAGE_ROLES.take_all(transaction, package_id)
+            PACKAGE_ROLES.take_all(transaction, package_id, but=keeps)
             packages.change_package(transaction, package_id, inherits=True)
-        return before
+            packages.grant_to_linked(transaction, package_id, package.source_id)
+        return Overwritten(package.visibility, ended)
 
     return await catalog.write(change)
 
 
-async def set_grant(catalog: Catalog, package_id: int, source: str, kind: str, role: Role) -> None:
+async def check_publisher(catalog: Catalog, package: Package, subject: Subject) -> None:
+    """Let people publish who are admins, and of workflows those whose grant says so.
+
+    Raises NotForWorkflows.
+    """
+    workflow = subject.workflow
+    if workflow is None:
+        return
+    if not await catalog.read(
+        lambda transaction: packages.may_publish(transaction, package.package_id, workflow)
+    ):
+        raise NotForWorkflows(
+            package.repository,
+            "an admin may make it public or internal, or let the workflow, by `may_publish` in its "
+            "grant (PUT …/access/workflows/OWNER%2FNAME/KIND)",
+        )
+
+
+async def set_grant(
+    catalog: Catalog,
+    package_id: int,
+    source: str,
+    kind: str,
+    role: Role,
+    *,
+    may_publish: bool = False,
+) -> None:
     """Let a source repository's workflows of a kind do something; NONE takes it away.
 
-    Raises Unknown, RequestInvalid.
+    `may_publish`: admins among them may make the package public or internal too. Raises Unknown,
+    RequestInvalid.
     """
     if kind not in WORKFLOW_KINDS:
         raise RequestInvalid(f"a workflow's kind is one of {', '.join(WORKFLOW_KINDS)}")
@@ -178,7 +228,9 @@ async def set_grant(catalog: Catalog, package_id: int, source: str, kind: str, r
         _locked(transaction, package_id)
         source_id = known_source(transaction, source).source_id
         if role is not Role.NONE:
-            packages.set_grant(transaction, package_id, source_id, kind, str(role))
+            packages.set_grant(
+                transaction, package_id, source_id, kind, str(role), may_publish=may_publish
+            )
         elif not packages.delete_grant(transaction, package_id, source_id, kind):
             raise Unknown("grant", f"of {source}")
 
@@ -222,29 +274,35 @@ def _known(transaction: Transaction, package_id: int) -> Package:
     return package
 
 
-def _own(transaction: Transaction, package_id: int) -> Package:
-    """Return a package that has roles and a visibility of its own."""
-    package = _locked(transaction, package_id)
+def _check_own(package: Package) -> None:
+    """Raise Refused for a package whose roles are those of its source repository."""
     if package.inherits:
         raise Refused(
             f"the package inherits from {package.source or 'a source repository that is gone'}; "
             "change it there, or end that first"
         )
-    return package
 
 
 def _roles(transaction: Transaction, package: Package) -> list[GivenRole]:
-    if not package.inherits:
-        return PACKAGE_ROLES.list(transaction, package.package_id)
-    if package.source_id is None:
-        return []
-    return SOURCE_ROLES.list(transaction, package.source_id)
+    own = PACKAGE_ROLES.list(transaction, package.package_id)
+    if not package.inherits or package.source_id is None:
+        return own
+    inherited = SOURCE_ROLES.list(transaction, package.source_id)
+    return own + [replace(given, inherited=True) for given in inherited]
 
 
-def _check_published(package: Package, after: Visibility, *, allow_unpublish: bool) -> None:
-    unpublished = package.visibility == Visibility.PUBLIC and after is not Visibility.PUBLIC
-    if unpublished and not allow_unpublish:
-        raise Refused(
-            "what is public stays public: others rely on it; only where the operator sets "
-            "registry.allow_unpublish can it be hidden again"
-        )
+def _check_unpublished(transaction: Transaction, package: Package, *, now: float) -> None:
+    """Raise Refused unless a package was made public a moment ago and nobody has pulled it."""
+    published_at = packages.published_at(transaction, package.package_id)
+    since = "" if published_at is None else f" {now - published_at:.0f} s ago"
+    if published_at is None or now - published_at > UNPUBLISH_WITHIN_S:
+        why = f"it was made public{since or ' long ago'}"
+    elif versions.last_pull(transaction, package.package_id) >= published_at:
+        why = "somebody has pulled it since"
+    else:
+        return
+    raise Refused(
+        "what is public stays public: others rely on it. It can be hidden again within "
+        f"{UNPUBLISH_WITHIN_S:.0f} s as long as nobody has pulled it, and {why}; only where the "
+        "operator sets registry.allow_unpublish can it be hidden later"
+    )

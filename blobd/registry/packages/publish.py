@@ -9,28 +9,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blobd.errors import BlobNotFound, TagImmutable
-from blobd.registry.auth.roles import Role, Visibility
-from blobd.registry.catalog import contents, packages, sources, trash, versions
+from blobd.registry.auth.decide import role_of
+from blobd.registry.auth.roles import Role
+from blobd.registry.catalog import contents, packages, trash, versions
+from blobd.registry.catalog.callers import asked_within
 from blobd.registry.catalog.versions import NewVersion
 from blobd.registry.labels import (
+    SOURCE,
     Description,
+    came_with_base,
     describe,
     labels_of_config,
     platform_of_config,
 )
 from blobd.registry.media_types import IMAGE_CONFIGS, IMAGES, normalised
+from blobd.registry.packages.label_link import Linked, Push, link_by_label
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from blobd.backends.threads import Threads
     from blobd.digest import Digest
-    from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.packages import Published
     from blobd.registry.documents import Document
+    from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Pushed
-    from blobd.registry.names import RepositoryName, Tag
+    from blobd.registry.names import Tag
     from blobd.store import BlobStore
 
 _CONFIG_MAX_BYTES = 4 * 1024 * 1024
@@ -44,22 +49,29 @@ class PackagePublication:
         catalog: Catalog,
         store: BlobStore,
         threads: Threads,
-        repository: RepositoryName,
-        subject: Subject,
+        access: Access,
+        source_hosts: Iterable[str],
     ) -> None:
+        """`source_hosts`: whose OWNER/REPOSITORY are this registry's source repositories."""
         self._catalog = catalog
-        self._repository = repository
+        self._access = access
+        self._repository = access.repository
         self._store = store
         self._threads = threads
-        self._subject = subject
+        self._source_hosts = frozenset(source_hosts)
         self._now = catalog.now()
+        self._is_label_of_base = False
+        self.linked: Linked | None = None
+        """What became of the image's source label; None where it has none, or was linked before."""
         self._said = Description()
         self._platform: str | None = None
 
     @property
     def warnings(self) -> Sequence[str]:
         """What of the image's own words was not taken over, and why."""
-        return self._said.warnings
+        if self.linked is None or self.linked.warning is None:
+            return self._said.warnings
+        return (*self._said.warnings, self.linked.warning)
 
     async def read(self, document: Document) -> None:
         """Read what an image says of itself: labels of its configuration, or annotations."""
@@ -69,6 +81,7 @@ class PackagePublication:
             if normalised(config.media_type) in IMAGE_CONFIGS:
                 content = await self._content(config.digest)
                 labels |= labels_of_config(content)
+                self._is_label_of_base = came_with_base(content, SOURCE)
                 self._platform = platform_of_config(content)
         self._said = describe(labels)
 
@@ -93,6 +106,7 @@ class PackagePublication:
         self, transaction: Transaction, repository_id: int, pushed: Pushed, tags: Sequence[Tag]
     ) -> None:
         """Write the version and what it changes. Raises TagImmutable."""
+        self.linked = None
         package = packages.published(transaction, repository_id)
         if package is None:
             return
@@ -106,7 +120,7 @@ class PackagePublication:
             version = self._version(transaction, repository_id, pushed)
             versions.write_version(transaction, repository_id, version, now=self._now)
             if tags or is_first:
-                changes = self._changes(transaction, package, is_first=is_first)
+                changes = self._changes(transaction, repository_id, package, is_first=is_first)
         else:
             versions.note_push(transaction, repository_id, pushed.digest, now=self._now)
         packages.change_package(transaction, repository_id, updated_at=self._now, **changes)
@@ -133,7 +147,7 @@ class PackagePublication:
         )
 
     def _changes(
-        self, transaction: Transaction, package: Published, *, is_first: bool
+        self, transaction: Transaction, package_id: int, package: Published, *, is_first: bool
     ) -> dict[str, object]:
         """Return what the package takes over, which stays as it is where nothing is said."""
         said = self._said
@@ -144,32 +158,32 @@ class PackagePublication:
             changes["licences"] = said.licences
         if said.source is not None:
             changes["source_url"] = said.source.url
-            if package.source_id is None:
-                changes |= self._link(transaction, is_first=is_first)
+            changes |= self._link(transaction, package_id, package, is_first=is_first)
         return changes
 
-    def _link(self, transaction: Transaction, *, is_first: bool) -> dict[str, object]:
-        """Return the link to a source repository that is known here, and to the pusher too.
-
-        At the first publish its roles and its visibility are inherited; a later link changes
-        nothing of who may do what.
-        """
-        said = self._said.source
-        if said is None:
+    def _link(
+        self, transaction: Transaction, package_id: int, package: Published, *, is_first: bool
+    ) -> dict[str, object]:
+        """Return the link that the image's label makes, if any; the first publish makes more."""
+        label = self._said.source
+        if label is None or package.source_id is not None:
             return {}
-        source = sources.find_source(transaction, said.owner, said.name)
-        if source is None or not self._sees(transaction, source):
+        subject = self._access.subject
+        standing = asked_within(
+            transaction, lambda callers: callers.standing(subject, self._repository)
+        )
+        push = Push(
+            subject,
+            is_admin=role_of(subject, standing) is Role.ADMIN,
+            is_first=is_first and package.created_by == subject.account_id,
+            hosts=self._source_hosts,
+        )
+        self.linked = link_by_label(
+            transaction, package_id, package, label, push, from_base=self._is_label_of_base
+        )
+        if self.linked.source_id is None:
             return {}
-        return {"source_id": source.source_id, "inherits": is_first}
-
-    def _sees(self, transaction: Transaction, source: sources.Source) -> bool:
-        if self._subject.is_administrator or source.visibility != Visibility.PRIVATE:
-            return True
-        person = self._subject.person_id
-        if person is None:
-            workflow = self._subject.workflow
-            return workflow is not None and workflow.source_id == source.source_id
-        return sources.role_of_person(transaction, source.source_id, person) > Role.NONE
+        return {"source_id": self.linked.source_id, "inherits": self.linked.inherits}
 
 
 def _check_tags(

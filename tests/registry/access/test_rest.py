@@ -180,7 +180,10 @@ def test_published_stays_published(town: Town, app: str) -> None:
     town.person("ada").push_image(app)
     ada = api(town, "ada")
     assert town.client().get(f"/v2/{app}/manifests/latest").status == 401
-    assert ada.do("PATCH", path_of(app), 200, visibility="public")["visibility"] == "public"
+    for visibility in ("public", "private"):  # nobody has pulled it meanwhile
+        assert ada.do("PATCH", path_of(app), 200, visibility=visibility)["visibility"] == visibility
+    answer = ada.call("PATCH", path_of(app), visibility="public")
+    assert "cannot be undone once somebody has pulled it" in answer.headers["Warning"]
     assert town.client().get(f"/v2/{app}/manifests/latest").status == 200
     answer = ada.call("PATCH", path_of(app), visibility="private")
     assert answer.status == 409
@@ -195,9 +198,8 @@ def test_roles_are_given_and_taken(town: Town, app: str) -> None:
     answer = api(town, "eve").call("DELETE", path_of(app))
     assert answer.status == 403
     assert "admin" in answer.json()["message"]
-    assert {"kind": "user", "name": "eve", "role": "read"} in ada.get(f"{path_of(app)}/access")[
-        "roles"
-    ]
+    given = {"kind": "user", "name": "eve", "role": "read", "inherited": False}
+    assert given in ada.get(f"{path_of(app)}/access")["roles"]
     ada.do("DELETE", f"{path_of(app)}/access/roles/eve")
     assert api(town, "eve").call("GET", path_of(app)).status == 404
     ada.do("PUT", f"{path_of(app)}/access/roles/nobody", 404, role="read")
@@ -212,10 +214,10 @@ def test_modes_links_and_grants(town: Town, app: str) -> None:
     ada.do("PUT", f"{path_of(app)}/repository", repository=f"acme/{source}")
     shown = ada.do("PUT", f"{path_of(app)}/access/mode", 200, inherits=True, dry_run=True)
     assert shown["inherits"] is False
-    assert [each["name"] for each in shown["overwritten"]["roles"]] == ["ada"]
+    assert shown["overwritten"]["roles"] == []  # its maker's stays
     ada.do("PUT", f"{path_of(app)}/access/mode", 200, inherits=True)
     package = ada.get(path_of(app))
-    assert (package["visibility"], package["inherits"]) == ("internal", True)
+    assert (package["visibility"], package["inherits"]) == ("private", True)
     assert package["repository"]["full_name"] == f"acme/{source}"
     ada.do("PUT", f"{path_of(app)}/access/mode", 200, inherits=False)
     workflow = f"{path_of(app)}/access/workflows/{quote(f'acme/{source}', safe='')}"

@@ -103,7 +103,7 @@ async def test_what_can_be_no_name_names_nobody(catalog: Catalog, name: str) -> 
         accounts.set_member(catalog, "acme", name, "member"),
         teams.list_team_members(catalog, "acme", name),
         sources.add_source(catalog, name, "code"),
-        sources.set_source_visibility(catalog, f"acme/{name}", Visibility.PUBLIC),
+        sources.change_source(catalog, f"acme/{name}", visibility=Visibility.PUBLIC),
         sources.set_source_role(catalog, f"{name}/code", "ada", Role.READ),
         tokens.create_token(catalog, name, scopes=["read:packages"]),
         tokens.revoke_token(catalog, name),

@@ -104,7 +104,11 @@ class Shop:
         content_type: str | None = None,
     ) -> Digest:
         who = subject or self.ada
-        publication = PackagePublication(self.catalog, self.store, self._threads, repository, who)
+        access = Access(
+            who, repository, True, Role.ADMIN, Visibility.PRIVATE, confirm=lambda _: None
+        )
+        hosts = ("git.example",)
+        publication = PackagePublication(self.catalog, self.store, self._threads, access, hosts)
         digest = digest_of(content)
         accepted = await self._manifests.put(
             repository,

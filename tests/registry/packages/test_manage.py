@@ -13,8 +13,11 @@ from blobd.registry.catalog.packages import Listing
 from blobd.registry.identity import accounts, sources, teams
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages import manage
+from blobd.registry.packages.ledger import Ledger, Pull
+from tests.registry.packages.conftest import APP
 
 if TYPE_CHECKING:
+    from blobd.digest import Digest
     from tests.registry.packages.conftest import Shop
 
 PUBLIC, PRIVATE, INTERNAL = Visibility.PUBLIC, Visibility.PRIVATE, Visibility.INTERNAL
@@ -23,14 +26,36 @@ PUBLIC, PRIVATE, INTERNAL = Visibility.PUBLIC, Visibility.PRIVATE, Visibility.IN
 async def test_public_stays_public_unless_the_operator_lets_it(shop: Shop) -> None:
     await shop.push("v1")
     package_id = (await shop.package()).package_id
-    for visibility in (INTERNAL, PRIVATE, PUBLIC, PUBLIC):
+    for visibility in (INTERNAL, PRIVATE, PUBLIC):
         await manage.set_visibility(shop.catalog, package_id, visibility, allow_unpublish=False)
         assert (await shop.package()).visibility == visibility
+    shop.clock.advance(manage.UNPUBLISH_WITHIN_S + 1)
+    await manage.set_visibility(shop.catalog, package_id, PUBLIC, allow_unpublish=False)
     for visibility in (INTERNAL, PRIVATE):
         with pytest.raises(Refused, match=r"registry\.allow_unpublish"):
             await manage.set_visibility(shop.catalog, package_id, visibility, allow_unpublish=False)
     await manage.set_visibility(shop.catalog, package_id, PRIVATE, allow_unpublish=True)
     assert (await shop.package()).visibility == "private"
+
+
+async def test_what_nobody_has_pulled_is_hidden_again_within_minutes(shop: Shop) -> None:
+    digest = await shop.push("v1")
+    package_id = (await shop.package()).package_id
+    ledger = Ledger(shop.catalog)
+    await pull(shop, ledger, digest)  # before it was public: somebody who may read it anyway
+    shop.clock.advance(1)
+    for visibility in (PUBLIC, PRIVATE, PUBLIC):
+        await manage.set_visibility(shop.catalog, package_id, visibility, allow_unpublish=False)
+        assert (await shop.package()).visibility == visibility
+        shop.clock.advance(manage.UNPUBLISH_WITHIN_S - 1)
+    await pull(shop, ledger, digest)
+    with pytest.raises(Refused, match="somebody has pulled it since"):
+        await manage.set_visibility(shop.catalog, package_id, PRIVATE, allow_unpublish=False)
+
+
+async def pull(shop: Shop, ledger: Ledger, digest: Digest) -> None:
+    ledger.pulled(Pull(APP, digest, "@198.51.100.7", shop.clock(), is_index=False))
+    await ledger.flush(settled_s=0)
 
 
 async def test_roles_are_given_to_people_and_teams(shop: Shop) -> None:
@@ -61,46 +86,55 @@ async def test_a_change_of_mode_says_what_it_overwrites(shop: Shop) -> None:
     await sources.add_source(shop.catalog, "ada", "code", PUBLIC)
     await sources.set_source_role(shop.catalog, "ada/code", "carl", Role.WRITE)
     await manage.set_role(shop.catalog, package_id, "bob", Role.READ)
+    await manage.set_role(shop.catalog, package_id, "ada", Role.ADMIN)
     with pytest.raises(Refused, match="link it first"):
-        await manage.set_inherits(shop.catalog, package_id, inherits=True, allow_unpublish=False)
+        await manage.set_inherits(shop.catalog, package_id, inherits=True)
     await manage.link(shop.catalog, package_id, "ada/code")
-    assert (await shop.package()).visibility == "private"
+    assert await manage.list_grants(shop.catalog, package_id) == []
     for dry_run in (True, False):
-        shown = await manage.set_inherits(
-            shop.catalog, package_id, inherits=True, allow_unpublish=False, dry_run=dry_run
-        )
+        shown = await manage.set_inherits(shop.catalog, package_id, inherits=True, dry_run=dry_run)
         assert shown.visibility == "private"
         assert [one.name for one in shown.roles] == ["bob"]
         assert (await shop.package()).inherits is not dry_run
-    assert (await shop.package()).visibility == "public"
-    assert [one.name for one in await manage.list_roles(shop.catalog, package_id)] == ["carl"]
+    assert (await shop.package()).visibility == "private"
+    # its maker's role stays beside the inherited ones, and may be taken away
+    roles = await manage.list_roles(shop.catalog, package_id)
+    assert [(one.name, one.inherited) for one in roles] == [("ada", False), ("carl", True)]
+    grants = await manage.list_grants(shop.catalog, package_id)
+    assert [(one.source, one.kind, one.role) for one in grants] == [
+        ("ada/code", "automation", "admin"),
+        ("ada/code", "environment", "read"),
+    ]
     for change in (
         manage.set_role(shop.catalog, package_id, "bob", Role.READ),
-        manage.set_visibility(shop.catalog, package_id, PUBLIC, allow_unpublish=True),
         manage.link(shop.catalog, package_id, None),
     ):
         with pytest.raises(Refused, match="inherits"):
             await change
-    shown = await manage.set_inherits(
-        shop.catalog, package_id, inherits=False, allow_unpublish=False
-    )
+    await manage.set_role(shop.catalog, package_id, "ada", Role.NONE)
+    shown = await manage.set_inherits(shop.catalog, package_id, inherits=False)
     assert [one.name for one in shown.roles] == ["carl"]
     package = await shop.package()
-    assert (package.inherits, package.visibility, package.source) == (False, "public", "ada/code")
+    assert (package.inherits, package.visibility, package.source) == (False, "private", "ada/code")
     assert await manage.list_roles(shop.catalog, package_id) == []
-    await sources.set_source_visibility(shop.catalog, "ada/code", PRIVATE)
-    with pytest.raises(Refused, match="allow_unpublish"):
-        await manage.set_inherits(shop.catalog, package_id, inherits=True, allow_unpublish=False)
+    # the end of the link is the end of what came with it
+    assert await manage.list_grants(shop.catalog, package_id) == grants
+    await manage.link(shop.catalog, package_id, None)
+    assert await manage.list_grants(shop.catalog, package_id) == []
 
 
-async def test_a_source_that_is_gone_leaves_packages_private(shop: Shop) -> None:
+async def test_a_source_that_is_gone_leaves_packages_as_they_are(shop: Shop) -> None:
     await sources.add_source(shop.catalog, "ada", "code", PUBLIC)
     await shop.push("v1")
     package_id = (await shop.package()).package_id
     await manage.link(shop.catalog, package_id, "ada/code")
-    await manage.set_inherits(shop.catalog, package_id, inherits=True, allow_unpublish=False)
+    await manage.set_inherits(shop.catalog, package_id, inherits=True)
+    await manage.set_visibility(shop.catalog, package_id, INTERNAL, allow_unpublish=False)
+    await sources.change_source(shop.catalog, "ada/code", visibility=PRIVATE)
     await sources.remove_source(shop.catalog, "ada/code")
-    assert (await shop.package()).visibility == "private"
+    assert (await shop.package()).visibility == "internal"
+    assert await manage.list_grants(shop.catalog, package_id) == []
+    assert await manage.list_roles(shop.catalog, package_id) == []
     with pytest.raises(Unknown):
         await manage.link(shop.catalog, 4711, "ada/code")
 

@@ -100,11 +100,17 @@ async def test_what_an_image_says_wrongly_warns_and_fails_nothing(shop: Shop) ->
     assert (package.description, package.licences, package.source_url) == ("Fine", None, None)
 
 
-async def test_a_link_at_the_first_publish_inherits(shop: Shop) -> None:
+async def test_a_link_at_the_first_publish_inherits_roles_and_no_visibility(shop: Shop) -> None:
     await sources.add_source(shop.catalog, "ada", "code", Visibility.PUBLIC)
     await shop.push("v1", labels=SOURCE)
     package = await shop.package()
-    assert (package.source, package.inherits, package.visibility) == ("ada/code", True, "public")
+    assert (package.source, package.inherits, package.visibility) == ("ada/code", True, "private")
+    assert shop.warnings == ()
+    grants = await manage.list_grants(shop.catalog, package.package_id)
+    assert [(grant.kind, grant.role, grant.may_publish) for grant in grants] == [
+        ("automation", "admin", False),
+        ("environment", "read", False),
+    ]
     assert package.source_url == SOURCE[f"{PREFIX}source"]
 
 
@@ -114,6 +120,7 @@ async def test_a_later_link_changes_nothing_of_who_may_do_what(shop: Shop) -> No
     await shop.push("v2", labels=SOURCE)
     package = await shop.package()
     assert (package.source, package.inherits, package.visibility) == ("ada/code", False, "private")
+    assert await manage.list_grants(shop.catalog, package.package_id) == []
 
 
 async def test_a_source_that_the_pusher_may_not_see_is_not_linked(shop: Shop) -> None:
@@ -130,7 +137,7 @@ async def test_what_a_workflow_makes_is_its_sources(shop: Shop) -> None:
     workflow = replace(shop.ada, workflow=WorkflowOf(source_id, "automation"))
     await shop.push("v1", subject=workflow)
     package = await shop.package()
-    assert (package.source, package.inherits, package.visibility) == ("ada/code", True, "internal")
+    assert (package.source, package.inherits, package.visibility) == ("ada/code", True, "private")
     assert await asked(shop.catalog, "SELECT role FROM package_roles") == []
 
 

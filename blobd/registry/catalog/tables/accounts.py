@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
 from blobd.registry.catalog.tables.kinds import by_bytes, metadata
@@ -72,6 +73,8 @@ sources = Table(
     Column("name", by_bytes(100), nullable=False),
     Column("visibility", String(8), nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("host", String(260), nullable=False, server_default=""),
+    Column("writers_link", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("owner_id", "name"),
 )
 

@@ -50,6 +50,8 @@ packages = Table(
     Column("updated_at", Float, nullable=False),
     Column("downloads", BigInteger, nullable=False),
     Column("deleted_at", Float),
+    Column("published_at", Float),
+    Column("label_findings", Text),
 )
 Index("packages_owner_name", packages.c.owner_id, packages.c.name)
 
@@ -71,6 +73,7 @@ package_grants = Table(
     Column("source_id", Integer, ForeignKey("sources.id", ondelete="CASCADE"), nullable=False),
     Column("kind", String(12), nullable=False),
     Column("role", String(5), nullable=False),
+    Column("may_publish", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("repository_id", "source_id", "kind"),
 )
 

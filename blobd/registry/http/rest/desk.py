@@ -74,6 +74,10 @@ class Desk:
             for package in found
         ]
 
+    async def write_pulls(self) -> None:
+        """Have the downloads that this process has noted written."""
+        await self._work.write_pulls()
+
     async def check_administrator(self, call: Call) -> None:
         """Raise Forbidden unless an administrator asks."""
         if not call.caller.subject.is_administrator:

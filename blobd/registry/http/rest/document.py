@@ -62,6 +62,7 @@ _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _PERHAPS_TIME: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
 _VISIBILITY: dict[str, Any] = {"type": "string", "enum": ["private", "internal", "public"]}
 _GIVEN = _object(kind=_TEXT, name=_TEXT, role=_TEXT)
+_GIVEN_HERE = _object(kind=_TEXT, name=_TEXT, role=_TEXT, inherited=_YES_NO)
 _SHAPES = OwnerShapes("")
 _USER = Account(0, "", USER, is_administrator=False, created_at=0.0, disabled_at=None)
 _ORGANISATION = replace(_USER, kind=ORGANISATION)
@@ -116,11 +117,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         visibility=_VISIBILITY,
         inherits=_YES_NO,
         repository=_PERHAPS,
-        roles=_list(_GIVEN),
-        workflows=_list(_object(repository=_TEXT, kind=_TEXT, role=_TEXT)),
+        roles=_list(_GIVEN_HERE),
+        workflows=_list(_object(repository=_TEXT, kind=_TEXT, role=_TEXT, may_publish=_YES_NO)),
     ),
     "Overwritten": _object(
-        inherits=_YES_NO, overwritten=_object(visibility=_VISIBILITY, roles=_list(_GIVEN))
+        inherits=_YES_NO, overwritten=_object(visibility=_VISIBILITY, roles=_list(_GIVEN_HERE))
     ),
     "Own": _like(
         {
@@ -137,7 +138,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "MemberList": _list(_like({**_SHAPES.simple("", 0, USER), "role": ""})),
     "TeamList": _list(_like(_SHAPES.team("", Team(0, "")))),
     "TeamMemberList": _list(_like({**_SHAPES.simple("", 0, USER), "name": ""})),
-    "SourceList": _list(_like(_SHAPES.minimal_repository(_SOURCE))),
+    "SourceList": _list(_like(_SHAPES.listed_repository(_SOURCE))),
     "Repository": _like(_SHAPES.repository(_SOURCE)),
     "RoleList": _list(_GIVEN),
     "MadeToken": _object(id=_TEXT, token=_TEXT, expires_at=_PERHAPS_TIME),

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from blobd.errors import CredentialMalformed, LoginNeeded, TokenTooNarrow
 from blobd.registry.http.header_lines import warning_headers
-from blobd.registry.http.rest.operation import Call, Done, Page, Stretch
+from blobd.registry.http.rest.operation import Call, Changed, Done, Page, Stretch
 from blobd.registry.http.rest.read import (
     check_media_type,
     check_path,
@@ -104,6 +104,11 @@ def _answer(operation: Operation, call: Call, found: object) -> web.Response:
     if found is None or isinstance(found, Done):
         response = web.Response(status=204)
         for line in warning_headers(() if found is None else found.warnings):
+            response.headers.add(*line)
+        return response
+    if isinstance(found, Changed):
+        response = web.json_response(found.shape, status=operation.status)
+        for line in warning_headers(found.warnings):
             response.headers.add(*line)
         return response
     if not isinstance(found, Page | Stretch):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from blobd.errors import Refused
+from blobd.errors import NotForWorkflows, Refused
 from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Role, Visibility
-from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
+from blobd.registry.http.rest.operation import Call, Changed, Field, Kind, Operation
 from blobd.registry.http.rest.packages import PREFIXES
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
 from blobd.registry.names import parse_name, parse_tag
@@ -61,7 +61,7 @@ class ManageCalls:
             f"set{word}AccessMode",
             "PUT",
             f"{at}/access/mode",
-            "Inherit from the linked source repository, or have own roles; shows what is replaced",
+            "Inherit roles from the linked source repository, or not; shows which roles that ends",
             self.set_mode,
             "Overwritten",
             body={
@@ -92,7 +92,12 @@ class ManageCalls:
             grant,
             "Let a source repository's (OWNER%2FNAME) workflows do something",
             self.set_grant,
-            body={"role": ROLE},
+            body={
+                "role": ROLE,
+                "may_publish": Field(
+                    "Whether they may make it public or internal, too.", Kind.YES_NO
+                ),
+            },
         )
         yield Operation(
             f"remove{word}Grant",
@@ -106,7 +111,7 @@ class ManageCalls:
             f"link{word}Package",
             "PUT",
             link,
-            "Link a package to a source repository; nobody's rights change",
+            "Link a package to a source repository; that gives nobody rights",
             self.link,
             body={"repository": _SOURCE},
         )
@@ -114,7 +119,7 @@ class ManageCalls:
             f"unlink{word}Package",
             "DELETE",
             link,
-            "End the link",
+            "End the link, and what that repository's workflows were granted",
             partial(self.link, repository=None),
         )
         yield Operation(
@@ -135,9 +140,16 @@ class ManageCalls:
         visibility: str | None = None,
         immutable_tags: bool | None = None,
         sparse_indexes: bool | None = None,
-    ) -> dict[str, Any]:
+    ) -> Changed:
         package = await self._administered(call, owner, name)
+        warnings: tuple[str, ...] = ()
         if visibility is not None:
+            if visibility != Visibility.PRIVATE:
+                await manage.check_publisher(self._catalog, package, call.caller.subject)
+            if visibility != Visibility.PUBLIC:
+                await self._desk.write_pulls()
+            elif package.visibility != Visibility.PUBLIC and not self._allow_unpublish:
+                warnings = (manage.PUBLISH_WARNING,)
             await manage.set_visibility(
                 self._catalog,
                 package.package_id,
@@ -157,7 +169,7 @@ class ManageCalls:
             self._desk.note(call, "sparse_indexes", package, str(sparse_indexes).lower())
         changed = await self._desk.package(call, owner, name, Action.ADMINISTER)
         (shape,) = await self._desk.write_packages(call, [changed])
-        return shape
+        return Changed(shape, warnings)
 
     async def access(self, call: Call, name: str, owner: str = "") -> dict[str, Any]:
         package = await self._administered(call, owner, name)
@@ -169,7 +181,12 @@ class ManageCalls:
             "repository": package.source,
             "roles": _roles(roles),
             "workflows": [
-                {"repository": grant.source, "kind": grant.kind, "role": grant.role}
+                {
+                    "repository": grant.source,
+                    "kind": grant.kind,
+                    "role": grant.role,
+                    "may_publish": grant.may_publish,
+                }
                 for grant in grants
             ],
         }
@@ -177,12 +194,11 @@ class ManageCalls:
     async def set_mode(
         self, call: Call, name: str, owner: str = "", *, inherits: bool, dry_run: bool = False
     ) -> dict[str, Any]:
-        package = await self._administered(call, owner, name)
+        package = await self._governed(call, owner, name)
         overwritten = await manage.set_inherits(
             self._catalog,
             package.package_id,
             inherits=inherits,
-            allow_unpublish=self._allow_unpublish,
             dry_run=dry_run,
         )
         if not dry_run:
@@ -198,23 +214,34 @@ class ManageCalls:
     async def set_role(
         self, call: Call, name: str, grantee: str, owner: str = "", *, role: str
     ) -> None:
-        package = await self._administered(call, owner, name)
+        package = await self._governed(call, owner, name)
         given = Role.NONE if role == "none" else Role.parse(role)
         await manage.set_role(self._catalog, package.package_id, grantee, given)
         self._desk.note(call, "grant", package, f"{grantee} {role}")
 
     async def set_grant(
-        self, call: Call, name: str, source: str, kind: str, owner: str = "", *, role: str
+        self,
+        call: Call,
+        name: str,
+        source: str,
+        kind: str,
+        owner: str = "",
+        *,
+        role: str,
+        may_publish: bool = False,
     ) -> None:
-        package = await self._administered(call, owner, name)
+        package = await self._governed(call, owner, name)
         given = Role.NONE if role == "none" else Role.parse(role)
         if kind in WORKFLOW_KINDS:
             await self._desk.check_source(call, source, Role.READ)
-        await manage.set_grant(self._catalog, package.package_id, source, kind, given)
-        self._desk.note(call, "grant", package, f"{source} {kind} {role}")
+        await manage.set_grant(
+            self._catalog, package.package_id, source, kind, given, may_publish=may_publish
+        )
+        publish = " may_publish" if may_publish else ""
+        self._desk.note(call, "grant", package, f"{source} {kind} {role}{publish}")
 
     async def link(self, call: Call, name: str, owner: str = "", *, repository: str | None) -> None:
-        package = await self._administered(call, owner, name)
+        package = await self._governed(call, owner, name)
         if repository is not None:
             await self._desk.check_source(call, repository, Role.READ)
         await manage.link(self._catalog, package.package_id, repository)
@@ -230,6 +257,23 @@ class ManageCalls:
     async def _administered(self, call: Call, owner: str, name: str) -> Package:
         return await self._desk.package(call, owner, name, Action.ADMINISTER)
 
+    async def _governed(self, call: Call, owner: str, name: str) -> Package:
+        """Return a package of which the caller, a person, may say who may do what with it."""
+        package = await self._administered(call, owner, name)
+        if call.caller.subject.workflow is not None:
+            raise NotForWorkflows(
+                package.repository, "who may do what with it is for people to say"
+            )
+        return package
 
-def _roles(roles: Sequence[GivenRole]) -> list[dict[str, str]]:
-    return [{"kind": given.kind, "name": given.name, "role": given.role} for given in roles]
+
+def _roles(roles: Sequence[GivenRole]) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": given.kind,
+            "name": given.name,
+            "role": given.role,
+            "inherited": given.inherited,
+        }
+        for given in roles
+    ]

@@ -60,7 +60,15 @@ class Done:
     warnings: Sequence[str]
 
 
-Answer = dict[str, Any] | list[dict[str, Any]] | Page | Stretch | Done | None
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What something is after a change, and what the caller should know, in `Warning` lines."""
+
+    shape: dict[str, Any]
+    warnings: Sequence[str] = ()
+
+
+Answer = dict[str, Any] | list[dict[str, Any]] | Page | Stretch | Done | Changed | None
 Handler = Callable[..., Awaitable[Answer]]
 """Takes a Call, then what path, query and body say, by name; returns what is to be sent as JSON."""
 

@@ -205,11 +205,19 @@ class OwnerShapes:
             **{_url_of(part, _REPOSITORY_URLS): f"{at}/{part}" for part in _OF_REPOSITORIES},
         }
 
+    def listed_repository(self, source: Source) -> dict[str, Any]:
+        """Return a source repository as lists have it, with the labels that link to it."""
+        return {
+            **self.minimal_repository(source),
+            "host": source.host,
+            "writers_link": source.writers_link,
+        }
+
     def repository(self, source: Source) -> dict[str, Any]:
         """Return a source repository. It holds no files: it is a record with roles."""
         place = f"{self.base_url}/{source.full_name}.git"
         return {
-            **self.minimal_repository(source),
+            **self.listed_repository(source),
             **dict.fromkeys(("git_url", "ssh_url", "clone_url", "svn_url"), place),
             **dict.fromkeys(("mirror_url", "homepage", "language", "license"), None),
             **dict.fromkeys(

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from blobd.registry.http.rest.desk import Desk
     from blobd.registry.identity.tokens import MadeToken
 
-_VISIBILITY = Field("Who may read it.", choices=tuple(map(str, Visibility)), required=True)
+_HOST = Field(
+    "The host that labels name it by, as github.com; empty: the registry's own.", most=253
+)
 _AUDIT_MAX = 1000
 """Entries in one answer."""
 _ENTRY_ID_MAX = 2**31 - 1
@@ -54,16 +56,28 @@ class SourceCalls:
             at,
             "Name a source repository",
             self.add,
-            body={"name": Field("A name.", required=True, most=100), "visibility": _VISIBILITY},
+            body={
+                "name": Field("A name.", required=True, most=100),
+                "visibility": Field(
+                    "Who may read it.", choices=tuple(map(str, Visibility)), required=True
+                ),
+                "host": _HOST,
+            },
         )
         yield Operation("getSource", "GET", one, "Get a source repository", self.get, "Repository")
         yield Operation(
             "changeSource",
             "PATCH",
             one,
-            "Change who may read what inherits from it without a role",
+            "Change who may read it without a role, and which labels link packages to it",
             self.change,
-            body={"visibility": _VISIBILITY},
+            body={
+                "visibility": Field("Who may read it.", choices=tuple(map(str, Visibility))),
+                "host": _HOST,
+                "writers_link": Field(
+                    "Whether labels of writers link to it, and not only of admins.", Kind.YES_NO
+                ),
+            },
         )
         yield Operation("removeSource", "DELETE", one, "Forget it", self.remove)
         yield Operation(
@@ -144,7 +158,7 @@ class SourceCalls:
     async def list_sources(self, call: Call, owner: str) -> list[dict[str, Any]]:
         await self._desk.check_namespace(call, owner)
         found = await sources.list_sources(self._catalog, owner)
-        return [OwnerShapes(call.base_url).minimal_repository(source) for source in found]
+        return [OwnerShapes(call.base_url).listed_repository(source) for source in found]
 
     async def get(self, call: Call, owner: str, name: str) -> dict[str, Any]:
         await self._desk.check_source(call, f"{owner}/{name}", Role.READ)
@@ -153,17 +167,35 @@ class SourceCalls:
         )
         return OwnerShapes(call.base_url).repository(found)
 
-    async def add(self, call: Call, owner: str, *, name: str, visibility: str) -> None:
+    async def add(
+        self, call: Call, owner: str, *, name: str, visibility: str, host: str = ""
+    ) -> None:
         await self._desk.check_namespace(call, owner)
-        await sources.add_source(self._catalog, owner, name, Visibility(visibility))
+        await sources.add_source(self._catalog, owner, name, Visibility(visibility), host=host)
         self._desk.note(call, "repository", None, f"add {owner}/{name}")
 
-    async def change(self, call: Call, owner: str, name: str, *, visibility: str) -> None:
-        await self._desk.check_source(call, f"{owner}/{name}")
-        await sources.set_source_visibility(
-            self._catalog, f"{owner}/{name}", Visibility(visibility)
+    async def change(
+        self,
+        call: Call,
+        owner: str,
+        name: str,
+        *,
+        visibility: str | None = None,
+        host: str | None = None,
+        writers_link: bool | None = None,
+    ) -> None:
+        full_name = f"{owner}/{name}"
+        await self._desk.check_source(call, full_name)
+        await sources.change_source(
+            self._catalog,
+            full_name,
+            visibility=None if visibility is None else Visibility(visibility),
+            host=host,
+            writers_link=writers_link,
         )
-        self._desk.note(call, "repository", None, f"{owner}/{name} {visibility}")
+        changes = {"visibility": visibility, "host": host, "writers_link": writers_link}
+        said = " ".join(f"{key}={value}" for key, value in changes.items() if value is not None)
+        self._desk.note(call, "repository", None, f"{full_name} {said}")
 
     async def remove(self, call: Call, owner: str, name: str) -> None:
         await self._desk.check_source(call, f"{owner}/{name}")
