@@ -327,6 +327,17 @@ class Refused(BlobdError):
     """It would break what the registry promises; the message says what, and what to do first."""
 
 
+class LastVersion(BlobdError):
+    """A package has to keep a version, and a tagged one where it has any."""
+
+    def __init__(self, package: str, *, tagged: bool) -> None:
+        super().__init__(
+            f"you cannot delete the last {'tagged ' if tagged else ''}version of a package; "
+            f"delete the package {package} instead"
+        )
+        self.package = package
+
+
 class TextInvalid(BlobdError):
     """A text that no database keeps, and that no name or description here can be."""
 

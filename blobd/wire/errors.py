@@ -67,6 +67,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.Unknown: Answer(404, "NAME_UNKNOWN"),
     errors.Taken: Answer(409, "DENIED"),
     errors.Refused: Answer(409, "DENIED"),
+    errors.LastVersion: Answer(400, "DENIED"),
     errors.TextInvalid: Answer(400, "UNSUPPORTED"),
     errors.TagImmutable: Answer(409, "DENIED"),
     errors.TooPopular: Answer(403, "DENIED"),

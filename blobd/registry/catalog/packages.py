@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, select, update
 
 from blobd.registry.catalog.access import readable
 from blobd.registry.catalog.rows import make_repository, upsert
@@ -119,6 +119,9 @@ _VERSIONS = (
     select(func.count())
     .where(versions.c.repository_id == packages.c.repository_id, versions.c.deleted_at.is_(None))
     .scalar_subquery()
+)
+_HAS_VERSION = exists().where(
+    versions.c.repository_id == packages.c.repository_id, versions.c.deleted_at.is_(None)
 )
 _PACKAGES: Select[*tuple[Any, ...]] = (
     select(
@@ -331,6 +334,8 @@ def list_grants(transaction: Transaction, package_id: int) -> list[Grant]:
 def _restrict(query: Select[*Columns], subject: Subject, wanted: Listing) -> Select[*Columns]:
     gone = packages.c.deleted_at.is_not(None) if wanted.deleted else packages.c.deleted_at.is_(None)
     query = query.where(gone, readable(subject))
+    if not wanted.deleted:  # without a version it is not yet there, or not any more
+        query = query.where(_HAS_VERSION)
     if wanted.owner is not None:
         query = query.where(accounts.c.name == wanted.owner)
     if wanted.visibility is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, literal, select, update
+from sqlalchemy import delete, exists, insert, literal, select, update
 
 from blobd.registry.catalog import contents, holds
 from blobd.registry.catalog.rows import find_repository, make_repository, upsert
@@ -134,6 +134,19 @@ def list_overdue(
     return list(transaction.execute(gone).scalars()), [
         (package_id, digest) for package_id, digest in transaction.execute(old)
     ]
+
+
+def list_empty(transaction: Transaction, *, before: float, limit: int) -> list[int]:
+    """Return packages made before a time that have no version, deleted or not, and no blob."""
+    of_package = versions.c.repository_id == packages.c.repository_id
+    linked = links.c.repository_id == packages.c.repository_id
+    query = select(packages.c.repository_id).where(
+        packages.c.deleted_at.is_(None),
+        packages.c.created_at < before,
+        ~exists().where(of_package),
+        ~exists().where(linked),
+    )
+    return list(transaction.execute(query.limit(limit)).scalars())
 
 
 def drop_package(transaction: Transaction, package_id: int) -> None:

@@ -182,6 +182,12 @@ def count_versions(transaction: Transaction, package_id: int, *, deleted: bool) 
     return transaction.execute(query).scalar_one()
 
 
+def is_tagged_beside(transaction: Transaction, package_id: int, digest: Digest) -> bool:
+    """Return whether a package has a tag on another version than this one."""
+    query = select(tags.c.name).where(tags.c.repository_id == package_id, tags.c.digest != digest)
+    return transaction.execute(query.limit(1)).first() is not None
+
+
 def most_downloads(transaction: Transaction, package_id: int) -> int:
     """Return how often the most pulled version of a package was."""
     query = select(func.max(versions.c.downloads)).where(versions.c.repository_id == package_id)

@@ -135,6 +135,8 @@ class PageRoutes:
             repository = parse_name(f"{owner}/{name}")
             package = await find_package(self._catalog, owner, name)
             await self._gate.decide(caller, repository, Action.READ)
+            if package.version_count == 0:
+                return self._missing(request, caller)
         except (NameInvalid, NameUnknown, Unknown, LoginNeeded):
             return self._missing(request, caller)
         page = _number(request)

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
+from blobd.errors import LastVersion, ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import contents, packages, trash, versions
 from blobd.registry.catalog.indexes import parents_of
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 POPULAR_DOWNLOADS = 5000
 """A public package or version with more is deleted by the administrator alone."""
 _AT_ONCE = 100
+_EMPTY_FOR_S = 86_400.0
+"""So long after it was made a package may be without a version: its first push may take a while."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,11 +79,15 @@ class Trash:
     ) -> tuple[str, ...]:
         """Delete a version with its tags; return what that breaks, a sentence for each index.
 
-        Raises ManifestUnknown, TooPopular.
+        Raises ManifestUnknown, TooPopular, LastVersion.
         """
-        return await self.catalog.write(
-            lambda transaction: self._delete(transaction, package_id, digest, subject)
-        )
+
+        def delete(transaction: Transaction) -> tuple[str, ...]:
+            packages.lock_package(transaction, package_id)
+            _check_last(transaction, package_id, digest)
+            return self._delete(transaction, package_id, digest, subject)
+
+        return await self.catalog.write(delete)
 
     async def delete_manifest(
         self,
@@ -93,8 +99,9 @@ class Trash:
     ) -> tuple[str, ...]:
         """Delete a version by its repository (R68); where that is no package it is gone at once.
 
-        `confirm` raises, in the same transaction, where that may not be any more. Returns what that
-        breaks, as `delete_version`.
+        Clients of the registry may delete the last one: whoever pushes next finds the package as
+        it was, and until then nobody sees it. `confirm` raises, in the same transaction, where the
+        deletion is no longer allowed. Returns what that breaks, as `delete_version`.
         Raises NameUnknown, ManifestUnknown, TooPopular.
         """
 
@@ -104,7 +111,11 @@ class Trash:
             repository_id = find_repository(transaction, repository)
             if repository_id is None:
                 raise NameUnknown(repository)
-            return self._delete(transaction, repository_id, digest, subject)
+            breaks = self._delete(transaction, repository_id, digest, subject)
+            package = packages.get_package(transaction, repository_id)
+            if package is None or package.version_count:
+                return breaks
+            return (*breaks, f"{repository} has no version left and is hidden until the next push")
 
         return await self.catalog.write(delete)
 
@@ -152,8 +163,13 @@ class Trash:
         return await self.catalog.write(restore)
 
     async def purge(self) -> None:
-        """Forget what was deleted longer ago than it can be restored."""
-        before = self.catalog.now() - self.retention_s
+        """Forget what was deleted longer ago than it can be restored, and packages without any.
+
+        Those are what pushes left that never got to a manifest, and what had its last version
+        deleted; they go once no blob is linked in them.
+        """
+        now = self.catalog.now()
+        before = now - self.retention_s
 
         def drop(transaction: Transaction) -> int:
             gone, old = trash.list_overdue(transaction, before=before, limit=_AT_ONCE)
@@ -163,7 +179,11 @@ class Trash:
                 if package_id not in gone:
                     trash.drop_manifest(transaction, package_id, digest)
                     versions.delete_version(transaction, package_id, digest)
-            return len(gone) + len(old)
+            empty = trash.list_empty(transaction, before=now - _EMPTY_FOR_S, limit=_AT_ONCE)
+            for package_id in empty:
+                trash.rename_repository(transaction, package_id, trash.deleted_name(package_id))
+                trash.drop_package(transaction, package_id)
+            return len(gone) + len(old) + len(empty)
 
         while done := await self.catalog.write(drop):
             _log.info("%d deleted packages and versions are forgotten", done)
@@ -174,6 +194,18 @@ def _known(transaction: Transaction, package_id: int, *, deleted: bool) -> Packa
     if package is None or (package.deleted_at is not None) is not deleted:
         raise Unknown("package", str(package_id))
     return package
+
+
+def _check_last(transaction: Transaction, package_id: int, digest: Digest) -> None:
+    """Raise LastVersion where a package would be left without a version, or a tagged one."""
+    version = versions.find_digest(transaction, package_id, digest)
+    package = packages.get_package(transaction, package_id)
+    if package is None or version is None or version.deleted_at is not None:
+        return
+    if version.tags and not versions.is_tagged_beside(transaction, package_id, digest):
+        raise LastVersion(package.name, tagged=True)
+    if package.version_count == 1:
+        raise LastVersion(package.name, tagged=False)
 
 
 def _check_popularity(package: Package, downloads: int, subject: Subject) -> None:

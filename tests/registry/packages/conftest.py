@@ -80,6 +80,12 @@ class Shop:
         content = image(config_digest, await push_as(keeper, self.store, layer))
         return await self.put(content, *tags, repository=repository, subject=who)
 
+    async def push_blob(self, data: bytes) -> Digest:
+        """Push a blob alone, as an image's push begins."""
+        make = self._maker(APP, self.ada, exists=True)
+        keeper = RepositoryKeeper(self.catalog, APP, make)
+        return await push_as(keeper, self.store, data)
+
     def _maker(self, repository: RepositoryName, subject: Subject, *, exists: bool) -> Maker:
         """Return what makes a package for who was admitted to it, be it there or not."""
         access = Access(

@@ -137,6 +137,29 @@ async def test_after_its_time_a_package_is_gone(shop: Shop) -> None:
     assert await shop.push("v1") == digest
 
 
+async def test_a_package_without_a_version_is_forgotten_with_its_last_blob(shop: Shop) -> None:
+    digest = await shop.push("v1")
+    await shop.trash.delete_manifest(APP, digest, shop.ada)
+    await lapse(shop, RETENTION_S + 1)
+    assert (await shop.package()).version_count == 0
+    await lapse(shop, 0)
+    with pytest.raises(Unknown):
+        await shop.package()
+    assert await shop.push("v2") == digest
+    assert (await shop.package()).version_count == 1
+
+
+async def test_a_package_whose_first_push_never_ended_is_forgotten(shop: Shop) -> None:
+    await shop.push_blob(b"layer alone")
+    await lapse(shop, GRACE_S / 2)
+    assert (await shop.package()).version_count == 0
+    await lapse(shop, GRACE_S)
+    await lapse(shop, 0)
+    with pytest.raises(Unknown):
+        await shop.package()
+    assert await asked(shop.catalog, "SELECT COUNT(*) FROM packages") == [0]
+
+
 async def test_without_a_trash_it_is_gone_at_once(shop: Shop) -> None:
     digest = await shop.push("v1")
     trash = Trash(shop.catalog, 0)

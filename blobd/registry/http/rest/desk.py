@@ -40,9 +40,16 @@ class Desk:
         return name
 
     async def package(
-        self, call: Call, owner: str, name: str, action: Action, *, deleted: bool = False
+        self,
+        call: Call,
+        owner: str,
+        name: str,
+        action: Action,
+        *,
+        deleted: bool = False,
+        empty: bool = False,
     ) -> Package:
-        """Return a package that the caller may do this with.
+        """Return a package that the caller may do this with; `empty`: be it without a version.
 
         Raises Unknown, alike for what is not there and what may not be read; Forbidden.
         """
@@ -54,6 +61,8 @@ class Desk:
             if deleted:
                 repository = found.repository
             await self._gate.decide(call.caller, repository, action)
+            if found.version_count == 0 and not (deleted or empty):
+                raise unknown
         except (NameInvalid, NameUnknown, Unknown):
             raise unknown from None
         return found

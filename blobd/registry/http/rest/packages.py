@@ -150,7 +150,7 @@ class PackageCalls:
         return shape
 
     async def delete(self, kind: str, call: Call, name: str, owner: str = "") -> None:
-        package = await self._package(kind, call, owner, name, Action.DELETE)
+        package = await self._package(kind, call, owner, name, Action.DELETE, empty=True)
         await self._trash.delete_package(package.package_id, call.caller.subject)
         self._desk.note(call, "delete", package)
 
@@ -170,7 +170,9 @@ class PackageCalls:
     async def list_versions(
         self, kind: str, call: Call, name: str, owner: str = "", *, state: str = "active"
     ) -> Page:
-        package = await self._package(kind, call, owner, name, Action.READ)
+        package = await self._package(
+            kind, call, owner, name, Action.READ, empty=state == "deleted"
+        )
         found, total = await list_versions(
             self._desk.catalog,
             package.package_id,
@@ -202,7 +204,7 @@ class PackageCalls:
     async def restore_version(
         self, kind: str, call: Call, name: str, version_id: str, owner: str = ""
     ) -> None:
-        package = await self._package(kind, call, owner, name, Action.ADMINISTER)
+        package = await self._package(kind, call, owner, name, Action.ADMINISTER, empty=True)
         version = await self._version(package, version_id, deleted=True)
         await self._trash.restore_version(package.package_id, version.version_id)
         self._desk.note(call, "restore", package, str(version.digest))
@@ -220,8 +222,9 @@ class PackageCalls:
         action: Action,
         *,
         deleted: bool = False,
+        empty: bool = False,
     ) -> Package:
-        package = await self._desk.package(call, owner, name, action, deleted=deleted)
+        package = await self._desk.package(call, owner, name, action, deleted=deleted, empty=empty)
         if owner and package.owner_kind != kind:
             raise Unknown("package", f"{owner}/{name}")
         return package
