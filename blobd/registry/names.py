@@ -32,18 +32,28 @@ def parse_name(text: str) -> RepositoryName:
 
 
 def parse_account(text: str) -> str:
-    """Return the name of an account, a team or a source repository: one part of a name.
+    """Return the name of an account, a team or a source repository, as it is kept.
 
-    Raises AccountInvalid.
+    It is one part of a repository's name, so in small letters. Raises AccountInvalid.
     """
     if not is_account(text):
         raise AccountInvalid(text, ACCOUNT_MAX_CHARACTERS)
-    return text
+    return fold_account(text)
 
 
 def is_account(text: str) -> bool:
     """Return whether there can be an account, a team or a source repository of that name."""
-    return len(text) <= ACCOUNT_MAX_CHARACTERS and _PART_ALONE.fullmatch(text) is not None
+    folded = fold_account(text)
+    return len(text) <= ACCOUNT_MAX_CHARACTERS and _PART_ALONE.fullmatch(folded) is not None
+
+
+def fold_account(text: str) -> str:
+    """Return the one spelling of a name of an account, a team or a source repository.
+
+    Small and capital letters are the same, as a client writes namespaces in small ones. What is
+    not ASCII stays: no such name is kept, and some of its letters would become ASCII (U+212A).
+    """
+    return text.lower() if text.isascii() else text
 
 
 def parse_tag(text: str) -> Tag:

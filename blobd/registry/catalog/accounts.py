@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, select, update
 
 from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import accounts, memberships
+from blobd.registry.names import fold_account
 
 if TYPE_CHECKING:
     from blobd.registry.catalog.transaction import Transaction
@@ -52,7 +53,8 @@ _COLUMNS = (
 
 def find_account(transaction: Transaction, name: str) -> Account | None:
     """Return an account."""
-    row = transaction.execute(select(*_COLUMNS).where(accounts.c.name == name)).first()
+    named = accounts.c.name == fold_account(name)
+    row = transaction.execute(select(*_COLUMNS).where(named)).first()
     return None if row is None else Account(*row)
 
 
@@ -80,7 +82,7 @@ def insert_account(
 ) -> bool:
     """Write an account; return False where the name is taken."""
     row = {
-        "name": name,
+        "name": fold_account(name),
         "kind": kind,
         "is_administrator": is_administrator,
         "created_at": now,

@@ -17,6 +17,7 @@ from blobd.registry.catalog.tables import (
     sources,
     versions,
 )
+from blobd.registry.names import fold_account
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -211,7 +212,7 @@ def find_package(
 ) -> Package | None:
     """Return a package; of deleted ones the last that had this name."""
     gone = packages.c.deleted_at.is_not(None) if deleted else packages.c.deleted_at.is_(None)
-    query = _PACKAGES.where(accounts.c.name == owner, packages.c.name == name, gone)
+    query = _PACKAGES.where(accounts.c.name == fold_account(owner), packages.c.name == name, gone)
     row = transaction.execute(query.order_by(packages.c.deleted_at.desc()).limit(1)).first()
     return None if row is None else Package(*row)
 
@@ -337,7 +338,7 @@ def _restrict(query: Select[*Columns], subject: Subject, wanted: Listing) -> Sel
     if not wanted.deleted:  # without a version it is not yet there, or not any more
         query = query.where(_HAS_VERSION)
     if wanted.owner is not None:
-        query = query.where(accounts.c.name == wanted.owner)
+        query = query.where(accounts.c.name == fold_account(wanted.owner))
     if wanted.visibility is not None:
         query = query.where(packages.c.visibility == wanted.visibility)
     return query

@@ -11,6 +11,7 @@ from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog.access import given_to, owned_by
 from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import accounts, source_roles, sources
+from blobd.registry.names import fold_account
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -56,7 +57,7 @@ _SOURCES = select(
 def find_source(transaction: Transaction, owner: str, name: str) -> Source | None:
     """Return a source repository."""
     row = transaction.execute(
-        _SOURCES.where(accounts.c.name == owner, sources.c.name == name)
+        _SOURCES.where(accounts.c.name == fold_account(owner), sources.c.name == fold_account(name))
     ).first()
     return None if row is None else Source(*row)
 
@@ -76,7 +77,7 @@ def get_sources(transaction: Transaction, ids: Collection[int]) -> dict[int, Sou
 
 def list_sources(transaction: Transaction, owner: str | None) -> list[Source]:
     """Return the source repositories of an account, or all; by name."""
-    query = _SOURCES if owner is None else _SOURCES.where(accounts.c.name == owner)
+    query = _SOURCES if owner is None else _SOURCES.where(accounts.c.name == fold_account(owner))
     rows = transaction.execute(query.order_by(accounts.c.name, sources.c.name))
     return [Source(*row) for row in rows]
 
@@ -99,7 +100,7 @@ def insert_source(
     """Write a source repository; return False where the owner has one of that name."""
     row = {
         "owner_id": owner_id,
-        "name": name,
+        "name": fold_account(name),
         "visibility": visibility,
         "created_at": now,
         "host": host,

@@ -15,6 +15,7 @@ from blobd.registry.catalog.tables import (
     team_members,
     teams,
 )
+from blobd.registry.names import fold_account
 
 if TYPE_CHECKING:
     from blobd.registry.catalog.transaction import Transaction
@@ -39,14 +40,14 @@ class TeamMember:
 def find_team(transaction: Transaction, organisation_id: int, name: str) -> int | None:
     """Return a team's id."""
     query = select(teams.c.id).where(
-        teams.c.organisation_id == organisation_id, teams.c.name == name
+        teams.c.organisation_id == organisation_id, teams.c.name == fold_account(name)
     )
     return transaction.execute(query).scalar_one_or_none()
 
 
 def insert_team(transaction: Transaction, organisation_id: int, name: str) -> bool:
     """Write a team; return False where the organisation has one of that name."""
-    row = {"organisation_id": organisation_id, "name": name}
+    row = {"organisation_id": organisation_id, "name": fold_account(name)}
     return upsert(transaction, teams, row, replace=[], unique=("organisation_id", "name")) > 0
 
 

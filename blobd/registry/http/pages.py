@@ -10,7 +10,7 @@ from blobd.errors import LoginNeeded, NameInvalid, NameUnknown, Unauthenticated,
 from blobd.registry.auth.roles import Action
 from blobd.registry.catalog.packages import Listing
 from blobd.registry.identity.accounts import find_account
-from blobd.registry.names import parse_name
+from blobd.registry.names import fold_account, parse_name
 from blobd.registry.packages.manage import find_package, list_packages, list_versions
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import OwnerFacts, PackageFacts, PackageRow, VersionRow
@@ -115,11 +115,11 @@ class PageRoutes:
             return self._missing(request, caller)
         wanted = Listing(owner=owner, offset=(page - 1) * _PER_PAGE, limit=_PER_PAGE)
         found, total = await list_packages(self._catalog, caller.subject, wanted)
-        own = caller.subject.name == owner
+        own = caller.subject.name == account.name
         if total == 0 and not own:
             return self._missing(request, caller)
         facts = OwnerFacts(
-            owner=owner,
+            owner=account.name,
             kind=account.kind,
             packages=[_package_row(package) for package in found],
             page=page,
@@ -132,7 +132,7 @@ class PageRoutes:
         """A package with its versions; 404 alike for what is not there and what is not for them."""
         caller = await self._caller(request)
         try:
-            repository = parse_name(f"{owner}/{name}")
+            repository = parse_name(f"{fold_account(owner)}/{name}")
             package = await find_package(self._catalog, owner, name)
             await self._gate.decide(caller, repository, Action.READ)
             if package.version_count == 0:

@@ -10,7 +10,7 @@ from blobd.registry.catalog import accounts, sources
 from blobd.registry.catalog.accounts import ORGANISATION, OWNER
 from blobd.registry.http.rest.shapes import Shapes
 from blobd.registry.identity.accounts import find_account
-from blobd.registry.names import RepositoryName, parse_name
+from blobd.registry.names import RepositoryName, fold_account, parse_name
 from blobd.registry.packages.manage import find_package
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Desk:
         found = await find_account(self.catalog, name)
         if found is None or (owner and found.kind != kind):
             raise Unknown(kind, name)
-        return name
+        return found.name
 
     async def package(
         self,
@@ -54,7 +54,7 @@ class Desk:
         Raises Unknown, alike for what is not there and what may not be read; Forbidden.
         """
         unknown = Unknown("package", f"{owner or call.caller.subject.name}/{name}")
-        owner = owner or call.caller.subject.name
+        owner = fold_account(owner or call.caller.subject.name)
         try:
             repository = parse_name(f"{owner}/{name}")
             found = await find_package(self.catalog, owner, name, deleted=deleted)
@@ -110,7 +110,7 @@ class Desk:
     async def check_namespace(self, call: Call, owner: str) -> None:
         """Raise Forbidden unless the account is the caller's own, or an organisation it owns."""
         subject = call.caller.subject
-        if subject.workflow is None and subject.name == owner:
+        if subject.workflow is None and subject.name == fold_account(owner):
             return
         await self.check_owner(call, owner)
 

@@ -21,6 +21,7 @@ from blobd.registry.identity.tokens import (
     WORKFLOW_LIFETIME_MAX_S,
     WORKFLOW_LIFETIME_S,
 )
+from blobd.registry.names import fold_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -287,12 +288,13 @@ class SourceCalls:
             await self._desk.check_administrator(call)
         else:
             owner, _, name = package.partition("/")
-            await self._desk.package(call, owner or "-", name, Action.ADMINISTER)
+            of = await self._desk.package(call, owner or "-", name, Action.ADMINISTER, empty=True)
+            package = of.repository
         found = await self._catalog.read(
             lambda transaction: audit.list_entries(
                 transaction,
                 package=package,
-                actor=actor,
+                actor=None if actor is None else fold_account(actor),
                 before=_entry_id(before),
                 limit=_AUDIT_MAX + 1,
             )
