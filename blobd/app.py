@@ -9,6 +9,7 @@ import logging
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ from blobd.registry.auth.attempts import Attempts as Attempts
 from blobd.registry.auth.sealing import Seals
 from blobd.registry.catalog import Catalog, catalog_file, catalog_place, load_catalog, open_catalog
 from blobd.registry.catalog.audit import Entry, write_entries
+from blobd.registry.catalog.clock import database_now
 from blobd.registry.http.front import open_registry
 from blobd.registry.http.pages import is_page
 from blobd.registry.http.routes import TOKEN_PATH
@@ -51,6 +53,7 @@ from blobd.registry.packages.trash import Trash
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.room import Room
 from blobd.store import BlobStore, Keeper
+from blobd.upkeep.clock import SteadyClock, newest_trace
 from blobd.uploads import Uploads
 from blobd.wire.cross_site import refuse_cross_site
 from blobd.wire.identity import require_token
@@ -89,6 +92,8 @@ class Shared:
     values: SharedValues
     limits: Shares
     attempts: Attempts
+    trace_at: float | None
+    """As `traced` returned before the worker was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,8 @@ class Daemon:
     seals: Seals
     """What signing keys are encrypted with."""
     attempts: Attempts
+    clock: SteadyClock
+    """By which things are old enough to be removed."""
 
     async def note_operator(self, what: str) -> None:
         """Note in the audit what was done by the command line."""
@@ -118,7 +125,8 @@ class Daemon:
 
     async def forget_audit(self) -> None:
         """Remove from the audit what is older than it is to be known."""
-        await forget_audit(self.catalog, self.config.registry.audit_retention_s)
+        retention_s = self.config.registry.audit_retention_s
+        await forget_audit(self.catalog, retention_s, now=self.clock.now())
 
 
 def load(config: Config) -> None:
@@ -161,8 +169,14 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
         send_threads = Threads(_SEND_THREADS, "blobd-send")
         stack.callback(send_threads.close)
         store = BlobStore(backend, metrics)
+        trace_at = traced(config) if shared is None else shared.trace_at
         catalog = await stack.enter_async_context(_open_catalog(config))
         seals = await hash_threads.run(open_seals, config) if config.registry.auth else Seals()
+        clock = SteadyClock(
+            settle_s=config.upkeep.clock_settle_s,
+            trace_at=trace_at,
+            database_now=partial(catalog.read, database_now),
+        )
         limits = config.limits
         budget = Budget(
             shares.buffers,
@@ -179,6 +193,7 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
             room=room,
             config=config,
             metrics=metrics,
+            clock=clock.now,
         )
         yield Daemon(
             config=config,
@@ -193,11 +208,25 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
                 catalog,
                 upload_timeout_s=limits.upload_timeout_s or limits.upload_idle_expiry_s,
                 unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s,
+                clock=clock.now,
             ),
             trash=Trash(catalog, config.registry.trash_retention_s),
             seals=seals,
             attempts=Attempts() if shared is None else shared.attempts,
+            clock=clock,
         )
+
+
+def traced(config: Config) -> float | None:
+    """Return when a daemon last wrote on this machine, for a clock to be held against.
+
+    To be asked before catalog and store are opened. None where there is no trace.
+    """
+    root, place = Path(config.store.path), catalog_place(config)
+    paths = [] if config.store.backend == "memory" else [root / "uploads", root / "blobs"]
+    if isinstance(place, Path):
+        paths += [place, place.with_name(f"{place.name}-wal")]
+    return newest_trace(paths)
 
 
 async def begin(daemon: Daemon) -> FirstAdministrator | None:

@@ -248,6 +248,12 @@ class Upkeep:
     orphan_grace_s: float = _setting(
         86_400, "what nothing names in a bucket stays so long, after redirects have ended", least=0
     )
+    clock_settle_s: float = _setting(
+        3600,
+        "after a clock jumped, or contradicted another, nothing is removed until clocks have "
+        "agreed for this long",
+        least=0,
+    )
     receipt_lifetime_s: float = _setting(
         3600, "a finished upload answers a repeated PUT for this long", least=0
     )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from blobd import __version__
-from blobd.app import Attempts, Shared, begin, load, open_daemon, protect_secrets
+from blobd.app import Attempts, Shared, begin, load, open_daemon, protect_secrets, traced
 from blobd.cpus import usable_cpus
 from blobd.descriptors import raise_limit
 from blobd.errors import ConfigInvalid
@@ -95,6 +95,7 @@ class _Supervisor:
         self._series = SharedSeries(count)
         self._accounts = Accounts(config, count)
         self._attempts = Attempts()
+        self._trace_at = traced(config)
 
     def run(self) -> int:
         """Return when all workers have stopped: 0 if they were asked to, 1 otherwise.
@@ -167,6 +168,7 @@ class _Supervisor:
 
     def _replace(self, index: int) -> None:
         """Start a worker in the place of one that died; later, if no process can be had now."""
+        self._trace_at = traced(self._config)
         try:
             self._start(index, ready=None)
         except OSError as error:
@@ -191,7 +193,10 @@ class _Supervisor:
                     has_jobs=index == 0,
                     ready=is_ready,
                     shared=Shared(
-                        self._series.values(index), self._accounts.shares(index), self._attempts
+                        self._series.values(index),
+                        self._accounts.shares(index),
+                        self._attempts,
+                        self._trace_at,
                     ),
                 )
             )

@@ -256,11 +256,16 @@ class Uploads:
         """Remove abandoned and overdue sessions and old receipts; return the sessions' ids.
 
         A session is abandoned when no byte came for `limits.upload_idle_expiry_s`, overdue when
-        the time limit has passed. Several processes may run this at once.
+        the time limit has passed: when listed, and still when taken over. May run in several
+        processes at once.
         """
         ended = []
-        staged_bytes = 0
-        now = self._clock()
+        staged_bytes, now = 0, self._clock()
+
+        def still(record: Record) -> None:
+            if not self._abandoned(record, self._clock()):
+                raise UploadBusy(record.upload_id, 0)
+
         async for record in self._backend.stagings():
             if record.committed is not None:
                 if now - record.touched_at > self._receipt_lifetime_s:
@@ -270,7 +275,7 @@ class Uploads:
                 staged_bytes += record.offset + record.tail_bytes
                 continue
             with suppress(UploadUnknown, UploadBusy, UploadOvertaken):
-                await self._end(record.upload_id, "expired")
+                await self._end(record.upload_id, "expired", admits=still)
                 ended.append(record.upload_id)
         self._metrics.staged_bytes.set(staged_bytes)
         self._metrics.expired_uploads.inc(len(ended))
@@ -464,8 +469,10 @@ class Uploads:
                     "left for the expiry of uploads: %s", error, extra={"upload_id": upload_id}
                 )
 
-    async def _end(self, upload_id: str, outcome: str) -> None:
-        staging = await self._backend.stage(upload_id)
+    async def _end(
+        self, upload_id: str, outcome: str, *, admits: Callable[[Record], None] | None = None
+    ) -> None:
+        staging = await self._backend.stage(upload_id, admits=admits)
         try:
             self._metrics.discarded_bytes.inc(staging.offset)
             self._metrics.uploads.labels(outcome).inc()

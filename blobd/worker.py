@@ -61,7 +61,7 @@ async def run_worker(
         first = await begin(daemon)
         async with (
             open_fronts(daemon) as fronts,
-            run_jobs(_jobs(daemon) if has_jobs else (), daemon.metrics),
+            run_jobs(_jobs(daemon) if has_jobs else (), daemon.metrics, daemon.clock),
             _listening(config, fronts, listeners, daemon.metrics),
         ):
             ready(first)
@@ -70,14 +70,16 @@ async def run_worker(
 
 
 def _jobs(daemon: Daemon) -> tuple[Job, ...]:
-    upkeep = daemon.config.upkeep
+    upkeep, now = daemon.config.upkeep, daemon.clock.now
+    purge = partial(daemon.trash.purge, clock=now)
+    clean = partial(sweep, daemon.store.backend, daemon.metrics, clock=now)
     return (
-        Job("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire),
-        Job("garbage collection", upkeep.gc_interval_s, partial(_collect, daemon)),
+        Job("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire, removes=True),
+        Job("garbage collection", upkeep.gc_interval_s, partial(_collect, daemon), removes=True),
         Job("room", _ROOM_INTERVAL_S, daemon.room.watch),
-        Job("trash", _TIDY_INTERVAL_S, daemon.trash.purge),
-        Job("audit", _TIDY_INTERVAL_S, daemon.forget_audit),
-        Job("sweep", upkeep.sweep_interval_s, partial(sweep, daemon.store.backend, daemon.metrics)),
+        Job("trash", _TIDY_INTERVAL_S, purge, removes=True),
+        Job("audit", _TIDY_INTERVAL_S, daemon.forget_audit, removes=True),
+        Job("sweep", upkeep.sweep_interval_s, clean, removes=True),
     )
 
 

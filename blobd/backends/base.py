@@ -42,6 +42,7 @@ any number of tasks. Buffers belong to the caller and are free again when the ca
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -279,11 +280,13 @@ class Backend(Protocol):
         """Yield the records and receipts of all uploads, in no order."""
         ...
 
-    def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
+    def orphans(
+        self, *, deep: bool, remove: bool, clock: Callable[[], float] = time.time
+    ) -> AsyncIterator[Orphan]:
         """Yield what crashes have left that no verb above will ever come by.
 
         `deep` also compares all that is stored with all that says so. With `remove`, what nobody
-        can need any more is removed; a damaged blob never is.
+        can need any more is removed; a damaged blob never is. `clock` says what is old.
         """
         ...
 

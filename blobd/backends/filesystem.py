@@ -270,7 +270,13 @@ class Filesystem:
                 records.append(read_settled(self._uploads / name, self._boot))
         return records
 
-    async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:  # noqa: ARG002
+    async def orphans(
+        self,
+        *,
+        deep: bool,  # noqa: ARG002
+        remove: bool,  # noqa: ARG002
+        clock: Callable[[], float] = time.time,  # noqa: ARG002
+    ) -> AsyncIterator[Orphan]:
         """All that a crash leaves is a file or a staging, and listed as what it is."""
         nothing: tuple[Orphan, ...] = ()
         for orphan in nothing:

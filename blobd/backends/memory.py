@@ -16,7 +16,7 @@ from blobd.backends.turns import Turns
 from blobd.errors import BlobNotFound, UploadUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import Admits, Buffer, Orphan
@@ -117,7 +117,13 @@ class Memory:
         for upload in list(self._uploads.values()):
             yield upload.record
 
-    async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:  # noqa: ARG002
+    async def orphans(
+        self,
+        *,
+        deep: bool,  # noqa: ARG002
+        remove: bool,  # noqa: ARG002
+        clock: Callable[[], float] = time.time,  # noqa: ARG002
+    ) -> AsyncIterator[Orphan]:
         """Nothing here outlives a crash."""
         nothing: tuple[Orphan, ...] = ()
         for orphan in nothing:

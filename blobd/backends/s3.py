@@ -14,6 +14,7 @@ import asyncio
 import logging
 import re
 import secrets
+import time
 from itertools import chain, islice
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -182,8 +183,10 @@ class S3:
                 if not state.aborted and _UPLOAD_ID.fullmatch(upload_id):
                     yield state.record(upload_id)
 
-    async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
-        sweep = Sweep(self.bucket, grace_s=self._orphan_grace_s, remove=remove)
+    async def orphans(
+        self, *, deep: bool, remove: bool, clock: Callable[[], float] = time.time
+    ) -> AsyncIterator[Orphan]:
+        sweep = Sweep(self.bucket, grace_s=self._orphan_grace_s, remove=remove, clock=clock)
         found = chain(sweep.shallow(), sweep.deep()) if deep else sweep.shallow()
         async for orphans in self._listed(found):
             for orphan in orphans:

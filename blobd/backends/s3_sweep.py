@@ -14,7 +14,6 @@ blobd gives it is passed over. Every method blocks.
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ class Sweep:
     bucket: Bucket
     grace_s: float
     remove: bool
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float]
 
     def shallow(self) -> Iterator[Orphan]:
         """Yield what shows without reading every record."""

@@ -17,7 +17,14 @@ from blobd.errors import BackendUnavailable, StorageLost
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import (
@@ -80,8 +87,10 @@ class Metered:
     def stagings(self) -> AsyncIterator[Record]:
         return self._backend.stagings()
 
-    def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
-        return self._backend.orphans(deep=deep, remove=remove)
+    def orphans(
+        self, *, deep: bool, remove: bool, clock: Callable[[], float] = time.time
+    ) -> AsyncIterator[Orphan]:
+        return self._backend.orphans(deep=deep, remove=remove, clock=clock)
 
     async def free_bytes(self) -> int | None:
         return await self._backend.free_bytes()
@@ -186,10 +195,12 @@ class ReadOnly:
     def stagings(self) -> AsyncIterator[Record]:
         return self._backend.stagings()
 
-    def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
+    def orphans(
+        self, *, deep: bool, remove: bool, clock: Callable[[], float] = time.time
+    ) -> AsyncIterator[Orphan]:
         if remove:
             raise _read_only("nothing is removed")
-        return self._backend.orphans(deep=deep, remove=False)
+        return self._backend.orphans(deep=deep, remove=False, clock=clock)
 
     async def free_bytes(self) -> int | None:
         return await self._backend.free_bytes()
@@ -299,9 +310,11 @@ class Faulty:
         async for record in self._backend.stagings():
             yield record
 
-    async def orphans(self, *, deep: bool, remove: bool) -> AsyncIterator[Orphan]:
+    async def orphans(
+        self, *, deep: bool, remove: bool, clock: Callable[[], float] = time.time
+    ) -> AsyncIterator[Orphan]:
         await self.due("orphans")
-        async for orphan in self._backend.orphans(deep=deep, remove=remove):
+        async for orphan in self._backend.orphans(deep=deep, remove=remove, clock=clock):
             yield orphan
 
     async def free_bytes(self) -> int | None:

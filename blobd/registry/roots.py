@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from blobd.digest import Digest
     from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.catalog import Clock
     from blobd.registry.catalog.holds import Holders
     from blobd.registry.pins import CatalogPin
     from blobd.store import BlobStore
@@ -98,9 +99,16 @@ class CatalogRoots:
     """The `Roots` of garbage collection (`blobd/upkeep/gc.py`)."""
 
     def __init__(
-        self, catalog: Catalog, *, upload_timeout_s: float, unnamed_link_grace_s: float
+        self,
+        catalog: Catalog,
+        *,
+        upload_timeout_s: float,
+        unnamed_link_grace_s: float,
+        clock: Clock | None = None,
     ) -> None:
+        """`clock` says what has lapsed; None: the catalog's."""
         self._catalog = catalog
+        self._clock = clock or catalog.now
         self._pin_lifetime_s = upload_timeout_s + _PIN_GRACE_S
         self._unnamed_link_grace_s = unnamed_link_grace_s
 
@@ -154,7 +162,7 @@ class CatalogRoots:
         return await _forget(self._catalog, digest, remove)
 
     def _deadlines(self) -> Deadlines:
-        now = self._catalog.now()
+        now = self._clock()
         return Deadlines(
             pins_before=now - self._pin_lifetime_s,
             unnamed_links_before=now - self._unnamed_link_grace_s,

@@ -6,14 +6,19 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blobd.backends.base import Backend
     from blobd.metrics import Metrics
 
 _log = logging.getLogger("blobd.upkeep")
 
 
-async def sweep(backend: Backend, metrics: Metrics) -> None:
-    """Remove what nobody can need any more. May run in several processes at once."""
-    async for orphan in backend.orphans(deep=False, remove=True):
+async def sweep(backend: Backend, metrics: Metrics, *, clock: Callable[[], float]) -> None:
+    """Remove what nobody can need any more; `clock` says what is old.
+
+    May run in several processes at once.
+    """
+    async for orphan in backend.orphans(deep=False, remove=True, clock=clock):
         metrics.orphans.labels(orphan.kind).inc()
         _log.info("removed %s %s, left by a crash", orphan.kind, orphan.name)

@@ -10,6 +10,7 @@ import pytest
 
 from blobd.errors import BackendUnavailable, BlobdError, ConfigInvalid
 from blobd.metrics import Metrics
+from blobd.upkeep.clock import SteadyClock
 from blobd.upkeep.jobs import Job, run_jobs
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ async def test_a_job_that_fails_runs_again(
     done = asyncio.Event()
     job = Job("tidying", 0.01, failing(2, error, done))  # type: ignore[arg-type]
     with caplog.at_level(logging.INFO, "blobd.upkeep"):
-        async with asyncio.timeout(60), run_jobs([job], Metrics()):
+        async with asyncio.timeout(60), run_jobs([job], Metrics(), SteadyClock(settle_s=0)):
             await done.wait()
     assert [record.levelno for record in caplog.records] == [level, level]
     assert all(bool(record.exc_info) is traced for record in caplog.records)

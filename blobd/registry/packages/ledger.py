@@ -136,9 +136,9 @@ class Ledger:
             _log.warning("downloads and audit are not written yet: %s", error)
 
 
-async def forget_audit(catalog: Catalog, retention_s: float) -> None:
+async def forget_audit(catalog: Catalog, retention_s: float, *, now: float) -> None:
     """Remove what was done longer ago than it is to be known."""
-    before = catalog.now() - retention_s
+    before = now - retention_s
     await catalog.write(lambda transaction: audit.forget_entries(transaction, before=before))
 
 

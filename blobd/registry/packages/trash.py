@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
+    from blobd.registry.catalog.catalog import Clock
     from blobd.registry.catalog.packages import Package
 
 POPULAR_DOWNLOADS = 5000
@@ -162,13 +163,13 @@ class Trash:
 
         return await self.catalog.write(restore)
 
-    async def purge(self) -> None:
+    async def purge(self, *, clock: Clock | None = None) -> None:
         """Forget what was deleted longer ago than it can be restored, and packages without any.
 
         Those are what pushes left that never got to a manifest, and what had its last version
-        deleted; they go once no blob is linked in them.
+        deleted; they go once no blob is linked in them. `clock` says what is so long ago.
         """
-        now = self.catalog.now()
+        now = (clock or self.catalog.now)()
         before = now - self.retention_s
 
         def drop(transaction: Transaction) -> int:
