@@ -183,13 +183,20 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
             wait_s=limits.budget_wait_s,
             metrics=metrics,
             sizes_bytes=SIZES_TO_PARTS_BYTES if config.parts_max_bytes else SIZES_BYTES,
+            tally=shares.bytes_of,
+            account_share=limits.account_share,
         )
         room = Room(backend, metrics, min_free_bytes=limits.min_free_bytes)
         uploads = Uploads(
             store=store,
             receiver=Receiver(budget, hash_threads, metrics),
             hashing=Hashing(),
-            admission=Admission(shares.uploads, metrics),
+            admission=Admission(
+                shares.uploads,
+                metrics,
+                tally=shares.uploads_of,
+                account_share=limits.account_share,
+            ),
             room=room,
             config=config,
             metrics=metrics,
@@ -261,7 +268,7 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
     protocol = UploadProtocol(daemon.uploads, config.limits)
     blob_api = blob_api_routes(
         BlobRoutes(daemon.store, daemon.keeper, daemon.responder),
-        UploadRoutes(daemon.uploads, protocol, daemon.keeper),
+        UploadRoutes(daemon.uploads, protocol, daemon.keeper, config.blob_api.tokens),
         HealthRoutes(daemon.room, daemon.metrics),
     )
 

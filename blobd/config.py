@@ -56,6 +56,11 @@ class Limits:
     max_uploads: int = _setting(
         1024, "uploads receiving a body at one time, in all workers together", least=1
     )
+    account_share_percent: int = _setting(
+        50,
+        "what one account may hold of what it holds and what is free together; 100: all of it",
+        least=1,
+    )
     bytes_in_flight_max_bytes: int = _setting(
         256 * _MIB,
         "all upload buffers of all workers together; this bounds the memory of uploads",
@@ -81,6 +86,11 @@ class Limits:
     drain_timeout_s: float = _setting(
         30, "on SIGTERM, running transfers get this long to finish", least=0
     )
+
+    @property
+    def account_share(self) -> float:
+        """`account_share_percent` as a fraction."""
+        return self.account_share_percent / 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,6 +258,20 @@ class TooManyUploads(BlobdError):
         self.limit = limit
 
 
+class AccountBusy(BlobdError):
+    """One account holds as much as it may while others could want the rest."""
+
+    retryable = True
+
+    def __init__(self, what: str, held: int, limit: int) -> None:
+        super().__init__(
+            f"your account holds {held} {what} of {limit} that all share, as much as one may; "
+            "wait until some of them end"
+        )
+        self.held = held
+        self.limit = limit
+
+
 class BudgetExhausted(BlobdError):
     """The bytes-in-flight budget stayed spent for too long."""
 

@@ -131,6 +131,11 @@ class Share:
         """What all workers may hold together."""
         return self._account.limit
 
+    @property
+    def free(self) -> int:
+        """What no worker holds."""
+        return self._account.limit - self._account.held
+
     def take(self, amount: int, since_ns: int = _NEVER_NS) -> bool | None:
         """Hold more, if no worker waits that has done so for longer than since then.
 

@@ -84,9 +84,11 @@ class Receiver:
         *,
         limit_bytes: int,
         progress: Callable[[], Awaitable[None]] | None = None,
+        account: str | None = None,
     ) -> int:
         """Append a whole body to the staging and to the hash; return its bytes.
 
+        `account` is whose share of the buffers it uses; None: of somebody who speaks for many.
         `limit_bytes` bounds the staging's offset: BlobTooLarge once it would be passed, nothing
         beyond it written. `progress` is awaited between buffers. Raises what the body, the budget
         and `Staging.append` raise. However it ends, by an error or a cancellation too, no thread
@@ -105,6 +107,7 @@ class Receiver:
                         cancellation,
                         limit_bytes=limit_bytes,
                         progress=progress,
+                        account=account,
                     )
         except BaseExceptionGroup as errors:
             if task is not None and task.cancelling() > cancellations:
@@ -127,10 +130,11 @@ class Receiver:
         *,
         limit_bytes: int,
         progress: Callable[[], Awaitable[None]] | None,
+        account: str | None,
     ) -> int:
         received_bytes = 0
         start_bytes = staging.offset
-        filling = _Filling(self._budget, self._metrics)
+        filling = _Filling(self._budget, self._metrics, account)
         work: asyncio.Task[None] | None = None
         try:
             while (filled := await filling.fill(body)) is not None:
@@ -182,8 +186,9 @@ class Receiver:
 class _Filling:
     """Takes buffers that fit the pace of one client, and fills them."""
 
-    def __init__(self, budget: Budget, metrics: Metrics) -> None:
+    def __init__(self, budget: Budget, metrics: Metrics, account: str | None) -> None:
         self._budget = budget
+        self._holding = None if account is None else budget.holding(account)
         self._metrics = metrics
         self._size = 0
         self._flowing = False
@@ -194,7 +199,7 @@ class _Filling:
         while self._flowing or await body.ready():
             if body.ended:
                 return None
-            lease = await self._budget.take(self._budget.sizes_bytes[self._size])
+            lease = await self._budget.take(self._budget.sizes_bytes[self._size], self._holding)
             try:
                 pieces = await body.receive(lease.view)
                 size_bytes = sum(map(len, pieces))

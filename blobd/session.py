@@ -60,6 +60,30 @@ class Memo:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An open upload as its record shows it."""
+
+    upload_id: str
+    owner: str
+    offset: int
+    algorithm: str
+    created_at: float
+    touched_at: float
+
+    @classmethod
+    def of(cls, record: Record, memo: Memo) -> Upload:
+        """Return what a record and its memo say."""
+        return cls(
+            upload_id=record.upload_id,
+            owner=memo.owner,
+            offset=record.offset + record.tail_bytes,
+            algorithm=memo.algorithm,
+            created_at=memo.created_at,
+            touched_at=record.touched_at,
+        )
+
+
 class Session:
     """A staging, its memo, and the hasher that follows its offset.
 

@@ -30,7 +30,6 @@ import logging
 import secrets
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import Committed
@@ -53,7 +52,7 @@ from blobd.errors import (
     UploadUnknown,
 )
 from blobd.limits import check_size
-from blobd.session import Memo, Session
+from blobd.session import Memo, Session, Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -74,18 +73,6 @@ _KEPT = (BodyBroken, BodyIdle, BodyMalformed, BudgetExhausted, asyncio.Cancelled
 """What ends an append and leaves what arrived."""
 
 _log = logging.getLogger("blobd.uploads")
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """An open upload as its record shows it."""
-
-    upload_id: str
-    owner: str
-    offset: int
-    algorithm: str
-    created_at: float
-    touched_at: float
 
 
 class Uploads:
@@ -126,7 +113,7 @@ class Uploads:
         await self._room.check(size_bytes or 0)
         memo = Memo.of(owner, self._clock(), hasher)
         record = await self._backend.begin(secrets.token_hex(16), memo.dump())
-        return _upload(record, memo)
+        return Upload.of(record, memo)
 
     async def status(self, upload_id: str, owner: str) -> Upload:
         """Return a session as last saved, without disturbing its writer.
@@ -139,7 +126,7 @@ class Uploads:
         if record.committed is not None:
             raise UploadUnknown(upload_id)
         self._seconds_left(upload_id, memo)
-        return _upload(record, memo)
+        return Upload.of(record, memo)
 
     async def append(
         self,
@@ -149,12 +136,14 @@ class Uploads:
         *,
         span: Span | None = None,
         start: int | None = None,
+        account: str | None = None,
     ) -> Upload:
         """Receive a body at the upload's end (a PATCH); `span` is where the client says it lies.
 
         `start` is where it begins, for a client that says no more. A request repeated after its
         answer was lost is told apart by either: the upload no longer stands there.
 
+        `account` is whose share of places and buffers it uses; None: one who speaks for many.
         Takes the upload over from any present writer. What arrived before the client broke off
         or fell idle stays. Raises OffsetMismatch and SizeMismatch with the session as it was;
         BlobTooLarge, and UploadExpired, with the session ended unless the announced size alone
@@ -164,20 +153,20 @@ class Uploads:
         # A body that may still contradict its span must not be saved half-way.
         saves = span is None or body.length_bytes is not None
         async with (
-            self._admission.admit(),
+            self._admission.admit(account),
             self._session(upload_id, owner, span, body, provisional=not saves) as session,
         ):
             if span is None and start is not None and start != session.staging.offset:
                 raise OffsetMismatch(upload_id, offset=session.staging.offset, got=start)
             await self._expect(session, span, body)
             try:
-                await self._receive(session, body, span, saves=saves)
+                await self._receive(session, body, span, saves=saves, account=account)
             except _KEPT:
                 with suppress(UploadOvertaken):
                     await session.save_arrived()
                 raise
             await session.save(last=True)
-            return _upload(session.staging.record, session.memo)
+            return Upload.of(session.staging.record, session.memo)
 
     async def finish(
         self,
@@ -189,6 +178,7 @@ class Uploads:
         body: Body | None = None,
         span: Span | None = None,
         untold: bool = False,
+        account: str | None = None,
     ) -> Committed:
         """Close a session as the blob `digest` (a PUT), after its last bytes if there are some.
 
@@ -202,7 +192,7 @@ class Uploads:
             raise DigestUnsupported(digest.algorithm)
         try:
             return await self._finish_open(
-                upload_id, owner, digest, keeper, body, span, untold=untold
+                upload_id, owner, digest, keeper, body, span, untold=untold, account=account
             )
         except (UploadUnknown, UploadOvertaken):
             record, _ = await self._peek(upload_id, owner)
@@ -220,19 +210,20 @@ class Uploads:
         span: Span | None,
         *,
         untold: bool,
+        account: str | None,
     ) -> Committed:
         if body is None:
             async with self._session(upload_id, owner, span, None, untold=untold) as session:
                 await self._expect(session, span, None)
                 return await self._commit(session, digest, keeper, received_bytes=0)
         async with (
-            self._admission.admit(),
+            self._admission.admit(account),
             self._session(upload_id, owner, span, body, untold=untold, provisional=True) as session,
         ):
             await self._expect(session, span, body)
             if session.staging.offset == 0 and digest.algorithm != session.memo.algorithm:
                 session.hasher = self._hashing.new(digest.algorithm)
-            received_bytes = await self._receive(session, body, span, saves=False)
+            received_bytes = await self._receive(session, body, span, saves=False, account=account)
             return await self._commit(session, digest, keeper, received_bytes=received_bytes)
 
     async def cancel(self, upload_id: str, owner: str) -> None:
@@ -250,7 +241,7 @@ class Uploads:
         async for record in self._backend.stagings():
             if record.committed is None:
                 with suppress(UploadUnknown):
-                    yield _upload(record, Memo.load(record))
+                    yield Upload.of(record, Memo.load(record))
 
     async def expire(self) -> list[str]:
         """Remove abandoned and overdue sessions and old receipts; return the sessions' ids.
@@ -354,7 +345,7 @@ class Uploads:
             session.hasher = await self._reread(session, session.memo.algorithm)
 
     async def _receive(
-        self, session: Session, body: Body, span: Span | None, *, saves: bool
+        self, session: Session, body: Body, span: Span | None, *, saves: bool, account: str | None
     ) -> int:
         """Pump a body within the time that is left to the upload; return its bytes."""
         staging = session.staging
@@ -370,6 +361,7 @@ class Uploads:
                     session.live_hasher,
                     limit_bytes=self._limits.max_blob_bytes,
                     progress=session.save_sometimes if saves else None,
+                    account=account,
                 )
         except TimeoutError as error:
             await self._discard_overdue(session)
@@ -489,14 +481,3 @@ class Uploads:
         if left_s <= 0:
             raise UploadExpired(upload_id, limit_s)
         return left_s
-
-
-def _upload(record: Record, memo: Memo) -> Upload:
-    return Upload(
-        upload_id=record.upload_id,
-        owner=memo.owner,
-        offset=record.offset + record.tail_bytes,
-        algorithm=memo.algorithm,
-        created_at=memo.created_at,
-        touched_at=record.touched_at,
-    )

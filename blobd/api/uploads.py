@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from blobd.wire.identity import token_index
 from blobd.wire.upload_protocol import UploadContext, UploadProtocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blobd.store import Keeper
     from blobd.uploads import Uploads
 
@@ -20,30 +23,33 @@ OWNER = "blob-api"
 class UploadRoutes:
     """Handlers of `/uploads` and `/uploads/{id}`."""
 
-    def __init__(self, uploads: Uploads, protocol: UploadProtocol, keeper: Keeper) -> None:
+    def __init__(
+        self,
+        uploads: Uploads,
+        protocol: UploadProtocol,
+        keeper: Keeper,
+        tokens: Sequence[str] = (),
+    ) -> None:
+        """`tokens` tell callers apart where there are several: each has a share of the limits."""
         self._uploads = uploads
         self._protocol = protocol
-        self._context = UploadContext(
-            owner=OWNER,
-            keeper=keeper,
-            upload_location="/uploads/{}.{}".format,
-            blob_location="/blobs/{}".format,
-        )
+        self._keeper = keeper
+        self._tokens = tokens
 
     async def start(self, request: web.BaseRequest) -> web.StreamResponse:
-        return await self._protocol.start(request, self._context)
+        return await self._protocol.start(request, self._context(request))
 
     async def append(self, request: web.BaseRequest, upload_id: str) -> web.StreamResponse:
-        return await self._protocol.append(request, self._context, upload_id)
+        return await self._protocol.append(request, self._context(request), upload_id)
 
     async def finish(self, request: web.BaseRequest, upload_id: str) -> web.StreamResponse:
-        return await self._protocol.finish(request, self._context, upload_id)
+        return await self._protocol.finish(request, self._context(request), upload_id)
 
     async def status(self, request: web.BaseRequest, upload_id: str) -> web.StreamResponse:
-        return await self._protocol.status(request, self._context, upload_id)
+        return await self._protocol.status(request, self._context(request), upload_id)
 
     async def cancel(self, request: web.BaseRequest, upload_id: str) -> web.StreamResponse:
-        return await self._protocol.cancel(request, self._context, upload_id)
+        return await self._protocol.cancel(request, self._context(request), upload_id)
 
     async def list(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002
         """All open uploads, those of the registry's repositories too."""
@@ -53,3 +59,15 @@ class UploadRoutes:
         found.sort(key=lambda upload: upload["created_at"])
         body = json.dumps({"uploads": found}).encode()
         return web.Response(body=body, content_type="application/json")
+
+    def _context(self, request: web.BaseRequest) -> UploadContext:
+        account = None
+        if len(self._tokens) > 1:
+            account = f"token:{token_index(request, self._tokens)}"
+        return UploadContext(
+            owner=OWNER,
+            account=account,
+            keeper=self._keeper,
+            upload_location="/uploads/{}.{}".format,
+            blob_location="/blobs/{}".format,
+        )

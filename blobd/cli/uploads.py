@@ -15,7 +15,7 @@ from blobd.errors import UploadUnknown
 
 if TYPE_CHECKING:
     from blobd.config import Config
-    from blobd.uploads import Upload
+    from blobd.session import Upload
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -182,6 +182,7 @@ def _limit_of(error: Exception) -> str | None:
         "BlobTooLarge": "max_blob_bytes",
         "UploadExpired": "upload_timeout_s",
         "BodyIdle": "idle_timeout_s",
+        "AccountBusy": "account_share_percent",
         "TooManyUploads": "max_uploads",
         "BudgetExhausted": "bytes_in_flight_max_bytes",
         "ManifestTooLarge": "max_manifest_bytes",

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
     from blobd.backends.base import Committed
     from blobd.config import Limits
+    from blobd.session import Upload
     from blobd.store import Keeper
-    from blobd.uploads import Upload, Uploads
+    from blobd.uploads import Uploads
     from blobd.wire.bodies import WireBody
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?\s*([0-9]+-[0-9]+)(?:/(?:\*|[0-9]+))?")
@@ -56,6 +57,8 @@ class UploadContext:
 
     owner: str
     """Whose session it is; a session is unknown to every other owner."""
+    account: str | None
+    """Whose share of the limits is used; None: of somebody who speaks for many."""
     keeper: Keeper
     upload_location: Callable[[str, int], str]
     """From an upload's id and offset to the path for its next request, which ends as `UPLOAD`."""
@@ -92,7 +95,13 @@ class UploadProtocol:
             return _session_answer(202, context, upload)
         try:
             committed = await self._uploads.finish(
-                upload.upload_id, context.owner, digest, context.keeper, body=body, untold=True
+                upload.upload_id,
+                context.owner,
+                digest,
+                context.keeper,
+                body=body,
+                untold=True,
+                account=context.account,
             )
         except BaseException:
             with suppress(UploadUnknown, UploadBusy, UploadOvertaken):
@@ -108,7 +117,12 @@ class UploadProtocol:
         try:
             span = _span(request)
             upload = await self._uploads.append(
-                upload_id, context.owner, body, span=span, start=_offset(request)
+                upload_id,
+                context.owner,
+                body,
+                span=span,
+                start=_offset(request),
+                account=context.account,
             )
         except (OffsetMismatch, UploadOvertaken, RangeMalformed) as error:
             return await self._misplaced(context, upload_id, error)
@@ -131,6 +145,7 @@ class UploadProtocol:
                 context.keeper,
                 body=body,
                 span=_span(request),
+                account=context.account,
             )
         except (OffsetMismatch, UploadOvertaken, RangeMalformed) as error:
             return await self._misplaced(context, upload_id, error)

@@ -69,7 +69,7 @@ class Attempts:
 
     def _find(self, address: str) -> tuple[int, int]:
         """Return an address's hash, and the index of its entry or of the one it may replace."""
-        text = _client_network(address).encode(errors="surrogateescape")
+        text = client_network(address).encode(errors="surrogateescape")
         digest = hashlib.blake2b(text, key=self._key, digest_size=2 * _WORD_BYTES).digest()
         name = int.from_bytes(digest[:_WORD_BYTES]) or 1  # 0: an entry that was never used
         first = int.from_bytes(digest[_WORD_BYTES:]) % _SETS * _WAYS
@@ -80,7 +80,7 @@ class Attempts:
         return name, min(indices, key=self._empty_at.__getitem__)
 
 
-def _client_network(address: str) -> str:
+def client_network(address: str) -> str:
     """Return what a client can choose its address from: for IPv6 a /64, for IPv4 that address."""
     try:
         parsed = ipaddress.ip_address(address)

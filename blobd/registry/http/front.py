@@ -98,7 +98,7 @@ async def open_registry(
         base=BaseRoutes(guard),
         blobs=BlobRoutes(catalog, store, responder, touches),
         uploads=UploadRoutes(catalog, protocol, guard, secrets),
-        manifests=ManifestRoutes(catalog, manifests, work, config.limits),
+        manifests=ManifestRoutes(catalog, manifests, work, guard, config.limits),
         listings=ListingRoutes(catalog, guard),
     )
     add_rest(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from blobd.errors import LoginNeeded, Unauthenticated
+from blobd.registry.auth.attempts import client_network
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import Challenge, parse_scopes
 from blobd.registry.identity.gate import Knock
@@ -41,6 +42,12 @@ class Guard:
     def knock(self, request: web.BaseRequest) -> Knock:
         """Return what a request shows."""
         return Knock(request.headers.get("Authorization"), self._origins.address(request))
+
+    def account(self, request: web.BaseRequest, subject: Subject) -> str:
+        """Return whose share of the limits a request uses: its account's, else its address's."""
+        if subject.account_id is not None:
+            return f"account:{subject.account_id}"
+        return f"address:{client_network(self._origins.address(request))}"
 
     async def signed_in(
         self, request: web.BaseRequest, what: str, scope: Scope | None = None

@@ -15,6 +15,7 @@ from blobd.errors import (
     TagInvalid,
     TooManyTags,
 )
+from blobd.fairness import FairPool
 from blobd.registry.http.header_lines import push_headers, warning_headers
 from blobd.registry.media_types import as_answered
 from blobd.registry.names import parse_reference, parse_tag
@@ -28,6 +29,7 @@ from blobd.wire.ranges import Failed, NotModified, decide
 if TYPE_CHECKING:
     from blobd.config import Limits
     from blobd.registry.catalog import Catalog
+    from blobd.registry.http.guard import Guard
     from blobd.registry.http.package_work import PackageWork
     from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Manifests
@@ -35,19 +37,31 @@ if TYPE_CHECKING:
 
 _TAGS_MAX = 100
 _LARGE_BODIES_MAX = 16
+"""So many of the largest manifests may be in memory; of smaller ones as many more."""
 
 
 class ManifestRoutes:
     """Handlers of one manifest or tag (end-3, end-7, end-9)."""
 
     def __init__(
-        self, catalog: Catalog, manifests: Manifests, packages: PackageWork, limits: Limits
+        self,
+        catalog: Catalog,
+        manifests: Manifests,
+        packages: PackageWork,
+        guard: Guard,
+        limits: Limits,
     ) -> None:
         self._catalog = catalog
         self._manifests = manifests
         self._packages = packages
         self._limits = limits
-        self._large_bodies = asyncio.Semaphore(_LARGE_BODIES_MAX)
+        self._guard = guard
+        self._large_bodies = FairPool(
+            _LARGE_BODIES_MAX * limits.max_manifest_bytes,
+            share=limits.account_share,
+            wait_s=limits.budget_wait_s,
+            what="bytes of manifests on their way",
+        )
 
     async def get(
         self, request: web.BaseRequest, access: Access, reference: str
@@ -80,7 +94,7 @@ class ManifestRoutes:
         tags = [parse_tag(text) for text in request.query.getall("tag", [])]
         if len(tags) > _TAGS_MAX:
             raise TooManyTags(limit=_TAGS_MAX, got=len(tags))
-        content = await self._body(request)
+        content = await self._body(request, access)
         publication = self._packages.publication(request, access)
         accepted = await self._manifests.put(
             repository,
@@ -101,8 +115,11 @@ class ManifestRoutes:
             response.headers.add(*line)
         return response
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        """Return the request's body; of large ones only so many are in memory at a time."""
+    async def _body(self, request: web.BaseRequest, access: Access) -> bytes:
+        """Return the request's body; of large ones only so much is in memory at a time.
+
+        A slow one holds memory of its own account's share; nobody else waits for that.
+        """
         limit_s, limit_bytes = self._limits.idle_timeout_s, self._limits.max_manifest_bytes
         too_large = ManifestTooLarge(limit_bytes=limit_bytes)
         if not has_large_body(request):
@@ -110,7 +127,8 @@ class ManifestRoutes:
             return await read_whole(body, limit_bytes=limit_bytes, too_large=too_large)
         if (request.content_length or 0) > limit_bytes:
             raise too_large
-        async with self._large_bodies:
+        account = self._guard.account(request, access.subject)
+        async with self._large_bodies.hold(account, request.content_length or limit_bytes):
             try:
                 async with asyncio.timeout(limit_s):
                     body = body_of(request, limit_s)

@@ -51,31 +51,31 @@ class UploadRoutes:
                     "Docker-Content-Digest": str(digest),
                 }
                 return web.Response(status=201, headers=headers)
-        return await self._protocol.start(request, await self._context(access))
+        return await self._protocol.start(request, await self._context(request, access))
 
     async def append(
         self, request: web.BaseRequest, access: Access, upload_id: str
     ) -> web.StreamResponse:
         """R31 to R34, R39."""
-        return await self._protocol.append(request, await self._context(access), upload_id)
+        return await self._protocol.append(request, await self._context(request, access), upload_id)
 
     async def finish(
         self, request: web.BaseRequest, access: Access, upload_id: str
     ) -> web.StreamResponse:
         """R35 to R37."""
-        return await self._protocol.finish(request, await self._context(access), upload_id)
+        return await self._protocol.finish(request, await self._context(request, access), upload_id)
 
     async def status(
         self, request: web.BaseRequest, access: Access, upload_id: str
     ) -> web.StreamResponse:
         """R38."""
-        return await self._protocol.status(request, await self._context(access), upload_id)
+        return await self._protocol.status(request, await self._context(request, access), upload_id)
 
     async def cancel(
         self, request: web.BaseRequest, access: Access, upload_id: str
     ) -> web.StreamResponse:
         """R40."""
-        return await self._protocol.cancel(request, await self._context(access), upload_id)
+        return await self._protocol.cancel(request, await self._context(request, access), upload_id)
 
     async def _mounted(self, request: web.BaseRequest, access: Access) -> Digest | None:
         """Return the digest that was mounted; None where that cannot be, for whatever reason."""
@@ -97,11 +97,12 @@ class UploadRoutes:
         )
         return digest if done else None
 
-    async def _context(self, access: Access) -> UploadContext:
+    async def _context(self, request: web.BaseRequest, access: Access) -> UploadContext:
         repository = access.repository
         query = await self._query(access)
         return UploadContext(
             owner=f"repository:{repository}{_whose(access.subject)}",
+            account=self._guard.account(request, access.subject),
             keeper=RepositoryKeeper(
                 self._catalog,
                 repository,
