@@ -287,7 +287,7 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
         """Let in whom the guard at each path is to ask."""
         if origins.is_for_pages(request) and not is_page(request.path):
             raise RouteUnknown("only pages are at this address (pages.public_url)")
-        refuse_cross_site(request, origins.host, guarded_paths=frozenset({TOKEN_PATH}))
+        refuse_cross_site(request, origins.own_host, guarded_paths=frozenset({TOKEN_PATH}))
 
     def front(routes: Routes, admit: Callable[[web.BaseRequest], None]) -> Front:
         return Front(routes, limits=config.limits, metrics=daemon.metrics, admit=admit)

@@ -103,6 +103,14 @@ class Origins:
         """Return the host, and port if any, by which the client came."""
         return self.base_url(request).partition("://")[2]
 
+    def own_url(self, request: web.BaseRequest) -> str:
+        """Return the address that the client itself knows: the pages' own, or `base_url`."""
+        return self._pages_url if self.is_for_pages(request) else self.base_url(request)
+
+    def own_host(self, request: web.BaseRequest) -> str:
+        """Return the host, and port if any, of `own_url`: what a browser sends as Origin."""
+        return self.own_url(request).partition("://")[2]
+
     def pages_elsewhere(self, request: web.BaseRequest) -> str | None:
         """Return the address of pages where the request came to another one; None if they are here.
 

@@ -11,32 +11,64 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blobd.digest import Digest
+from blobd.registry.catalog.browse import NamedDigest
+from blobd.registry.catalog.indexes import Parent
+from blobd.registry.catalog.packages import Package
+from blobd.registry.catalog.versions import Version
+from blobd.registry.names import RepositoryName
+from blobd.registry.packages.browse import Attachment, Child, Detail, TagEntry, TagPage
 from blobd.registry.pages import render
-from blobd.registry.pages.facts import OwnerFacts, PackageFacts, PackageRow, VersionRow
+from blobd.registry.pages.facts import (
+    Around,
+    OwnerFacts,
+    Paging,
+    TagsFacts,
+    VersionFacts,
+    VersionsFacts,
+)
 
 HOST = "registry.example.org"
 DIGEST = Digest("sha256", "a" * 64)
-VERSION = VersionRow(
+OTHER = Digest("sha256", "b" * 64)
+AROUND = Around(host=HOST)
+VERSION = Version(
+    version_id=7,
     digest=DIGEST,
     tags=("v1", "latest"),
     platforms=("linux/amd64", "linux/arm64"),
     artifact_type=None,
+    description=None,
+    licences=None,
     size_bytes=123_456_789,
-    pushed_at=1_700_000_000,
+    created_at=1_700_000_000,
+    updated_at=1_700_000_000,
     downloads=1234,
+    last_pulled_at=None,
+    deleted_at=None,
+    parents=(),
+    children=(),
 )
-PACKAGE = PackageFacts(
+PACKAGE = Package(
+    package_id=1,
+    repository=RepositoryName("acme/tools/server"),
     owner="acme",
+    owner_kind="organisation",
+    owner_id=1,
     name="tools/server",
     visibility="public",
+    inherits=False,
+    source_id=1,
+    source="acme/code",
+    immutable_tags=False,
+    sparse_indexes=False,
     description="A small server",
     licences="MIT",
     source_url="https://example.org/acme/server",
     downloads=1234,
     version_count=1,
-    versions=(VERSION,),
-    page=1,
-    pages=1,
+    created_at=0,
+    updated_at=1_700_000_000,
+    deleted_at=None,
 )
 
 
@@ -63,21 +95,41 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def shown(facts: PackageFacts = PACKAGE, visitor: str = "") -> Reader:
-    return Reader(render.render_package(facts, host=HOST, visitor=visitor))
+def tags_of(version: Version) -> TagPage:
+    names = [NamedDigest(name, version.digest, version.updated_at) for name in version.tags]
+    latest = next((tag for tag in names if tag.name == "latest"), names[0])
+    return TagPage([TagEntry(tag, version) for tag in names], len(names), latest, {})
+
+
+def shown(package: Package = PACKAGE, version: Version = VERSION, visitor: str = "") -> Reader:
+    """Read the page of a package's tags."""
+    facts = TagsFacts(package, tags_of(version))
+    around = replace(AROUND, visitor=visitor)
+    return Reader(render.render("tags.html", around, facts=facts, view="tags"))
+
+
+def listed(*versions: Version) -> str:
+    """Return the text of the page of all versions."""
+    facts = VersionsFacts(PACKAGE, versions)
+    page = Reader(render.render("versions.html", AROUND, facts=facts, view="versions"))
+    return " ".join(page.text.split())
 
 
 def test_a_package_page_has_all_that_is_known() -> None:
-    """Issue 5, item 8: description, licence, source, visibility, versions, commands."""
+    """Description, licence, source, linked repository, visibility, times, commands."""
     page = shown()
     for text in (
         "A small server", "MIT", "https://example.org/acme/server", "public", "v1", "latest",
-        "linux/amd64, linux/arm64", "123 MB", "2023-11-14", "1,234 downloads",
+        "linux/amd64, linux/arm64", "123 MB", "2023-11-14 22:13 UTC", "1,234 downloads",
+        "acme/code",
         f"docker pull {HOST}/acme/tools/server:latest",
         f"docker pull {HOST}/acme/tools/server@{DIGEST}",
+        f"FROM {HOST}/acme/tools/server:v1",
     ):  # fmt: skip
         assert text in page.text
     assert page.open == []
+    times = [attributes["datetime"] for tag, attributes in page.tags if tag == "time"]
+    assert set(times) == {"2023-11-14T22:13:20Z"}
 
 
 def test_what_to_copy_is_on_the_buttons() -> None:
@@ -92,14 +144,9 @@ NASTY = "<script>alert(1)</script>\"' onload=x <img src=x onerror=y> {{ 7 * 7 }}
 
 def test_text_of_users_is_text() -> None:
     """All user text is escaped: description, licence, tags, types, names."""
-    facts = replace(
-        PACKAGE,
-        description=NASTY,
-        licences=NASTY,
-        name=NASTY,
-        versions=(replace(VERSION, tags=(NASTY,), artifact_type=NASTY, platforms=(NASTY,)),),
-    )
-    page = shown(facts, visitor=NASTY)
+    package = replace(PACKAGE, description=NASTY, licences=NASTY, name=NASTY)
+    version = replace(VERSION, tags=(NASTY,), artifact_type=NASTY, platforms=(NASTY,))
+    page = shown(package, version, visitor=NASTY)
     assert page.text.count(NASTY) >= 6
     scripts = [attributes for tag, attributes in page.tags if tag == "script"]
     assert [set(attributes) for attributes in scripts] == [{"src", "defer"}]
@@ -110,14 +157,10 @@ def test_text_of_users_is_text() -> None:
 @given(st.text(), st.text(), st.text())
 def test_no_text_makes_an_element(description: str, name: str, tag: str) -> None:
     """The elements of a page do not depend on what users have written."""
-    facts = replace(
-        PACKAGE,
-        description="d" + description,
-        name="n" + name,
-        versions=(replace(VERSION, tags=("t" + tag,)),),
-    )
-    plain = replace(PACKAGE, description="d", name="n", versions=(replace(VERSION, tags=("t",)),))
-    assert [name for name, _ in shown(facts).tags] == [name for name, _ in shown(plain).tags]
+    package = replace(PACKAGE, description="d" + description, name="n" + name)
+    page = shown(package, replace(VERSION, tags=("t" + tag,)))
+    plain = shown(replace(PACKAGE, description="d", name="n"), replace(VERSION, tags=("t",)))
+    assert [name for name, _ in page.tags] == [name for name, _ in plain.tags]
 
 
 def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None:
@@ -138,25 +181,24 @@ def test_files_are_named_by_their_content() -> None:
     style = render.asset("style.css")
     assert style is not None
     assert style.media_type == "text/css"
-    assert f"/packages/-/{style.tag}/style.css" in render.render_missing(host=HOST, visitor="")
+    assert f"/packages/-/{style.tag}/style.css" in render.render("missing.html", AROUND)
     assert render.asset("../render.py") is None
 
 
 def test_an_owner_with_nothing_to_see() -> None:
     """An empty list says nothing about what is hidden."""
-    empty = OwnerFacts("acme", "organisation", (), 1, 1)
-    assert "no package here that you can see" in render.render_owner(empty, host=HOST, visitor="")
+    empty = OwnerFacts("acme", "organisation", ())
+    assert "no package here that you can see" in render.render("owner.html", AROUND, owner=empty)
 
 
 def test_an_owners_list_links_its_packages() -> None:
-    """Names with slashes too, and pages of a long list."""
-    rows = (PackageRow("tools/server", "private", None, 1, 0),)
-    page = Reader(
-        render.render_owner(OwnerFacts("acme", "user", rows, 2, 3), host=HOST, visitor="ada")
-    )
+    """Names with slashes too, and pages of a long list that keep what was searched for."""
+    package = replace(PACKAGE, visibility="private", downloads=1)
+    facts = OwnerFacts("acme", "user", (package,), "a&b", Paging(2, 3, {"q": "a&b"}))
+    page = Reader(render.render("owner.html", AROUND, owner=facts))
     targets = [attributes.get("href") for tag, attributes in page.tags if tag == "a"]
     assert "/packages/acme/tools/server" in targets
-    assert {"?page=1", "?page=3"} <= set(targets)
+    assert {"?q=a%26b&page=1", "?q=a%26b&page=3"} <= set(targets)
     assert "1 download" in page.text
     assert "1 downloads" not in page.text
 
@@ -170,30 +212,52 @@ def test_an_owners_list_links_its_packages() -> None:
 )  # fmt: skip
 def test_sizes_read_as_docker_prints_them(size_bytes: int, text: str) -> None:
     """Powers of 1000, three figures."""
-    assert text in shown(replace(PACKAGE, versions=(replace(VERSION, size_bytes=size_bytes),))).text
+    assert text in shown(version=replace(VERSION, size_bytes=size_bytes)).text
 
 
 def test_a_version_of_ten_thousand_tags_shows_the_first() -> None:
     tags = tuple(f"t{number:05}" for number in range(10_000))
-    page = render.render_package(
-        replace(PACKAGE, versions=(replace(VERSION, tags=tags),)), host=HOST, visitor=""
-    )
-    text = Reader(page).text
+    text = listed(replace(VERSION, tags=tags))
     assert "t00019" in text
     assert "t00020" not in text
     assert "and 9,980 more" in text
 
 
-def test_children_of_an_index_are_its_parts_and_not_untagged() -> None:
+def test_parts_of_an_index_are_not_untagged() -> None:
     """What nobody tagged and no index lists is untagged."""
-    child = replace(VERSION, tags=(), part_of=("v1", DIGEST))
-    parent = replace(VERSION, children=(DIGEST,))
-    stray = replace(VERSION, tags=())
-    facts = replace(PACKAGE, versions=(parent, child))
-    page = render.render_package(facts, host=HOST, visitor="")
-    text = " ".join(Reader(page).text.split())
+    parents = (Parent(OTHER, ("v1",)), Parent(DIGEST, ()))
+    text = listed(VERSION, replace(VERSION, tags=(), parents=parents))
     assert "untagged" not in text
     assert f"part of v1 {str(DIGEST)[:19]}" in text
-    assert f"Lists {str(DIGEST)[:19]}" in text
-    page = render.render_package(replace(PACKAGE, versions=(stray,)), host=HOST, visitor="")
-    assert "untagged" in Reader(page).text
+    assert "untagged" in listed(replace(VERSION, tags=()))
+
+
+def test_a_version_page_has_its_platforms_and_what_signs_them() -> None:
+    """Each platform with digest, size and commands; attestations beside what they are about."""
+    child = replace(VERSION, version_id=8, digest=OTHER, tags=(), size_bytes=5_000)
+    gone = Digest("sha256", "c" * 64)
+    detail = Detail(
+        version=VERSION,
+        children=(Child(OTHER, "linux/arm64", child), Child(gone, "linux/s390x", None)),
+        child_count=3,
+        attached={
+            DIGEST: [Attachment(OTHER, "signature", 9)],
+            OTHER: [Attachment(gone, "attestation", None)],
+        },
+        subject=None,
+        parents=(),
+    )
+    facts = VersionFacts(PACKAGE, detail)
+    page = Reader(render.render("version.html", AROUND, facts=facts, view="versions"))
+    text = " ".join(page.text.split())
+    for wanted in (
+        str(DIGEST), str(OTHER), "linux/arm64", "5.0 kB", "linux/s390x not here", "and 1 more",
+        "signature sha256:bbbbbbbbbbbb", "attestation sha256:cccccccccccc",
+        f"docker pull {HOST}/acme/tools/server@{OTHER}", f"FROM {HOST}/acme/tools/server@{OTHER}",
+        f"FROM {HOST}/acme/tools/server:v1",
+    ):  # fmt: skip
+        assert wanted in text
+    targets = [attributes.get("href") for tag, attributes in page.tags if tag == "a"]
+    assert "/packages/acme/tools/server/-/versions/8" in targets
+    assert "/packages/acme/tools/server/-/versions/9" in targets
+    assert page.open == []

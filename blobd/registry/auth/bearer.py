@@ -43,7 +43,7 @@ _NAMED_MAX_CHARACTERS = 4000
 _MAX_CHARACTERS = 8000
 """Of any token: with `Authorization: Bearer ` before it, a line of less than 8 KiB."""
 
-ACCESS, REFRESH = "access", "refresh"
+ACCESS, REFRESH, SESSION = "access", "refresh", "session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Claims:
     """What a bearer token states."""
 
     use: str
-    """ACCESS for the registry, REFRESH for the token endpoint alone."""
+    """ACCESS for the registry, REFRESH for the token endpoint alone, SESSION for pages alone."""
     account: str
     """The name of who asked; empty for anonymous."""
     token_id: str

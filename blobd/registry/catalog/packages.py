@@ -94,6 +94,8 @@ class Listing:
     owner: str | None = None
     visibility: str | None = None
     deleted: bool = False
+    text: str = ""
+    """What `OWNER/NAME` has to contain."""
     offset: int = 0
     limit: int = 30
 
@@ -121,9 +123,10 @@ _VERSIONS = (
     .where(versions.c.repository_id == packages.c.repository_id, versions.c.deleted_at.is_(None))
     .scalar_subquery()
 )
-_HAS_VERSION = exists().where(
+HAS_VERSION = exists().where(
     versions.c.repository_id == packages.c.repository_id, versions.c.deleted_at.is_(None)
 )
+"""A condition on packages: without a version one is not yet there, or not any more."""
 _PACKAGES: Select[*tuple[Any, ...]] = (
     select(
         packages.c.repository_id,
@@ -335,10 +338,13 @@ def list_grants(transaction: Transaction, package_id: int) -> list[Grant]:
 def _restrict(query: Select[*Columns], subject: Subject, wanted: Listing) -> Select[*Columns]:
     gone = packages.c.deleted_at.is_not(None) if wanted.deleted else packages.c.deleted_at.is_(None)
     query = query.where(gone, readable(subject))
-    if not wanted.deleted:  # without a version it is not yet there, or not any more
-        query = query.where(_HAS_VERSION)
+    if not wanted.deleted:
+        query = query.where(HAS_VERSION)
     if wanted.owner is not None:
         query = query.where(accounts.c.name == fold_account(wanted.owner))
     if wanted.visibility is not None:
         query = query.where(packages.c.visibility == wanted.visibility)
+    if wanted.text:
+        path = accounts.c.name + "/" + packages.c.name
+        query = query.where(path.contains(wanted.text, autoescape=True))
     return query

@@ -154,6 +154,19 @@ def find_digest(transaction: Transaction, package_id: int, digest: Digest) -> Ve
     return found[0] if found else None
 
 
+def find_digests(
+    transaction: Transaction, package_id: int, digests: Collection[Digest]
+) -> list[Version]:
+    """Return the versions of these digests, be they deleted."""
+    found: list[Version] = []
+    for some in portions(digests):
+        query = select(*_COLUMNS).where(
+            versions.c.repository_id == package_id, versions.c.digest.in_(some)
+        )
+        found += _with_tags(transaction, package_id, query)
+    return found
+
+
 def list_versions(
     transaction: Transaction, package_id: int, *, deleted: bool, offset: int, limit: int
 ) -> list[Version]:

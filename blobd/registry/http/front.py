@@ -15,14 +15,17 @@ from blobd.registry.http.blobs import BlobRoutes
 from blobd.registry.http.guard import Guard
 from blobd.registry.http.listings import ListingRoutes
 from blobd.registry.http.manifests import ManifestRoutes
+from blobd.registry.http.package_pages import PackagePages
 from blobd.registry.http.package_work import PackageWork
 from blobd.registry.http.pages import PageRoutes
 from blobd.registry.http.rest.desk import Desk
 from blobd.registry.http.rest.frame import Frame
 from blobd.registry.http.rest.routes import add_rest
 from blobd.registry.http.routes import add_distribution, add_tokens
+from blobd.registry.http.sign_in import SignIn
 from blobd.registry.http.tokens import TokenRoutes
 from blobd.registry.http.uploads import UploadRoutes
+from blobd.registry.http.visits import Visits
 from blobd.registry.identity.gate import Gate
 from blobd.registry.identity.identify import Identify
 from blobd.registry.identity.issue import Issuer
@@ -108,7 +111,10 @@ async def open_registry(
         trash,
         allow_unpublish=config.registry.allow_unpublish,
     )
-    PageRoutes(catalog, gate, guard, origins).add_to(routes)
+    visits = Visits(catalog, gate, guard, origins, keyring, identify)
+    PageRoutes(catalog, visits).add_to(
+        routes, PackagePages(catalog, threads, gate, visits), SignIn(visits, work)
+    )
     if identify is not None:
         issuer = Issuer(catalog, keyring)
         tokens = TokenRoutes(

@@ -1,4 +1,4 @@
-"""`/packages`: pages for people, as far as each visitor may read."""
+"""`/packages` and `/settings`: pages for people, as far as each visitor may read."""
 
 from __future__ import annotations
 
@@ -6,93 +6,103 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from blobd.errors import LoginNeeded, NameInvalid, NameUnknown, Unauthenticated, Unknown
-from blobd.registry.auth.roles import Action
+from blobd.errors import BlobdError, Unauthenticated
 from blobd.registry.catalog.packages import Listing
+from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
+from blobd.registry.http.visits import missing, page
 from blobd.registry.identity.accounts import find_account
-from blobd.registry.names import fold_account, parse_name
-from blobd.registry.packages.manage import find_package, list_packages, list_versions
+from blobd.registry.packages.browse import list_owners
+from blobd.registry.packages.manage import list_packages
 from blobd.registry.pages import render
-from blobd.registry.pages.facts import OwnerFacts, PackageFacts, PackageRow, VersionRow
+from blobd.registry.pages.facts import HomeFacts, OwnerFacts
+from blobd.wire.errors import UNEXPECTED, answer_for, error_response
 from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:
-    from blobd.digest import Digest
     from blobd.registry.catalog import Catalog
-    from blobd.registry.catalog.packages import Package
-    from blobd.registry.catalog.versions import Version
-    from blobd.registry.http.guard import Guard
-    from blobd.registry.identity.gate import Gate
-    from blobd.registry.identity.identify import Caller
-    from blobd.wire.origin import Origins
+    from blobd.registry.http.package_pages import PackagePages
+    from blobd.registry.http.sign_in import SignIn
+    from blobd.registry.http.visits import Visits
     from blobd.wire.routes import Handler, Routes
 
-_PER_PAGE = 30
-_PAGE_MAX_DIGITS = 7
-_CHALLENGE = 'Basic realm="blobd packages", charset="UTF-8"'
+SETTINGS = "/settings"
+_OWNERS_MAX = 100
 
 
 def is_page(path: str) -> bool:
     """Return whether a path is one of the pages' own."""
-    return path in {"/", render.ROOT} or path.startswith(f"{render.ROOT}/")
+    return path in {"/", render.ROOT} or path.startswith((f"{render.ROOT}/", f"{SETTINGS}/"))
 
 
 class PageRoutes:
-    """Handlers of pages."""
+    """Handlers of what is not about one package, and the table of all pages."""
 
-    def __init__(self, catalog: Catalog, gate: Gate, guard: Guard, origins: Origins) -> None:
+    def __init__(self, catalog: Catalog, visits: Visits) -> None:
         self._catalog = catalog
-        self._gate = gate
-        self._guard = guard
-        self._origins = origins
+        self._visits = visits
 
-    def add_to(self, routes: Routes) -> None:
-        """Add all paths."""
+    def add_to(self, routes: Routes, packages: PackagePages, sign_in: SignIn) -> None:
+        """Add all paths. No name has `-` as a part, so what is behind it is no package."""
         root = render.ROOT
-        for name, path, handler in (
-            ("page_root", r"/", self.root),
-            ("page_home", rf"{root}/?", self._at_their_address(self.home)),
-            ("page_file", rf"{root}/-/(?P<tag>[0-9a-f]+)/(?P<file>[a-z.]+)", self.file),
-            ("page_owner", rf"{root}/(?P<owner>[^/]+)/?", self._at_their_address(self.owner)),
-            (
-                "page_package",
-                rf"{root}/(?P<owner>[^/]+)/(?P<name>.+)",
-                self._at_their_address(self.package),
-            ),
-        ):
-            routes.add(name, path, GET=handler, HEAD=handler)
+        package = rf"{root}/(?P<owner>[^/]+)/(?P<name>.+)"
+        file = rf"{root}/-/(?P<tag>[0-9a-f]+)/(?P<file>[a-z.]+)"
+        version = rf"{package}/-/versions/(?P<which>[^/]+)"
+        routes.add("page_root", r"/", GET=self.root, HEAD=self.root)
+        routes.add("page_file", file, GET=self.file, HEAD=self.file)
+        self._add(routes, "page_sign_in", rf"{root}/-/sign-in", sign_in.form, sign_in.sign_in)
+        self._add(routes, "page_sign_out", rf"{root}/-/sign-out", None, sign_in.sign_out)
+        self._add(routes, "page_home", rf"{root}/?", self.home)
+        self._add(routes, "page_owner", rf"{root}/(?P<owner>[^/]+)/?", self.owner)
+        self._add(routes, "page_version", version, packages.version)
+        self._add(routes, "page_versions", rf"{package}/-/versions/?", packages.versions)
+        self._add(routes, "page_package", package, packages.tags)
 
-    def _at_their_address(self, handler: Handler) -> Handler:
-        """Send who asks for a page at the registry's address to the pages' own, if there is one."""
+    def _add(
+        self,
+        routes: Routes,
+        name: str,
+        path: str,
+        get: Handler | None,
+        post: Handler | None = None,
+    ) -> None:
+        handlers: dict[str, Handler] = {}
+        if get is not None:
+            handlers["GET"] = handlers["HEAD"] = self._around(get)
+        if post is not None:
+            handlers["POST"] = self._around(post)
+        routes.add(name, path, raw=False, **handlers)
+
+    def _around(self, handler: Handler) -> Handler:
+        """Send who asks at the registry's address to the pages' own, and show errors as pages."""
 
         async def handle(request: web.BaseRequest, **arguments: str) -> web.StreamResponse:
-            elsewhere = self._origins.pages_elsewhere(request)
-            if elsewhere is None:
+            elsewhere = self._visits.pages_elsewhere(request)
+            if elsewhere is not None:
+                place = f"{elsewhere}{request.rel_url.raw_path_qs}"
+                return web.Response(status=308, headers={**render.HEADERS, "Location": place})
+            try:
                 return await handler(request, **arguments)
-            place = f"{elsewhere}{request.rel_url.raw_path_qs}"
-            return web.Response(status=308, headers={**render.HEADERS, "Location": place})
+            except BlobdError as error:
+                if isinstance(error, Unauthenticated) or answer_for(error) is UNEXPECTED:
+                    raise
+                return self._failed(request, error)
 
         return handle
+
+    def _failed(self, request: web.BaseRequest, error: BlobdError) -> web.Response:
+        answer = error_response(error)
+        visit = self._visits.nobody(request)
+        response = page(visit, "failed.html", status=answer.status, error=error)
+        if "Retry-After" in answer.headers:
+            response.headers["Retry-After"] = answer.headers["Retry-After"]
+        return response
 
     async def root(self, request: web.BaseRequest) -> web.StreamResponse:
         """What this address is, for people and for load balancers that want a 200 of `/`.
 
         It reads no credential and no database: what is ready is for `/readyz` to say.
         """
-        return _page(render.render_root(host=self._host(request), closed=not self._gate.is_open))
-
-    async def home(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Where to sign in; a browser asks for the password when it is told to here."""
-        caller = await self._caller(request)
-        name = caller.subject.name
-        if not name and "login" in request.query and not self._gate.is_open:
-            error = LoginNeeded("this page")
-            error.challenge = _CHALLENGE
-            raise error
-        if name:
-            place = f"{render.ROOT}/{name}"
-            return web.Response(status=303, headers={**render.HEADERS, "Location": place})
-        return _page(render.render_home(host=self._host(request), visitor=""))
+        return page(self._visits.nobody(request), "root.html")
 
     async def file(self, request: web.BaseRequest, tag: str, file: str) -> web.StreamResponse:  # noqa: ARG002
         """A style sheet or a script, by its content's tag."""
@@ -106,125 +116,48 @@ class PageRoutes:
         }
         return web.Response(body=found.content, headers=headers)
 
+    async def home(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The owners and packages that a visitor may read, and a search among them."""
+        visit = await self._visits.visit(request)
+        number, text = page_number(request), search_text(request)
+        wanted = _listing(number, text)
+        found, total = await list_packages(self._catalog, visit.subject, wanted)
+        owners = await list_owners(self._catalog, visit.subject, limit=_OWNERS_MAX + 1)
+        facts = HomeFacts(
+            owners=owners[:_OWNERS_MAX],
+            more_owners=len(owners) > _OWNERS_MAX,
+            packages=found,
+            total=total,
+            text=text,
+            paging=paging(number, total, q=text),
+        )
+        return page(visit, "home.html", home=facts)
+
     async def owner(self, request: web.BaseRequest, owner: str) -> web.StreamResponse:
         """An account's packages, as far as the visitor may read them; 404 where none may be."""
-        caller = await self._caller(request)
-        page = _number(request)
+        visit = await self._visits.visit(request)
+        number, text = page_number(request), search_text(request)
         account = await find_account(self._catalog, owner)
         if account is None:
-            return self._missing(request, caller)
-        wanted = Listing(owner=owner, offset=(page - 1) * _PER_PAGE, limit=_PER_PAGE)
-        found, total = await list_packages(self._catalog, caller.subject, wanted)
-        own = caller.subject.name == account.name
-        if total == 0 and not own:
-            return self._missing(request, caller)
+            return missing(visit)
+        _, all_of_them = await list_packages(
+            self._catalog, visit.subject, Listing(owner=owner, limit=1)
+        )
+        if all_of_them == 0 and visit.subject.name != account.name:
+            return missing(visit)
+        found, total = await list_packages(
+            self._catalog, visit.subject, _listing(number, text, owner=owner)
+        )
         facts = OwnerFacts(
             owner=account.name,
             kind=account.kind,
-            packages=[_package_row(package) for package in found],
-            page=page,
-            pages=_pages(total),
+            packages=found,
+            text=text,
+            paging=paging(number, total, q=text),
         )
-        html = render.render_owner(facts, host=self._host(request), visitor=caller.subject.name)
-        return _page(html)
-
-    async def package(self, request: web.BaseRequest, owner: str, name: str) -> web.StreamResponse:
-        """A package with its versions; 404 alike for what is not there and what is not for them."""
-        caller = await self._caller(request)
-        try:
-            repository = parse_name(f"{fold_account(owner)}/{name}")
-            package = await find_package(self._catalog, owner, name)
-            await self._gate.decide(caller, repository, Action.READ)
-            if package.version_count == 0:
-                return self._missing(request, caller)
-        except (NameInvalid, NameUnknown, Unknown, LoginNeeded):
-            return self._missing(request, caller)
-        page = _number(request)
-
-        found, total = await list_versions(
-            self._catalog, package.package_id, offset=(page - 1) * _PER_PAGE, limit=_PER_PAGE
-        )
-        facts = _package_facts(package, found, page=page, pages=_pages(total))
-        html = render.render_package(facts, host=self._host(request), visitor=caller.subject.name)
-        return _page(html)
-
-    async def _caller(self, request: web.BaseRequest) -> Caller:
-        """Return who visits. A wrong password is asked for again, never taken for none."""
-        try:
-            return await self._gate.caller(self._guard.knock(request))
-        except Unauthenticated as error:
-            error.challenge = _CHALLENGE
-            raise
-
-    def _missing(self, request: web.BaseRequest, caller: Caller) -> web.Response:
-        html = render.render_missing(host=self._host(request), visitor=caller.subject.name)
-        return _page(html, status=404)
-
-    def _host(self, request: web.BaseRequest) -> str:
-        return self._origins.host(request)
+        return page(visit, "owner.html", owner=facts)
 
 
-def _page(html: str, *, status: int = 200) -> web.Response:
-    return web.Response(
-        status=status, text=html, content_type="text/html", headers=dict(render.HEADERS)
-    )
-
-
-def _number(request: web.BaseRequest) -> int:
-    """Return which page is asked for; what is no number is the first."""
-    text = request.query.get("page", "1")
-    if not text.isascii() or not text.isdigit() or len(text) > _PAGE_MAX_DIGITS:
-        return 1
-    return max(int(text), 1)
-
-
-def _pages(total: int) -> int:
-    return max(1, -(-total // _PER_PAGE))
-
-
-def _package_row(package: Package) -> PackageRow:
-    return PackageRow(
-        name=package.name,
-        visibility=package.visibility,
-        description=package.description,
-        downloads=package.downloads,
-        updated_at=package.updated_at,
-    )
-
-
-def _part_of(version: Version) -> list[str | Digest]:
-    names: list[str | Digest] = []
-    for parent in version.parents:
-        names += parent.tags or [parent.digest]
-    return names
-
-
-def _package_facts(
-    package: Package, found: list[Version], *, page: int, pages: int
-) -> PackageFacts:
-    return PackageFacts(
-        owner=package.owner,
-        name=package.name,
-        visibility=package.visibility,
-        description=package.description,
-        licences=package.licences,
-        source_url=package.source_url,
-        downloads=package.downloads,
-        version_count=package.version_count,
-        versions=[
-            VersionRow(
-                digest=version.digest,
-                tags=version.tags,
-                platforms=version.platforms,
-                artifact_type=version.artifact_type,
-                size_bytes=version.size_bytes,
-                pushed_at=version.created_at,
-                downloads=version.downloads,
-                part_of=_part_of(version),
-                children=version.children,
-            )
-            for version in found
-        ],
-        page=page,
-        pages=pages,
-    )
+def _listing(number: int, text: str, *, owner: str | None = None) -> Listing:
+    offset = (number - 1) * PER_PAGE
+    return Listing(owner=owner, text=text, offset=offset, limit=PER_PAGE)

@@ -2,83 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from blobd.digest import Digest
+    from blobd.registry.catalog.browse import Owner
+    from blobd.registry.catalog.packages import Package
+    from blobd.registry.catalog.versions import Version
+    from blobd.registry.packages.browse import Detail, TagPage
 
 
 @dataclass(frozen=True, slots=True)
-class PackageRow:
-    """One package in its owner's list."""
+class Around:
+    """What every page has around its content."""
 
-    name: str
-    """Without the owner, as `app` or `app/worker`."""
-    visibility: str
-    description: str | None
-    downloads: int
-    updated_at: float
+    host: str
+    """What to pull from."""
+    visitor: str = ""
+    """Who is signed in; empty: nobody."""
+    here: str = ""
+    """This page's path and query, to come back to after signing in."""
+    csrf: str = ""
+    """What forms of this session must carry; empty where there is no session."""
+    closed: bool = True
+    """Whether there are identities: without them there is nothing to sign in to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page of a list it is."""
+
+    page: int = 1
+    pages: int = 1
+    query: Mapping[str, str] = field(default_factory=dict)
+    """What the links to other pages keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeFacts:
+    """The owners and packages that one visitor may see."""
+
+    owners: Sequence[Owner]
+    more_owners: bool
+    """Whether there are more than these."""
+    packages: Sequence[Package]
+    total: int
+    text: str
+    """What was searched for."""
+    paging: Paging
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerFacts:
-    """An owner's list, as one visitor may see it."""
+    """An owner's packages, as one visitor may see them."""
 
     owner: str
     kind: str
     """`user` or `organisation`."""
-    packages: Sequence[PackageRow]
-    page: int
-    pages: int
+    packages: Sequence[Package]
+    text: str = ""
+    paging: Paging = field(default_factory=Paging)
 
 
 @dataclass(frozen=True, slots=True)
-class VersionRow:
-    """One manifest of a package."""
+class TagsFacts:
+    """A package and one page of its tags."""
 
-    digest: Digest
-    tags: Sequence[str]
-    platforms: Sequence[str]
-    """As `linux/amd64`; of all that an index lists."""
-    artifact_type: str | None
-    """What it is where it is no image: a signature, a chart, a model."""
-    size_bytes: int
-    """All that a pull of it fetches; of an index, of all its platforms."""
-    pushed_at: float
-    downloads: int
-    part_of: Sequence[str | Digest] = ()
-    """The indexes that list it: by their tags, or by digest where they have none."""
-    children: Sequence[Digest] = ()
-    """What an index lists."""
+    package: Package
+    tags: TagPage
+    text: str = ""
+    order: str = "version"
+    paging: Paging = field(default_factory=Paging)
+    administers: bool = False
+    """Whether the visitor may change the package here."""
 
 
 @dataclass(frozen=True, slots=True)
-class PackageFacts:
-    """A package and one page of its versions, newest first."""
+class VersionsFacts:
+    """A package and one page of its versions, tagged or not, the newest first."""
 
-    owner: str
-    name: str
-    visibility: str
-    description: str | None
-    licences: str | None
-    source_url: str | None
-    downloads: int
-    version_count: int
-    versions: Sequence[VersionRow]
-    page: int
-    pages: int
+    package: Package
+    versions: Sequence[Version]
+    paging: Paging = field(default_factory=Paging)
+    administers: bool = False
 
-    @property
-    def path(self) -> str:
-        """The name to pull by, without the host."""
-        return f"{self.owner}/{self.name}"
 
-    @property
-    def suggested(self) -> tuple[str, Digest] | None:
-        """The tag to suggest, and its digest: `latest`, or the first there is."""
-        tagged = [(tag, row.digest) for row in self.versions for tag in row.tags]
-        latest = [pair for pair in tagged if pair[0] == "latest"]
-        return next(iter(latest or tagged), None)
+@dataclass(frozen=True, slots=True)
+class VersionFacts:
+    """One version of a package."""
+
+    package: Package
+    detail: Detail
+    administers: bool = False

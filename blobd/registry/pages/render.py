@@ -20,7 +20,8 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from blobd.registry.pages.facts import OwnerFacts, PackageFacts
+    from blobd.registry.catalog.packages import Package
+    from blobd.registry.pages.facts import Around
 
 ROOT = "/packages"
 """Where the pages are, on the registry's address."""
@@ -28,11 +29,13 @@ ROOT = "/packages"
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
+    "Vary": "Authorization, Cookie",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # not `no-referrer`: browsers then send forms with `Origin: null`, which is another site's
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -64,33 +67,9 @@ def asset(name: str) -> Asset | None:
     return Asset(content, media_type, hashlib.sha256(content).hexdigest()[:16])
 
 
-def render_package(facts: PackageFacts, *, host: str, visitor: str) -> str:
-    """Return the page of a package. `host` is what to pull from; `visitor` empty: anonymous."""
-    return (
-        _environment()
-        .get_template("package.html")
-        .render(package=facts, host=host, visitor=visitor)
-    )
-
-
-def render_owner(facts: OwnerFacts, *, host: str, visitor: str) -> str:
-    """Return an owner's list of packages."""
-    return _environment().get_template("owner.html").render(owner=facts, host=host, visitor=visitor)
-
-
-def render_root(*, host: str, closed: bool) -> str:
-    """Return the page that says what this address is; `closed`: how to log in too."""
-    return _environment().get_template("root.html").render(host=host, visitor="", closed=closed)
-
-
-def render_home(*, host: str, visitor: str) -> str:
-    """Return the page that says where packages are, and where to sign in."""
-    return _environment().get_template("home.html").render(host=host, visitor=visitor)
-
-
-def render_missing(*, host: str, visitor: str) -> str:
-    """Return the page for what is not there, or not for this visitor; it says the same of both."""
-    return _environment().get_template("missing.html").render(host=host, visitor=visitor)
+def render(template: str, around: Around, **facts: object) -> str:
+    """Return a page: what a template makes of its facts, which it names."""
+    return _environment().get_template(template).render(around=around, **facts)
 
 
 @cache
@@ -104,12 +83,18 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters["size"] = _size
-    environment.filters["day"] = _day
+    environment.filters["moment"] = _moment
     environment.filters["count"] = _count
     environment.filters["short"] = _short
     environment.globals["asset_url"] = _asset_url
     environment.globals["root"] = ROOT
+    environment.globals["package_path"] = package_path
     return environment
+
+
+def package_path(package: Package) -> str:
+    """Return the path of a package's page; of nothing else, since no name has `-` as a part."""
+    return f"{ROOT}/{package.owner}/{package.name}"
 
 
 def _asset_url(name: str) -> str:
@@ -129,12 +114,12 @@ def _size(size_bytes: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
 
 
-def _day(at: float) -> Markup:
-    """Return a moment as a day, with the exact time for who asks."""
+def _moment(at: float) -> Markup:
+    """Return a moment to the minute, in UTC, with the second for machines."""
     moment = datetime.fromtimestamp(at, UTC).replace(microsecond=0)
     exact = moment.isoformat().replace("+00:00", "Z")
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
-        exact, moment.date().isoformat()
+        exact, f"{moment:%Y-%m-%d %H:%M} UTC"
     )
 
 

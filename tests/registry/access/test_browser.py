@@ -147,15 +147,30 @@ async def test_keys_reach_everything(town: Town, app: str, tab: Tab) -> None:
     assert said in {"Copied", "Selected"}
 
 
-def test_signing_in_is_asked_for_where_a_browser_will_remember_it(town: Town) -> None:
+async def test_a_person_signs_in_and_out(town: Town, app: str, tab: Tab) -> None:
+    """The whole way, as a browser goes it: with its cookies, its Origin and the policy."""
+    town.person("ada").push_image(app)
+    where = f"http://{town.address}/packages/{app}"
+    await tab.open(where)
+    assert await status_of(tab) == 404
+    await tab.follow("document.querySelector('nav.account a').click()")
+    await tab.evaluate("document.querySelector('#token').value = 'blobd_pat_ada'")
+    await tab.follow("document.querySelector('button.primary').click()")
+    assert await tab.evaluate("location.href") == where
+    assert "signed in as ada" in await text_of(tab)
+    assert await tab.evaluate("document.cookie") == ""
+    await tab.follow("document.querySelector('nav.account button').click()")
+    assert "Sign in" in await text_of(tab)
+    await tab.open(where)
+    assert await status_of(tab) == 404
+
+
+def test_a_password_that_the_browser_sends_is_never_taken_for_none(town: Town) -> None:
     nobody = town.client()
     assert nobody.get("/packages/").status == 200
-    answer = nobody.get("/packages/?login")
+    answer = town.person("gone").get("/packages/acme")
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
-    answer = town.person("ada").get("/packages/?login")
-    assert (answer.status, answer.location) == (303, "/packages/ada")
-    assert town.person("gone").get("/packages/acme").status == 401
     policy = nobody.get("/packages/").headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy

@@ -1,0 +1,100 @@
+"""The pages of one package: its tags, its versions, and each version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blobd.errors import LoginNeeded, NameInvalid, NameUnknown, Unknown
+from blobd.registry.auth.roles import Action, Role
+from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
+from blobd.registry.http.visits import missing, page
+from blobd.registry.names import fold_account, parse_name
+from blobd.registry.packages.browse import BY_VERSION, ORDERS, describe_version, find_tags
+from blobd.registry.packages.manage import find_package, list_versions
+from blobd.registry.pages.facts import TagsFacts, VersionFacts, VersionsFacts
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from blobd.backends.threads import Threads
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.catalog.packages import Package
+    from blobd.registry.http.visits import Visit, Visits
+    from blobd.registry.identity.gate import Gate
+
+
+class PackagePages:
+    """Handlers. Each answers 404 alike for what is not there and what is not for the visitor."""
+
+    def __init__(self, catalog: Catalog, threads: Threads, gate: Gate, visits: Visits) -> None:
+        self._catalog = catalog
+        self._threads = threads
+        self._gate = gate
+        self._visits = visits
+
+    async def tags(self, request: web.BaseRequest, owner: str, name: str) -> web.StreamResponse:
+        """A package with its tags."""
+        visit = await self._visits.visit(request)
+        found = await self._find(visit, owner, name)
+        if found is None:
+            return missing(visit)
+        package, administers = found
+        number, text = page_number(request), search_text(request)
+        order = request.query.get("sort", BY_VERSION)
+        if order not in ORDERS:
+            order = BY_VERSION
+        tags = await find_tags(
+            self._catalog,
+            self._threads,
+            package.package_id,
+            text=text,
+            order=order,
+            offset=(number - 1) * PER_PAGE,
+            limit=PER_PAGE,
+        )
+        kept = "" if order == BY_VERSION else order
+        facts = TagsFacts(
+            package, tags, text, order, paging(number, tags.total, q=text, sort=kept), administers
+        )
+        return page(visit, "tags.html", facts=facts, view="tags")
+
+    async def versions(self, request: web.BaseRequest, owner: str, name: str) -> web.StreamResponse:
+        """A package with all its versions, tagged or not."""
+        visit = await self._visits.visit(request)
+        found = await self._find(visit, owner, name)
+        if found is None:
+            return missing(visit)
+        package, administers = found
+        number = page_number(request)
+        shown, total = await list_versions(
+            self._catalog, package.package_id, offset=(number - 1) * PER_PAGE, limit=PER_PAGE
+        )
+        facts = VersionsFacts(package, shown, paging(number, total), administers)
+        return page(visit, "versions.html", facts=facts, view="versions")
+
+    async def version(
+        self, request: web.BaseRequest, owner: str, name: str, which: str
+    ) -> web.StreamResponse:
+        """One version, by its number or its digest."""
+        visit = await self._visits.visit(request)
+        found = await self._find(visit, owner, name)
+        if found is None:
+            return missing(visit)
+        package, administers = found
+        detail = await describe_version(self._catalog, package.package_id, which)
+        if detail is None:
+            return missing(visit)
+        facts = VersionFacts(package, detail, administers)
+        return page(visit, "version.html", facts=facts, view="versions")
+
+    async def _find(self, visit: Visit, owner: str, name: str) -> tuple[Package, bool] | None:
+        """Return a package that the visitor may read, and whether its forms are for them."""
+        try:
+            repository = parse_name(f"{fold_account(owner)}/{name}")
+            package = await find_package(self._catalog, owner, name)
+            access = await self._gate.decide(visit.caller, repository, Action.READ)
+        except (NameInvalid, NameUnknown, Unknown, LoginNeeded):
+            return None
+        if package.version_count == 0:
+            return None
+        return package, visit.may_send_forms and access.role >= Role.ADMIN

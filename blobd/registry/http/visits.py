@@ -1,0 +1,265 @@
+"""Who visits a page: by an Authorization header, or by the cookie that the sign-in form gives.
+
+The cookie is a signed statement of which personal access token somebody signed in with, for pages
+alone: no API looks at cookies, and no API takes the statement as a token. Whatever ends the token
+ends the session with the next request, and after SESSION_LIFETIME_S it ends by itself.
+
+A form that changes something carries a secret that follows from the cookie, which a page of another
+site can neither read nor make the browser put into a form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from blobd.errors import BearerInvalid, CrossSite, RequestInvalid, TokenRefused, Unauthenticated
+from blobd.registry import texts
+from blobd.registry.auth.bearer import SESSION, Claims
+from blobd.registry.auth.coverage import NamedScopes
+from blobd.registry.auth.subjects import ANONYMOUS
+from blobd.registry.identity.identify import Caller
+from blobd.registry.pages import render
+from blobd.registry.pages.facts import Around
+from blobd.wire.bodies import read_whole
+from blobd.wire.middleware import body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from blobd.registry.auth.bearer import Keyring
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.catalog import Catalog
+    from blobd.registry.http.guard import Guard
+    from blobd.registry.identity.gate import Gate
+    from blobd.registry.identity.identify import Identify
+    from blobd.wire.origin import Origins
+
+SESSION_LIFETIME_S = 12 * 3600.0
+CSRF = "csrf"
+"""The field of a form that holds the session's secret."""
+_CHALLENGE = 'Basic realm="blobd packages", charset="UTF-8"'
+_SESSION, _BEFORE = "blobd_session", "blobd_sign_in"
+"""The cookies of who is signed in, and of who is about to be."""
+_OWN_PATH = re.compile(r"/(?:packages|settings)(?:[/?][!-\[\]-~]*)?")
+"""A path of a page with its query, as it stands in a URL: visible ASCII without a backslash."""
+_FORM_MAX_BYTES = 64 * 1024
+_FORM_MAX_FIELDS = 50
+_FORM_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request for a page."""
+
+    request: web.BaseRequest
+    caller: Caller
+    around: Around
+
+    @property
+    def subject(self) -> Subject:
+        return self.caller.subject
+
+    @property
+    def may_send_forms(self) -> bool:
+        """Whether somebody is signed in by the form, so that other forms can be trusted."""
+        return bool(self.around.visitor and self.around.csrf)
+
+
+class Visits:
+    """Finds out who visits, and keeps them signed in. One per process."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        gate: Gate,
+        guard: Guard,
+        origins: Origins,
+        keyring: Keyring,
+        identify: Identify | None,
+    ) -> None:
+        self._catalog = catalog
+        self._gate = gate
+        self._guard = guard
+        self._origins = origins
+        self._keyring = keyring
+        self._identify = identify
+
+    @property
+    def closed(self) -> bool:
+        """Whether there are identities."""
+        return self._identify is not None
+
+    def pages_elsewhere(self, request: web.BaseRequest) -> str | None:
+        """Return the pages' own address, where the request came to another one."""
+        return self._origins.pages_elsewhere(request)
+
+    def nobody(self, request: web.BaseRequest) -> Visit:
+        """Return a visit without asking who it is."""
+        around = Around(self._origins.host(request), closed=self.closed)
+        return Visit(request, Caller(ANONYMOUS), around)
+
+    async def visit(self, request: web.BaseRequest) -> Visit:
+        """Return who visits. A session that has ended is none.
+
+        Raises Unauthenticated for a wrong Authorization header, so that browsers ask again.
+        """
+        caller, csrf = await self._caller(request)
+        around = Around(
+            host=self._origins.host(request),
+            visitor=caller.subject.name,
+            here=request.rel_url.raw_path_qs if request.method in {"GET", "HEAD"} else "",
+            csrf=csrf,
+            closed=self.closed,
+        )
+        return Visit(request, caller, around)
+
+    def about_to_sign_in(self, request: web.BaseRequest) -> tuple[str, str]:
+        """Return a nonce for the cookie of who is about to sign in, and its form's secret."""
+        nonce = request.cookies.get(self._name(request, _BEFORE)) or secrets.token_urlsafe(24)
+        return nonce, _secret_of(nonce)
+
+    def keep_nonce(self, request: web.BaseRequest, response: web.Response, nonce: str) -> None:
+        """Set the cookie of who is about to sign in."""
+        self._set(request, response, _BEFORE, nonce, None)
+
+    async def sign_in(self, request: web.BaseRequest, form: Mapping[str, list[str]]) -> Subject:
+        """Return whom a form's token speaks for.
+
+        Raises CrossSite, TokenRefused, TooManyFailures, RequestInvalid.
+        """
+        nonce = request.cookies.get(self._name(request, _BEFORE), "")
+        check_secret(form, _secret_of(nonce) if nonce else "")
+        if self._identify is None:
+            raise RequestInvalid("this registry has no identities to sign in with")
+        secret = first(form, "token").strip()
+        if texts.problem(secret):
+            secret = ""
+        address = self._guard.knock(request).address
+        subject = (await self._identify.by_secret(secret, address)).subject
+        if subject.person_id is None:
+            raise RequestInvalid("this is a workflow's token; sign in with a personal access token")
+        return subject
+
+    async def begin(
+        self, request: web.BaseRequest, response: web.Response, subject: Subject
+    ) -> None:
+        """Set the cookie by which a person stays signed in."""
+        now = self._catalog.now()
+        claims = Claims(
+            use=SESSION,
+            account=subject.name,
+            token_id=subject.token_id,
+            covers=NamedScopes(()),
+            issued_at=now,
+            expires_at=now + SESSION_LIFETIME_S,
+        )
+        value = await self._keyring.sign(claims)
+        self._set(request, response, _SESSION, value, int(SESSION_LIFETIME_S))
+        self._set(request, response, _BEFORE, "", 0)
+
+    def end(self, request: web.BaseRequest, response: web.Response) -> None:
+        """Take the cookie away."""
+        self._set(request, response, _SESSION, "", 0)
+
+    async def _caller(self, request: web.BaseRequest) -> tuple[Caller, str]:
+        cookie = request.cookies.get(self._name(request, _SESSION))
+        if self._identify is None or cookie is None or "Authorization" in request.headers:
+            try:
+                return await self._gate.caller(self._guard.knock(request)), ""
+            except Unauthenticated as error:
+                error.challenge = _CHALLENGE
+                raise
+        try:
+            claims = await self._keyring.verify(cookie, use=SESSION)
+            subject = await self._identify.by_claims(claims)
+        except (BearerInvalid, TokenRefused):
+            return Caller(ANONYMOUS), ""
+        return Caller(subject, expires_at=claims.expires_at), _secret_of(cookie)
+
+    def _is_secure(self, request: web.BaseRequest) -> bool:
+        return self._origins.own_url(request).startswith("https:")
+
+    def _name(self, request: web.BaseRequest, name: str) -> str:
+        """Return a cookie's name; with `__Host-` no other host of the domain can set it."""
+        return f"__Host-{name}" if self._is_secure(request) else name
+
+    def _set(
+        self,
+        request: web.BaseRequest,
+        response: web.Response,
+        name: str,
+        value: str,
+        lifetime_s: int | None,
+    ) -> None:
+        response.set_cookie(
+            self._name(request, name),
+            value,
+            max_age=lifetime_s,
+            path="/",
+            secure=self._is_secure(request),
+            httponly=True,
+            samesite="Lax",
+        )
+
+
+async def read_form(request: web.BaseRequest) -> dict[str, list[str]]:
+    """Return a form's fields. Raises RequestInvalid, BodyIdle."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise RequestInvalid("the body must be application/x-www-form-urlencoded")
+    body = body_of(request, _FORM_WITHIN_S)
+    content = await read_whole(
+        body, limit_bytes=_FORM_MAX_BYTES, too_large=RequestInvalid("the form is too large")
+    )
+    try:
+        return parse_qs(content.decode(), keep_blank_values=True, max_num_fields=_FORM_MAX_FIELDS)
+    except ValueError as error:
+        raise RequestInvalid(f"the form cannot be read: {error}") from error
+
+
+def first(form: Mapping[str, list[str]], name: str) -> str:
+    """Return a field's first value; empty where the form has none."""
+    return form.get(name, [""])[0]
+
+
+def check_secret(form: Mapping[str, list[str]], expected: str) -> None:
+    """Raise CrossSite unless a form carries the secret of its session."""
+    shown = first(form, CSRF).encode(errors="replace")
+    if not expected or not hmac.compare_digest(shown, expected.encode()):
+        raise CrossSite("the form is not of this session: open its page again and repeat it")
+
+
+def own_path(text: str) -> str:
+    """Return a path of a page to go on to; the home where a text is none."""
+    return text if _OWN_PATH.fullmatch(text) else f"{render.ROOT}/"
+
+
+def page(visit: Visit, template: str, *, status: int = 200, **facts: object) -> web.Response:
+    """Return a page as an answer; what a session sees is kept nowhere."""
+    headers = dict(render.HEADERS)
+    if visit.around.visitor:
+        headers["Cache-Control"] = "private, no-store"
+    html = render.render(template, visit.around, **facts)
+    return web.Response(status=status, text=html, content_type="text/html", headers=headers)
+
+
+def missing(visit: Visit) -> web.Response:
+    """Return the page for what is not there, or not for this visitor; it says the same of both."""
+    return page(visit, "missing.html", status=404)
+
+
+def see_other(place: str) -> web.Response:
+    """Return the answer that sends a browser on with GET (RFC 9110, section 15.4.4)."""
+    return web.Response(status=303, headers={**render.HEADERS, "Location": place})
+
+
+def _secret_of(cookie: str) -> str:
+    """Return what forms carry in a session; the cookie cannot be found from it."""
+    return hashlib.sha256(b"blobd form\0" + cookie.encode(errors="surrogateescape")).hexdigest()
