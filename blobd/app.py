@@ -48,6 +48,7 @@ from blobd.registry.identity.signing_keys import (
     open_seals,
     settle_signing_keys,
 )
+from blobd.registry.packages.label_audit import review_links
 from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
 from blobd.registry.roots import ApiKeeper, CatalogRoots
@@ -239,8 +240,15 @@ def traced(config: Config) -> float | None:
 async def begin(daemon: Daemon) -> FirstAdministrator | None:
     """Make the first administrator where there is nobody yet, and return it, once.
 
-    Raises ConfigInvalid.
+    After an upgrade, say once in the log what labels had given away. Raises ConfigInvalid.
     """
+    found = await review_links(daemon.catalog)
+    if found:
+        _log.warning(
+            "%d packages have links, rights or a visibility that labels gave them before labels "
+            "gave none; `blobd package audit-links` lists them, and undoes it with --undo",
+            found,
+        )
     if not daemon.config.registry.auth:
         return None
     await settle_signing_keys(daemon.catalog, daemon.seals)

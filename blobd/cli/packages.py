@@ -11,6 +11,8 @@ from blobd.cli.accounts import JSON, on_catalog
 from blobd.cli.settings import with_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blobd.config import Config
     from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.packages import Package
@@ -79,6 +81,57 @@ def set_package(
         f"{name}={_yes_no(value)}" for name, value in changes.items() if value is not None
     )
     on_catalog(config, change, noted=f"package set {full_name} {said}")
+
+
+@package.command("audit-links")
+@with_config()
+@click.argument("names", metavar="[OWNER/NAME]...", nargs=-1)
+@click.option(
+    "--undo", is_flag=True, help="Take it away: unlinked, private, no grants of those workflows."
+)
+@click.option("--keep", is_flag=True, help="Leave it as it is, and list it no more.")
+@JSON
+def audit_links(
+    config: Config,
+    names: tuple[str, ...],
+    undo: bool,  # noqa: FBT001
+    keep: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """List what packages got by labels before labels gave no rights.
+
+    `link`: to a source repository of another owner, or of which the maker is no admin. `roles`,
+    `workflows`: what those of that repository may do. `visibility`: wider than private, inherited.
+    Without names, of all packages.
+    """
+    from blobd.registry.packages import label_audit
+
+    if undo and keep:
+        raise click.UsageError("either --undo or --keep")
+
+    async def look(catalog: Catalog) -> Sequence[label_audit.Finding]:
+        await label_audit.review_links(catalog)
+        if undo or keep:
+            return await label_audit.settle_findings(catalog, names, undo=undo)
+        found = await label_audit.list_findings(catalog)
+        return [finding for finding in found if not names or finding.package in names]
+
+    word = "--undo" if undo else "--keep"
+    noted = " ".join(("package audit-links", word, *names)) if undo or keep else ""
+    rows = [
+        (
+            finding.package,
+            finding.source,
+            " ".join(finding.got),
+            finding.visibility,
+            _yes_no(finding.deleted),
+        )
+        for finding in on_catalog(config, look, noted=noted)
+    ]
+    headers = ("package", "repository", "got", "visibility", "deleted")
+    show.records(headers, rows, as_json=as_json)
+    if (undo or keep) and not as_json:
+        click.echo(f"{len(rows)} packages {'undone' if undo else 'kept'}")
 
 
 async def _find(catalog: Catalog, full_name: str) -> Package:
