@@ -575,6 +575,21 @@ class NamespaceMissing(BlobdError):
         self.namespaces = tuple(namespaces)
 
 
+class NamespaceClosed(NameUnknown):
+    """A push into a namespace that is another account's, or nobody's.
+
+    It says nothing of the packages there.
+    """
+
+    def __init__(self, name: str, namespaces: Sequence[str], *, exists: bool) -> None:
+        super().__init__(name)
+        namespace, _, image = name.partition("/")
+        why = "is another account's namespace" if exists else "is no namespace here"
+        yours = " or ".join(f"{own}/{image}" for own in namespaces)
+        self.args = (f"{namespace} {why}; push to {yours or 'one that you may push to'}",)
+        self.namespaces = tuple(namespaces)
+
+
 class TokenTooNarrow(BlobdError):
     """The token is not for this, whatever its owner may do."""
 

@@ -50,7 +50,7 @@ class Named:
     place: str
     """Where the descriptor stands, for people: `layers[0]`."""
     required: bool
-    """False where it may live elsewhere: foreign layers, descriptors with `urls` (R48)."""
+    """False where it may live elsewhere: descriptors with `urls` (R48)."""
 
     @property
     def is_manifest(self) -> bool:
@@ -164,8 +164,7 @@ class _Reading:
         digest = _digest(item, place)
         if _size(size) is None:
             raise ManifestInvalid(f"{place}.size must be a number of bytes")
-        elsewhere = bool(item.get("urls")) or media_types.lives_elsewhere(media_type)
-        return Named(digest, media_type, size, place, required=not elsewhere)
+        return Named(digest, media_type, size, place, required=not _has_urls(item))
 
     def _others(self, named: set[Digest]) -> tuple[Named, ...]:
         """Return what else has a digest, anywhere; each digest once."""
@@ -298,6 +297,15 @@ def _digest(item: Json, place: str) -> Digest:
         return Digest.parse(text)
     except MalformedDigest as error:
         raise ManifestInvalid(f"{place}.digest: {error}") from error
+
+
+def _has_urls(item: Mapping[str, Any]) -> bool:
+    """Return whether a descriptor says where else its content is.
+
+    The media type of a foreign layer is not enough: without a URL nobody could fetch it.
+    """
+    urls = item.get("urls")
+    return isinstance(urls, list) and any(isinstance(url, str) and url for url in urls)
 
 
 def _size(value: object) -> int | None:

@@ -34,10 +34,6 @@ MAX_CHARACTERS = 255
 """Two names of 127 characters and a slash (RFC 6838, section 4.2)."""
 
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
-_ELSEWHERE = (
-    "application/vnd.docker.image.rootfs.foreign.",
-    "application/vnd.oci.image.layer.nondistributable.",
-)
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}")
 _UNKNOWN_MANIFEST = re.compile(r"application/(?:vnd\..+|.+\+json)")
@@ -90,8 +86,3 @@ def as_answered(text: str) -> str:
 def is_schema_1(text: str) -> bool:
     """Return whether it is Docker's withdrawn format, whose digest is not of the bytes sent."""
     return normalised(text).startswith(_SCHEMA_1)
-
-
-def lives_elsewhere(text: str) -> bool:
-    """Return whether a layer of this type is fetched from elsewhere and never pushed (R48)."""
-    return normalised(text).startswith(_ELSEWHERE)

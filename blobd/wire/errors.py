@@ -92,6 +92,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.ScopeMissing: Answer(401, "UNAUTHORIZED"),
     errors.Forbidden: Answer(403, "DENIED"),
     errors.NotForWorkflows: Answer(403, "DENIED"),
+    errors.NamespaceClosed: Answer(404, "NAME_UNKNOWN"),
     errors.NamespaceMissing: Answer(403, "DENIED"),
     errors.TokenTooNarrow: Answer(403, "DENIED"),
     errors.TooManyFailures: Answer(429, "TOOMANYREQUESTS"),

@@ -71,10 +71,23 @@ def test_docker_schema_1_is_refused_by_name() -> None:
         "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
     ],
 )
-def test_layers_that_live_elsewhere_are_not_required(media_type: str) -> None:
-    """R48."""
-    content = _changed(image(A), layers=[descriptor(B, media_type)])
-    assert [named.required for named in read_document(content, None).blobs] == [True, False]
+@pytest.mark.parametrize(
+    ("urls", "required"),
+    [
+        (["https://example.com/b"], False),
+        (None, True),
+        ([], True),
+        ("https://example.com/b", True),
+        ([""], True),
+        ([1], True),
+    ],
+)
+def test_foreign_layers_are_required_unless_a_url_says_where_they_are(
+    media_type: str, urls: object, required: bool
+) -> None:
+    """R48: nobody could fetch what is neither here nor anywhere."""
+    content = _changed(image(A), layers=[descriptor(B, media_type, urls=urls)])
+    assert [named.required for named in read_document(content, None).blobs] == [True, required]
 
 
 def test_a_descriptor_with_urls_is_not_required() -> None:
@@ -362,13 +375,10 @@ def test_header_and_body_may_spell_it_in_two_ways() -> None:
 
 
 def test_every_spelling_in_a_descriptor_is_recognised() -> None:
-    """A child that can only be a manifest, and a layer that lives elsewhere."""
+    """A child that can only be a manifest."""
     child = descriptor(A, f"{OCI_MANIFEST.upper()}; v=1")
     (named,) = read_document(_changed(index(), manifests=[child]), None).children
     assert named.is_manifest
-    foreign = "Application/Vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-    layers = [descriptor(B, foreign)]
-    assert not read_document(_changed(image(A), layers=layers), None).blobs[1].required
 
 
 def test_letters_that_only_look_alike_are_not_recognised() -> None:

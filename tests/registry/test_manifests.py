@@ -141,11 +141,17 @@ async def test_layers_that_live_elsewhere_and_subjects_may_be_missing(
     foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
     content = image(
         config,
-        layers=[descriptor(MISSING, foreign), descriptor(MISSING, urls=["https://example.com"])],
+        layers=[
+            descriptor(MISSING, foreign, urls=["https://example.com"]),
+            descriptor(MISSING, urls=["https://example.com"]),
+        ],
         subject=descriptor(MISSING, OCI_MANIFEST),
     )
     accepted = await manifests.put(APP, LATEST, content=content, content_type=None)
     assert accepted.subject == MISSING
+    content = image(config, layers=[descriptor(MISSING, foreign)])
+    with pytest.raises(ManifestReferencesUnknown):
+        await manifests.put(APP, LATEST, content=content, content_type=None)
 
 
 async def test_the_children_of_an_index_are_looked_for_among_manifests(

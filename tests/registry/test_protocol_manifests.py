@@ -207,6 +207,20 @@ def test_foreign_layers_and_urls_need_not_be_here(registry: Registry, name: str)
     assert registry.put_manifest(name, "v2", image(digest_of(b"{}"))).status == 201
 
 
+def test_a_foreign_layer_that_is_neither_here_nor_elsewhere_is_refused(
+    registry: Registry, name: str
+) -> None:
+    foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    config = registry.push(name, b"{}")
+    answer = registry.put_manifest(
+        name, "v1", image(config, layers=[descriptor(digest_of(b"a"), foreign)])
+    )
+    assert (answer.status, answer.codes) == (400, ["MANIFEST_BLOB_UNKNOWN"])
+    here = registry.push(name, b"foreign")
+    content = image(config, layers=[descriptor(here, foreign)])
+    assert registry.put_manifest(name, "v1", content).status == 201
+
+
 def test_unknown_fields_and_types_come_back(registry: Registry, name: str) -> None:
     """R14, trap 21: and configs are not looked into."""
     config = registry.push(name, b"not json at all")

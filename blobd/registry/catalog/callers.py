@@ -142,6 +142,10 @@ class Callers:
         rows = await self._reader.rows(_ORGANISATIONS, subject.person_id)
         return [subject.name, *(row[0] for row in rows)]
 
+    async def has_namespace(self, name: str) -> bool:
+        """Return whether there is an account of a name."""
+        return bool(await self._reader.rows(_NAMESPACE_BY_NAME, _NOBODY, name))
+
     async def _in_namespace(
         self, subject: Subject, repository: RepositoryName, package: _Package | None
     ) -> tuple[bool, bool]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from blobd.errors import (
     LoginNeeded,
+    NamespaceClosed,
     NamespaceMissing,
     NameUnknown,
     ScopeMissing,
@@ -188,7 +189,7 @@ class Gate:
         return await self.decide(Caller(subject), repository, Action.WRITE)
 
     async def decide(self, caller: Caller, repository: RepositoryName, action: Action) -> Access:
-        """Let a caller in. Raises as `admit`, and NamespaceMissing."""
+        """Let a caller in. Raises as `admit`, and NamespaceMissing, NamespaceClosed."""
         subject = caller.subject
         if (
             action is Action.WRITE
@@ -198,7 +199,17 @@ class Gate:
         ):
             raise NamespaceMissing(repository, await self._catalog.callers.namespaces(subject))
         standing = await self._catalog.callers.standing(subject, repository)
-        check(subject, standing, repository, action, caller.asked_on(repository))
+        try:
+            check(subject, standing, repository, action, caller.asked_on(repository))
+        except NameUnknown:
+            if action is not Action.WRITE or standing.owns or standing.belongs:
+                raise
+            callers = self._catalog.callers
+            raise NamespaceClosed(
+                repository,
+                await callers.namespaces(subject),
+                exists=await callers.has_namespace(repository.partition("/")[0]),
+            ) from None
         return Access(
             subject,
             repository,

@@ -322,3 +322,26 @@ def test_a_push_without_a_namespace_is_told_which_there_are(town: Town) -> None:
     assert "push to acme/image" in workflow.body.decode()
     assert town.client().start("image").status == 401
     assert town.person("eve").get("/v2/image/tags/list").status == 404
+
+
+def test_a_push_into_a_namespace_of_others_is_told_which_are_the_callers(
+    town: Town, app: str
+) -> None:
+    """The same whether the package is there or not; of pulls nothing is said."""
+    town.person("ada").push_image(app)
+    for name, why in (
+        (app, "acme is another account's namespace"),
+        ("acme/none", "acme is another account's namespace"),
+        ("bob/none", "bob is another account's namespace"),
+        ("nowhere/none/more", "nowhere is no namespace here"),
+    ):
+        image = name.partition("/")[2]
+        scope = f"repository:{name}:pull,push"
+        for client in (town.person("eve"), town.bearer("blobd_pat_eve", scope)):
+            answer = client.start(name)
+            assert (answer.status, answer.codes) == (404, ["NAME_UNKNOWN"]), name
+            message = answer.json()["errors"][0]["message"]
+            assert message == f"{why}; push to eve/{image}"
+            assert "namespace" not in client.get(f"/v2/{name}/tags/list").body.decode()
+    told = town.person("bob").start("eve/image").body.decode()
+    assert "push to bob/image or acme/image" in told
