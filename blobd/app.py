@@ -32,6 +32,7 @@ from blobd.limits import (
     Shares,
 )
 from blobd.metrics import Metrics
+from blobd.open_uploads import OpenUploads
 from blobd.receive import Receiver
 from blobd.registry.auth.attempts import Attempts as Attempts
 from blobd.registry.auth.sealing import Seals
@@ -198,6 +199,7 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
                 tally=shares.uploads_of,
                 account_share=limits.account_share,
             ),
+            open_uploads=OpenUploads(shares.open_uploads_of, shares.uploads.worker, limits),
             room=room,
             config=config,
             metrics=metrics,

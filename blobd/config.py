@@ -56,6 +56,12 @@ class Limits:
     max_uploads: int = _setting(
         1024, "uploads receiving a body at one time, in all workers together", least=1
     )
+    max_open_uploads: int = _setting(
+        10_000, "upload sessions open at one time; one more is answered 429", least=1
+    )
+    max_open_uploads_per_account: int = _setting(
+        1000, "and of one account, or of one address where there are no accounts", least=1
+    )
     account_share_percent: int = _setting(
         50,
         "what one account may hold of what it holds and what is free together; 100: all of it",

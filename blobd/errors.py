@@ -258,6 +258,21 @@ class TooManyUploads(BlobdError):
         self.limit = limit
 
 
+class TooManyOpenUploads(BlobdError):
+    """As many upload sessions as the operator allows are open."""
+
+    retryable = True
+
+    def __init__(self, setting: str, limit: int) -> None:
+        whose = "your account has" if setting.endswith("_per_account") else "this server has"
+        super().__init__(
+            f"{whose} as many uploads open as it may (limits.{setting}, {limit}); "
+            "finish or cancel some, or wait until abandoned ones expire"
+        )
+        self.setting = setting
+        self.limit = limit
+
+
 class AccountBusy(BlobdError):
     """One account holds as much as it may while others could want the rest."""
 

@@ -28,10 +28,13 @@ from typing import TYPE_CHECKING
 from blobd.errors import AccountBusy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 _ROWS, _COLUMNS = 4, 1024
 _WORD_BYTES = 8
+
+Snapshot = list[int]
+"""What a tally's counters said at one time."""
 
 
 def may_take(amount: int, *, held: int, free: int, share: float) -> bool:
@@ -75,6 +78,27 @@ class Tally:
         """Change a worker's counters."""
         for start in starts:
             self._counts[start + worker] += amount
+
+    def snapshot(self) -> Snapshot:
+        """Return what all workers say together, counter by counter."""
+        workers = self._workers
+        return [
+            sum(self._counts[start : start + workers])
+            for start in range(0, len(self._counts), workers)
+        ]
+
+    def correct(self, worker: int, before: Snapshot, found: Mapping[str, int]) -> None:
+        """Replace what was counted in `before` by what accounts were found to hold then.
+
+        What was counted since stays counted. Only the worker's own counters are written.
+        """
+        missing = [-count for count in before]
+        for account, amount in found.items():
+            for start in self.holding(account)._starts:
+                missing[start // self._workers] += amount
+        for index, amount in enumerate(missing):
+            if amount:
+                self._counts[index * self._workers + worker] += amount
 
     def retire(self, worker: int) -> None:
         """Forget what a worker held that has ended."""

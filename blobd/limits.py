@@ -229,6 +229,8 @@ class Shares:
     """How many of the uploads each account has."""
     bytes_of: Tally
     """How many bytes of the buffers each account leases."""
+    open_uploads_of: Tally
+    """How many uploads each account has open; they outlive the worker that opened them."""
 
 
 class Accounts:
@@ -240,6 +242,7 @@ class Accounts:
         self._buffers = Account(limits.bytes_in_flight_max_bytes - config.parts_max_bytes, workers)
         self._parts = Account(config.parts_max_bytes, workers)
         self._uploads_of, self._bytes_of = Tally(workers), Tally(workers)
+        self._open_uploads_of = Tally(workers)
 
     def shares(self, worker: int = 0) -> Shares:
         """Return one worker's hands on all of them."""
@@ -249,6 +252,7 @@ class Accounts:
             self._parts.share(worker),
             self._uploads_of,
             self._bytes_of,
+            self._open_uploads_of,
         )
 
     def retire(self, worker: int) -> None:

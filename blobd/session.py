@@ -34,6 +34,8 @@ class Memo:
     """The finished digest of the bytes up to the record's offset."""
     state: str | None
     """The hasher's saved state, in base64."""
+    account: str | None = None
+    """Among whose open uploads it counts; records of earlier versions say nothing of it."""
 
     @classmethod
     def load(cls, record: Record) -> Memo:
@@ -43,11 +45,19 @@ class Memo:
         except (ValueError, TypeError) as error:
             raise UploadUnknown(record.upload_id) from error
 
+    @classmethod
+    def account_of(cls, record: Record) -> str | None:
+        """Return among whose open uploads a record counts; None where it does not say."""
+        try:
+            return cls.load(record).account
+        except UploadUnknown:
+            return None
+
     def dump(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def of(cls, owner: str, created_at: float, hasher: Hasher) -> Memo:
+    def of(cls, owner: str, created_at: float, hasher: Hasher, account: str | None = None) -> Memo:
         """Write down where a hasher stands."""
         so_far = hasher.digest()
         state = hasher.save()
@@ -57,6 +67,7 @@ class Memo:
             created_at=created_at,
             so_far=str(so_far),
             state=None if state is None else base64.b64encode(state).decode(),
+            account=account,
         )
 
 
@@ -115,7 +126,7 @@ class Session:
     async def save(self, *, last: bool = False) -> None:
         """Make what was appended so far the session's offset; `last`: nothing more will be."""
         hasher = self.live_hasher
-        self.memo = Memo.of(self.memo.owner, self.memo.created_at, hasher)
+        self.memo = Memo.of(self.memo.owner, self.memo.created_at, hasher, self.memo.account)
         await self.staging.checkpoint(self.memo.dump(), last=last)
         self._saved_s = time.monotonic()
 

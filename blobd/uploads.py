@@ -29,6 +29,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from blobd.hashing import Hasher, Hashing
     from blobd.limits import Admission
     from blobd.metrics import Metrics
+    from blobd.open_uploads import OpenUploads
     from blobd.receive import Body, Receiver
     from blobd.room import Room
     from blobd.store import BlobStore, Keeper
@@ -85,6 +87,7 @@ class Uploads:
         receiver: Receiver,
         hashing: Hashing,
         admission: Admission,
+        open_uploads: OpenUploads,
         room: Room,
         config: Config,
         metrics: Metrics,
@@ -95,6 +98,7 @@ class Uploads:
         self._receiver = receiver
         self._hashing = hashing
         self._admission = admission
+        self._open_uploads = open_uploads
         self._room = room
         self._limits = config.limits
         self._receipt_lifetime_s = config.upkeep.receipt_lifetime_s
@@ -102,17 +106,24 @@ class Uploads:
         self._clock = clock
 
     async def start(
-        self, owner: str, *, algorithm: str = "sha256", size_bytes: int | None = None
+        self,
+        owner: str,
+        *,
+        algorithm: str = "sha256",
+        size_bytes: int | None = None,
+        account: str | None = None,
     ) -> Upload:
         """Open a session; `algorithm` is what the client announced, `size_bytes` too.
 
-        Raises DigestUnsupported, BlobTooLarge, StorageFull, BackendUnavailable.
+        Raises DigestUnsupported, BlobTooLarge, TooManyOpenUploads, StorageFull,
+        BackendUnavailable.
         """
         hasher = self._hashing.new(algorithm)
         check_size(size_bytes or 0, limit_bytes=self._limits.max_blob_bytes)
         await self._room.check(size_bytes or 0)
-        memo = Memo.of(owner, self._clock(), hasher)
-        record = await self._backend.begin(secrets.token_hex(16), memo.dump())
+        memo = Memo.of(owner, self._clock(), hasher, account)
+        with self._open_uploads.opening(account):
+            record = await self._backend.begin(secrets.token_hex(16), memo.dump())
         return Upload.of(record, memo)
 
     async def status(self, upload_id: str, owner: str) -> Upload:
@@ -252,6 +263,7 @@ class Uploads:
         """
         ended = []
         staged_bytes, now = 0, self._clock()
+        counted, found = self._open_uploads.snapshot(), Counter[str | None]()
 
         def still(record: Record) -> None:
             if not self._abandoned(record, self._clock()):
@@ -262,12 +274,14 @@ class Uploads:
                 if now - record.touched_at > self._receipt_lifetime_s:
                     await self._backend.forget(record.upload_id)
                 continue
+            found[Memo.account_of(record)] += 1
             if not self._abandoned(record, now):
                 staged_bytes += record.offset + record.tail_bytes
                 continue
             with suppress(UploadUnknown, UploadBusy, UploadOvertaken):
                 await self._end(record.upload_id, "expired", admits=still)
                 ended.append(record.upload_id)
+        self._open_uploads.recount(counted, found)
         self._metrics.staged_bytes.set(staged_bytes)
         self._metrics.expired_uploads.inc(len(ended))
         return ended
@@ -390,6 +404,7 @@ class Uploads:
                 await self._discard(session, "refused")
             raise DigestMismatch(digest, computed)
         committed = await self._store.commit(session.staging, digest, keeper)
+        self._open_uploads.ended(session.memo.account)
         self._metrics.uploads.labels("committed").inc()
         return committed
 
@@ -448,6 +463,7 @@ class Uploads:
         self._metrics.discarded_bytes.inc(session.staging.offset)
         self._metrics.uploads.labels(outcome).inc()
         await session.staging.abort()
+        self._open_uploads.ended(session.memo.account)
 
     async def _discard_overdue(self, session: Session) -> None:
         """End a session whose time is over; a backend that is away is not waited for."""
@@ -471,6 +487,7 @@ class Uploads:
             await staging.abort()
         finally:
             await staging.aclose()
+        self._open_uploads.ended(Memo.account_of(staging.record))
 
     def _seconds_left(self, upload_id: str, memo: Memo) -> float | None:
         """Return how long the upload may still receive; None: for ever. Raises UploadExpired."""

@@ -59,6 +59,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.StorageLost: Answer(503, "UNAVAILABLE"),
     errors.BackendUnavailable: Answer(503, "UNAVAILABLE"),
     errors.TooManyConnections: Answer(503, "UNAVAILABLE"),
+    errors.TooManyOpenUploads: Answer(429, "TOOMANYREQUESTS"),
     errors.AccountBusy: Answer(429, "TOOMANYREQUESTS"),
     errors.TooManyUploads: Answer(429, "TOOMANYREQUESTS"),
     errors.BudgetExhausted: Answer(429, "TOOMANYREQUESTS"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from blobd.errors import BodyBroken, ExpectationUnsupported, RequestInvalid
+from blobd.errors import BodyBroken, ExpectationUnsupported, RequestInvalid, TooManyOpenUploads
 from blobd.wire.bodies import TakenBody, WireBody, check_body, open_body
 from blobd.wire.connection import SMALL_BODY_BYTES, connection_of, has_large_body
 from blobd.wire.drain import Drains
@@ -178,6 +178,8 @@ def body_if_open(request: web.BaseRequest) -> WireBody | None:
 
 def _limit_of(error: Exception) -> str | None:
     """Return the label under which refusals by limit are counted."""
+    if isinstance(error, TooManyOpenUploads):
+        return error.setting
     return {
         "BlobTooLarge": "max_blob_bytes",
         "UploadExpired": "upload_timeout_s",

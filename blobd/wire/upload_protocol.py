@@ -89,7 +89,7 @@ class UploadProtocol:
         if body is not None:
             size_bytes = max(size_bytes, body.length_bytes or 0)
         upload = await self._uploads.start(
-            context.owner, algorithm=algorithm, size_bytes=size_bytes
+            context.owner, algorithm=algorithm, size_bytes=size_bytes, account=context.account
         )
         if digest is None or (body is None and digest not in EMPTY_DIGESTS):
             return _session_answer(202, context, upload)

@@ -11,9 +11,11 @@ from blobd.backends.memory import Memory
 from blobd.backends.threads import Threads
 from blobd.config import Config, Limits
 from blobd.errors import BlobNotFound
+from blobd.fairness import Tally
 from blobd.hashing import Hashing
 from blobd.limits import Admission, Budget
 from blobd.metrics import Metrics
+from blobd.open_uploads import OpenUploads
 from blobd.quota import Account
 from blobd.receive import Receiver
 from blobd.room import Room
@@ -120,6 +122,7 @@ async def hall(
         receiver=Receiver(budget, threads, metrics),
         hashing=hashing or Hashing(),
         admission=Admission(Account(config.limits.max_uploads).share(), metrics),
+        open_uploads=OpenUploads(Tally(), 0, config.limits),
         room=Room(backend, metrics, min_free_bytes=config.limits.min_free_bytes, clock=clock),
         config=config,
         metrics=metrics,

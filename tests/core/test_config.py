@@ -102,7 +102,14 @@ class TestEverySetting:
         """House rule: units in names."""
         name = setting.key.partition(".")[2]
         if isinstance(setting.default, int | float) and not isinstance(setting.default, bool):
-            counts = ("max_uploads", "account_share_percent", "workers", "parts_in_flight")
+            counts = (
+                "max_uploads",
+                "max_open_uploads",
+                "max_open_uploads_per_account",
+                "account_share_percent",
+                "workers",
+                "parts_in_flight",
+            )
             assert name.endswith(("_bytes", "_s")) or name in counts
 
     def test_a_file_sets_it(self, setting: Setting, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ EXAMPLES: list[Exception] = [
     errors.StorageLost("no sync"),
     errors.BackendUnavailable("no disk"),
     errors.TooManyConnections(5),
+    errors.TooManyOpenUploads("max_open_uploads", 5),
     errors.AccountBusy("uploads", 5, 10),
     errors.TooManyUploads(5),
     errors.BudgetExhausted(5, 30),
