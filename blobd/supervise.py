@@ -283,8 +283,12 @@ def _how_to_begin(
         yield f"          of the administrator {first.name}; it is not shown again"
     if not host:
         return
-    login = f"{host} -u {first.name} -p {first.secret}" if first is not None else ""
-    owner = "demo" if first is None else first.name
+    if first is not None:
+        login, owner = f"{host} -u {first.name} -p {first.secret}", first.name
+    elif config.registry.auth:
+        login, owner = f"{host} -u USER", "USER"
+    else:
+        login, owner = "", "demo"
     verify = "" if scheme == "https" else "--tls-verify=false "
     if login:
         yield f"log in    docker login {login}"

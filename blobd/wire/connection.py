@@ -32,6 +32,7 @@ from blobd.errors import (
     TooManyConnections,
 )
 from blobd.wire.errors import error_response
+from blobd.wire.headers import complete
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -219,9 +220,11 @@ class Connection(RequestHandler):
         if status == 500:
             self.log_exception("a request failed without an answer", exc_info=exc)
             response = error_response(exc or RuntimeError())
+            complete(response)
             response.force_close()
             return response
         response = error_response(self._refusal or HeadMalformed(_reason(message)))
+        complete(response)
         self.close_after(response)
         return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -26,6 +27,19 @@ def run_blobd(
         env=_environment(environment),
         timeout=_PATIENCE_S,
         check=False,
+    )
+
+
+def bash(line: str, **variables: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash, in which `blobd` is the command line under test."""
+    blobd = f'blobd() {{ {shlex.quote(sys.executable)} -m blobd "$@"; }}\n'
+    return subprocess.run(
+        ["bash", "-c", blobd + line],
+        capture_output=True,
+        timeout=_PATIENCE_S,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=_environment({name: str(value) for name, value in variables.items()}),
     )
 
 

@@ -157,3 +157,8 @@ def test_serve_prints_where_it_listens_and_ends_well_on_sigterm(tmp_path: Path) 
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         assert process.returncode == 0
+    with running("serve", "--data", tmp_path / "data", *front) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline().decode() for _ in range(7)]
+        assert any("docker login 127.0.0.1:" in line for line in told), "a later start says so too"
+        assert not any("/demo/image" in line for line in told), "nobody may push to demo"

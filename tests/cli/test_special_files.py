@@ -8,13 +8,12 @@ import os
 import shlex
 import signal
 import stat
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.processes import run_blobd, running
+from tests.cli.processes import bash, run_blobd, running
 from tests.daemon import Daemon
 
 if TYPE_CHECKING:
@@ -44,20 +43,6 @@ def pushed(server: str, file: Path) -> str:
 
 def digest_of(file: Path) -> str:
     return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
-
-
-def bash(line: str, **variables: str | Path) -> subprocess.CompletedProcess[bytes]:
-    """Run a line of bash, in which `blobd` is the command line under test."""
-    blobd = f'blobd() {{ {shlex.quote(sys.executable)} -m blobd "$@"; }}\n'
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("BLOBD_")}
-    return subprocess.run(
-        ["bash", "-c", blobd + line],
-        capture_output=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env=clean | {name: str(value) for name, value in variables.items()},
-    )
 
 
 @pytest.mark.parametrize(

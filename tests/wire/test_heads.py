@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from blobd.wire.headers import STANDARD
 from tests.daemon import Daemon
 from tests.wire.talk import LAST_CHUNK, Talk
 
@@ -43,6 +44,19 @@ def test_a_head_over_a_limit_is_refused_readably(room: Room, kind: str) -> None:
         assert (answer.status, answer.code, answer.closes) == (status, "UNSUPPORTED", True)
         assert talk.is_closed(), "what follows is not a request"
     assert room.bodies == []
+
+
+@pytest.mark.parametrize(
+    "sent", [TOO_LARGE["target"][1], b"G\0T / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"]
+)
+def test_a_refused_head_is_answered_with_the_headers_of_every_answer(
+    room: Room, sent: bytes
+) -> None:
+    """What is refused before any handler names no library and its version either."""
+    with room.talk() as talk:
+        talk.send(sent)
+        headers = talk.answer().headers
+    assert {name: headers[name] for name in STANDARD} == STANDARD
 
 
 @pytest.mark.parametrize(
