@@ -52,6 +52,7 @@ from blobd.registry.identity.signing_keys import (
 from blobd.registry.packages.label_audit import review_links
 from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
+from blobd.registry.quarantine import Quarantine as Quarantine
 from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.room import Room
 from blobd.store import BlobStore, Keeper
@@ -119,6 +120,8 @@ class Daemon:
     attempts: Attempts
     clock: SteadyClock
     """By which things are old enough to be removed."""
+    quarantine: Quarantine
+    """What looks at stored bytes before anything is said of them."""
 
     async def note_operator(self, what: str) -> None:
         """Note in the audit what was done by the command line."""
@@ -224,6 +227,7 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
             seals=seals,
             attempts=Attempts() if shared is None else shared.attempts,
             clock=clock,
+            quarantine=Quarantine(catalog, store, metrics),
         )
 
 
@@ -277,7 +281,7 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
     config = daemon.config
     protocol = UploadProtocol(daemon.uploads, config.limits)
     blob_api = blob_api_routes(
-        BlobRoutes(daemon.store, daemon.keeper, daemon.responder),
+        BlobRoutes(daemon.quarantine, daemon.store, daemon.keeper, daemon.responder),
         UploadRoutes(daemon.uploads, protocol, daemon.keeper, config.blob_api.tokens),
         HealthRoutes(daemon.room, daemon.metrics),
     )
@@ -305,6 +309,7 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
     async with open_registry(
         catalog=daemon.catalog,
         store=daemon.store,
+        quarantine=daemon.quarantine,
         protocol=protocol,
         responder=daemon.responder,
         config=config,

@@ -113,6 +113,9 @@ class Metrics:
             "orphans", "What crashes had left behind, found and removed, by kind", "kind"
         )
         self.expired_uploads = counter("expired_uploads", "Abandoned uploads removed")
+        self.quarantined_blobs = counter(
+            "quarantined_blobs", "Blobs found damaged, by what is wrong with their bytes", "reason"
+        )
         self.collected_blobs = counter("collected_blobs", "Blobs removed by garbage collection")
         self.collected_bytes = counter("collected_bytes", "Bytes removed by garbage collection")
 

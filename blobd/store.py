@@ -17,7 +17,7 @@ from blobd.digest import Span
 from blobd.errors import BlobNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import Backend, BlobInfo, Committed, Source, Staging
@@ -75,6 +75,18 @@ class BlobStore:
         if not digest.supported:
             raise BlobNotFound(digest)
         return await self.backend.stat(digest)
+
+    async def glance(self, digests: Sequence[Digest]) -> Sequence[int | None] | None:
+        """Return stored sizes in bytes, None for what is not there; None where that is not cheap.
+
+        Raises BackendUnavailable.
+        """
+        supported = [digest for digest in digests if digest.supported]
+        found = await self.backend.glance(supported)
+        if found is None or len(supported) == len(digests):
+            return found
+        sizes_bytes = dict(zip(supported, found, strict=True))
+        return [sizes_bytes.get(digest) for digest in digests]
 
     async def read_small(
         self, digest: Digest, *, limit_bytes: int, threads: Threads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -12,6 +12,7 @@ from blobd.wire.paging import page_size, parameter
 from blobd.wire.respond import head_blob
 
 if TYPE_CHECKING:
+    from blobd.backends.base import Source
     from blobd.store import BlobStore, Keeper
     from blobd.wire.respond import Responder
 
@@ -19,21 +20,36 @@ _DEFAULT_PAGE = 1000
 _LARGEST_PAGE = 10_000
 
 
+class Blobs(Protocol):
+    """Stored blobs, looked at before anything is said of them."""
+
+    async def stat(self, digest: Digest) -> int:
+        """Return a blob's size in bytes. Raises BlobNotFound."""
+        ...
+
+    async def open(self, digest: Digest) -> Source:
+        """Open a blob; the caller closes the source. Raises BlobNotFound."""
+        ...
+
+
 class BlobRoutes:
     """Handlers of `/blobs` and `/blobs/{digest}`."""
 
-    def __init__(self, store: BlobStore, keeper: Keeper, responder: Responder) -> None:
+    def __init__(
+        self, blobs: Blobs, store: BlobStore, keeper: Keeper, responder: Responder
+    ) -> None:
+        self._blobs = blobs
         self._store = store
         self._keeper = keeper
         self._responder = responder
 
     async def get(self, request: web.BaseRequest, digest: str) -> web.StreamResponse:
         name = Digest.parse(digest)
-        return await self._responder.send_blob(request, name, await self._store.open(name))
+        return await self._responder.send_blob(request, name, await self._blobs.open(name))
 
     async def head(self, request: web.BaseRequest, digest: str) -> web.StreamResponse:
         name = Digest.parse(digest)
-        return head_blob(request, name, await self._store.stat(name))
+        return head_blob(request, name, await self._blobs.stat(name))
 
     async def delete(self, request: web.BaseRequest, digest: str) -> web.StreamResponse:  # noqa: ARG002
         await self._keeper.release(Digest.parse(digest))

@@ -8,6 +8,7 @@ Words
     writer     the holder of a Staging object. At most one per upload, over all processes.
     commit     the one act that turns a staging into a blob.
     receipt    what is left of a staging after its commit: the record, naming the digest.
+    quarantine where damaged bytes are kept aside under their digest. They are no blob.
 
 Invariants every backend keeps (tests cite the numbers)
     B1  A digest names at most one blob, and `open` yields exactly the bytes of one commit.
@@ -35,6 +36,8 @@ Invariants every backend keeps (tests cite the numbers)
         Filesystem: every byte that had reached the file. Memory: ends with its process, so no
         writer is killed without it. S3: never a tail; bytes of parts that are not in the record
         cannot be read back before the upload is completed, so their hash cannot be known.
+    B11 Once `quarantine` has returned, no verb but `quarantined` sees the blob, in any process, and
+        its bytes stay. A later commit of the digest, or a `delete`, drops them.
 
 A backend does no hashing, knows no policy and no HTTP. It may be used from one event loop, by
 any number of tasks. Buffers belong to the caller and are free again when the call returns.
@@ -258,14 +261,33 @@ class Backend(Protocol):
         """Return the blob's size in bytes. Raises BlobNotFound."""
         ...
 
+    async def glance(self, digests: Sequence[Digest]) -> Sequence[int | None] | None:
+        """Return each blob's size in bytes as it is stored now; None for one that is not there.
+
+        None for all where it would take a request to another machine. Raises BackendUnavailable.
+        """
+        ...
+
+    async def quarantine(self, digest: Digest) -> None:
+        """Keep the bytes of a damaged blob aside (B11). Does nothing where there are none.
+
+        The caller sees to it that nobody commits or deletes the digest meanwhile. If cancelled:
+        done, or not.
+        """
+        ...
+
+    def quarantined(self) -> AsyncIterator[BlobInfo]:
+        """Yield what is kept aside, with the size of the bytes that are there, in no order."""
+        ...
+
     async def open(self, digest: Digest) -> Source:
         """Open a blob for reading; the caller closes the source. Raises BlobNotFound."""
         ...
 
     async def delete(self, digest: Digest) -> int:
-        """Remove a blob; return the bytes freed. Open sources keep reading.
+        """Remove a blob, or what is quarantined under its digest; return the bytes freed.
 
-        Raises BlobNotFound.
+        Open sources keep reading. Raises BlobNotFound where there is neither.
         """
         ...
 

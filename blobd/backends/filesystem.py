@@ -2,8 +2,9 @@
 
     blobs/<algorithm>/<first two>/<encoded>   read-only files
     uploads/<id>/                             see `filesystem_staging.py`
+    quarantine/<algorithm>-<encoded>          damaged bytes, kept until the blob is pushed again
 
-Commit is a rename, so both trees must lie on one file system. Fan-out folders are made and
+Commit is a rename, so all trees must lie on one file system. Fan-out folders are made and
 synced at the start; afterwards one folder sync makes a blob's name durable.
 """
 
@@ -65,9 +66,10 @@ class Filesystem:
         """Make the folders. Blocks; raises ConfigInvalid when `root` cannot serve."""
         self._blobs = root / "blobs"
         self._uploads = root / "uploads"
+        self._quarantine = root / "quarantine"
         self._durable = durable
         try:
-            _make_folders(self._blobs, self._uploads, durable=durable)
+            _make_folders(self._blobs, self._uploads, self._quarantine, durable=durable)
         except OSError as error:
             raise ConfigInvalid(
                 f"store.path = {str(root)!r}: must be a folder to write to ({error.strerror})"
@@ -123,6 +125,7 @@ class Filesystem:
                 durable=self._durable,
                 boot=self._boot,
                 blob_path=self._blob_path,
+                quarantine_path=self._quarantine_path,
                 provisional=provisional,
             )
             opened.append(staging)
@@ -182,6 +185,46 @@ class Filesystem:
         with _failures(BlobNotFound(digest)):
             return _file_size(await self._threads.run(os.lstat, self._blob_path(digest)))
 
+    async def glance(self, digests: Sequence[Digest]) -> list[int | None]:
+        def look() -> list[int | None]:
+            sizes_bytes: list[int | None] = []
+            for digest in digests:
+                try:
+                    sizes_bytes.append(_file_size(os.lstat(self._blob_path(digest))))
+                except FileNotFoundError:
+                    sizes_bytes.append(None)
+            return sizes_bytes
+
+        with _failures():
+            return await self._threads.run(look)
+
+    async def quarantine(self, digest: Digest) -> None:
+        def keep_aside() -> None:
+            path, aside = self._blob_path(digest), self._quarantine_path(digest)
+            with suppress(FileNotFoundError):
+                path.rename(aside)
+                if self._durable:
+                    sync_folder(aside.parent)
+                    sync_folder(path.parent)
+
+        with _failures():
+            await self._threads.run(keep_aside)
+
+    async def quarantined(self) -> AsyncIterator[BlobInfo]:
+        with _failures():
+            for info in await self._threads.run(self._kept_aside):
+                yield info
+
+    def _kept_aside(self) -> list[BlobInfo]:
+        found = []
+        with os.scandir(self._quarantine) as entries:
+            for entry in entries:
+                with suppress(MalformedDigest, FileNotFoundError):
+                    digest = Digest.parse(entry.name.replace("-", ":", 1))
+                    facts = entry.stat(follow_symlinks=False)
+                    found.append(BlobInfo(digest, facts.st_size, facts.st_mtime))
+        return found
+
     async def open(self, digest: Digest) -> FileSource:
         path = self._blob_path(digest)
         opened: list[int] = []
@@ -200,14 +243,23 @@ class Filesystem:
         return FileSource(opened[0], size_bytes, partial(os.close, opened[0]))
 
     async def delete(self, digest: Digest) -> int:
-        path = self._blob_path(digest)
+        path, aside = self._blob_path(digest), self._quarantine_path(digest)
 
         def remove() -> int:
-            size_bytes = _file_size(path.lstat())
-            path.unlink()
+            aside_bytes = None
+            with suppress(FileNotFoundError):
+                aside_bytes = aside.lstat().st_size
+                aside.unlink()
+            try:
+                size_bytes = _file_size(path.lstat())
+                path.unlink()
+            except FileNotFoundError:
+                if aside_bytes is None:
+                    raise
+                return aside_bytes
             if self._durable:
                 sync_folder(path.parent)
-            return size_bytes
+            return size_bytes + (aside_bytes or 0)
 
         with _failures(BlobNotFound(digest)):
             return await self._threads.run(remove)
@@ -310,6 +362,9 @@ class Filesystem:
     def _blob_path(self, digest: Digest) -> Path:
         return self._blobs / digest.algorithm / digest.encoded[:2] / digest.encoded
 
+    def _quarantine_path(self, digest: Digest) -> Path:
+        return self._quarantine / f"{digest.algorithm}-{digest.encoded}"
+
 
 @contextmanager
 def _failures(missing: BlobdError | None = None) -> Iterator[None]:
@@ -329,9 +384,12 @@ def _file_size(facts: os.stat_result) -> int:
     return facts.st_size
 
 
-def _make_folders(blobs: Path, uploads: Path, *, durable: bool) -> None:
+def _make_folders(blobs: Path, uploads: Path, quarantine: Path, *, durable: bool) -> None:
     uploads.mkdir(parents=True, exist_ok=True)
     made = []
+    if not quarantine.is_dir():
+        quarantine.mkdir(exist_ok=True)
+        made.append(quarantine)
     for algorithm in SUPPORTED_ALGORITHMS:
         for shard in _SHARDS:
             folder = blobs / algorithm / shard

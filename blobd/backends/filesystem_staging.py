@@ -76,6 +76,7 @@ class FileStaging:
         durable: bool,
         boot: str,
         blob_path: Callable[[Digest], Path],
+        quarantine_path: Callable[[Digest], Path],
         provisional: bool,
     ) -> None:
         """Call on a thread. Raises FileNotFoundError when the folder holds no open upload,
@@ -101,6 +102,7 @@ class FileStaging:
         self._threads = threads
         self._durable = durable
         self._blob_path = blob_path
+        self._quarantine_path = quarantine_path
         self._saver = Saver(boot, ownership.asked_ns)
         self._unsynced_bytes = self._kept_bytes
         self._syncing: asyncio.Future[None] | None = None
@@ -207,6 +209,8 @@ class FileStaging:
             # The blob is there, but may not be after power loss: no receipt may vouch for it.
             self._remove()
             raise StorageLost(f"a blob's name could not be synced: {error.strerror}") from error
+        with suppress(OSError):  # what stays is dropped by the next commit, delete or `fsck`
+            self._quarantine_path(digest).unlink()
         self._committed = Committed(digest, self.offset, replaced)
         return self._committed
 

@@ -46,6 +46,7 @@ class Memory:
     def __init__(self, *, takeover_wait_s: float = 5.0) -> None:
         self._turns = Turns(wait_s=takeover_wait_s)
         self._blobs: dict[Digest, _Blob] = {}
+        self._quarantine: dict[Digest, _Blob] = {}
         self._uploads: dict[str, _Upload] = {}
 
     async def begin(self, upload_id: str, memo: bytes) -> Record:
@@ -92,6 +93,20 @@ class Memory:
         await _others()
         return len(self._blob(digest).data)
 
+    async def glance(self, digests: Sequence[Digest]) -> list[int | None]:
+        await _others()
+        found = [self._blobs.get(digest) for digest in digests]
+        return [None if blob is None else len(blob.data) for blob in found]
+
+    async def quarantine(self, digest: Digest) -> None:
+        await _others()
+        if digest in self._blobs:
+            self._quarantine[digest] = self._blobs.pop(digest)
+
+    async def quarantined(self) -> AsyncIterator[BlobInfo]:
+        for digest, blob in list(self._quarantine.items()):
+            yield BlobInfo(digest, len(blob.data), blob.stored_at)
+
     async def open(self, digest: Digest) -> StreamSource:
         await _others()
         view = memoryview(self._blob(digest).data).toreadonly()
@@ -104,9 +119,10 @@ class Memory:
 
     async def delete(self, digest: Digest) -> int:
         await _others()
-        freed_bytes = len(self._blob(digest).data)
-        del self._blobs[digest]
-        return freed_bytes
+        found = [kept.pop(digest, None) for kept in (self._blobs, self._quarantine)]
+        if not any(found):
+            raise BlobNotFound(digest)
+        return sum(len(blob.data) for blob in found if blob is not None)
 
     async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
         for digest, blob in sorted(self._blobs.items(), key=lambda item: item[0]):
@@ -143,6 +159,7 @@ class Memory:
         replaced = digest in self._blobs
         now = time.time()
         self._blobs[digest] = _Blob(upload.data, now)
+        self._quarantine.pop(digest, None)
         last = upload.record
         upload.record = Record(last.upload_id, len(upload.data), last.memo, now, digest)
         return Committed(digest, len(upload.data), replaced)

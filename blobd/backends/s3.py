@@ -35,7 +35,7 @@ from blobd.digest import Span
 from blobd.errors import BackendUnavailable, BlobCorrupt, BlobNotFound, UploadUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
     from blobd.backends.base import Admits, Buffer, Orphan, Record, Source
     from blobd.backends.s3_index import Entry
@@ -129,6 +129,18 @@ class S3:
     async def stat(self, digest: Digest) -> int:
         return (await self._run(self._find, digest, fresh=True)).size_bytes
 
+    async def glance(self, digests: Sequence[Digest]) -> None:  # noqa: ARG002
+        """Each record would be a request to the engine."""
+        return
+
+    async def quarantine(self, digest: Digest) -> None:
+        await self._run(self.bucket.index.quarantine, digest)
+
+    async def quarantined(self) -> AsyncIterator[BlobInfo]:
+        async for digest, entry in self._entries(None):
+            if entry.quarantined_at is not None:
+                yield BlobInfo(digest, entry.size_bytes, entry.stored_at)
+
     async def open(self, digest: Digest) -> Source:
         entry = await self._run(self._find, digest, fresh=False)
 
@@ -155,7 +167,7 @@ class S3:
                     done_bytes += len(piece)
             except ObjectMissing as missing:
                 if fresh:
-                    raise BlobCorrupt(digest, f"{missing} is not in the bucket") from None
+                    raise BlobCorrupt(digest, f"{missing} is not whole in the bucket") from None
                 continue
             finally:
                 await pieces.aclose()
@@ -168,14 +180,18 @@ class S3:
         return removed.size_bytes
 
     async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+        async for digest, entry in self._entries(after):
+            if entry.quarantined_at is None:
+                yield BlobInfo(digest, entry.size_bytes, entry.stored_at)
+
+    async def _entries(self, after: Digest | None) -> AsyncIterator[tuple[Digest, Entry]]:
+        """Yield all records in the order of their digests, those of damaged bytes too."""
         index = self.bucket.index
         async for digests in self._listed(index.digests(after=after)):
-            entries = await asyncio.gather(
-                *(self._run(index.find, digest, fresh=True) for digest in digests)
-            )
+            entries = await asyncio.gather(*(self._run(index.look, digest) for digest in digests))
             for digest, entry in zip(digests, entries, strict=True):
                 if entry is not None:
-                    yield BlobInfo(digest, entry.size_bytes, entry.stored_at)
+                    yield digest, entry
 
     async def stagings(self) -> AsyncIterator[Record]:
         async for sessions in self._listed(self.bucket.log.sessions()):

@@ -140,7 +140,7 @@ class Bucket:
 
     def settle(self, upload_id: str, digest: Digest, receipt: State) -> None:
         """Do what a crash has kept a commit from doing. Raises StorageLost."""
-        if self.index.find(digest, fresh=True) is not None:
+        if self.index.look(digest) is not None:
             return
         if any(self.index.is_doomed(key) for key in _keys(receipt)):
             return  # the blob was there, and has been deleted

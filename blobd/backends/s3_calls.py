@@ -150,9 +150,14 @@ class S3Calls:
             return self._read(key, f"-{view.nbytes}", fill) or False
 
     def arriving(self, key: str, start: int, stop: int) -> Arriving | None:
-        """Return a span of an object on its way, for `s3_download.py`; None without an object."""
+        """Return a span of an object on its way, for `s3_download.py`; None where there is none."""
         with self._timed("get"):
-            return self._read(key, f"{start}-{stop - 1}", Arriving)
+            try:
+                return self._read(key, f"{start}-{stop - 1}", Arriving)
+            except Declined as error:
+                if error.status == 416:  # the object has become shorter than the span's start
+                    return None
+                raise
 
     def read_arriving(self, body: Arriving, most_bytes: int) -> bytes:
         """Return the next bytes of such a span; none at its end."""

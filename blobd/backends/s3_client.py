@@ -214,6 +214,8 @@ class Arriving:
         self._body = answer["Body"]
         self.etag = str(answer.get("ETag", ""))
         """Of the object that it is, or is a span of."""
+        self.object_bytes = _object_bytes(answer)
+        """The size of that object, where the engine says so."""
 
     def read(self, most_bytes: int | None = None) -> bytes:
         """Return the next bytes, or all there are; none at the end. Raises Unanswered."""
@@ -224,6 +226,11 @@ class Arriving:
     def close(self) -> None:
         """Stop, whatever is still on its way."""
         self._body.close()
+
+
+def _object_bytes(answer: dict[str, Any]) -> int | None:
+    total = str(answer.get("ContentRange", "")).rpartition("/")[2]
+    return int(total) if total.isdigit() else None
 
 
 @contextmanager

@@ -27,6 +27,11 @@ class Download:
         self._stop = stop
         self._body = body
 
+    @property
+    def object_bytes(self) -> int | None:
+        """The size of the object, where the engine says so."""
+        return self._body.object_bytes
+
     def read(self, most_bytes: int) -> bytes:
         """Return the next bytes; none at the end. Raises BackendUnavailable.
 

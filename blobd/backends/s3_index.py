@@ -6,6 +6,9 @@
 Objects are named by one upload each, for ever, so a record is never wrong about bytes: it names
 all of a blob, or it is not there. Records are small and overwritten whole.
 
+A record with `quarantined_at` keeps the bytes of a damaged blob: it names no blob, but its objects
+stay, until a commit or a delete of the digest replaces it.
+
 An object that no record names any more stays for those who still read it, or hold a redirect to
 it. It is *doomed*: noted, and removed by the sweep long after, if no record names it then.
 """
@@ -16,7 +19,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from blobd.backends.s3_log import Segment
@@ -40,6 +43,7 @@ class Entry:
 
     segments: tuple[Segment, ...]
     stored_at: float
+    quarantined_at: float | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -56,11 +60,16 @@ class Index:
         """Each is held while a record of its digests is replaced or removed."""
 
     def find(self, digest: Digest, *, fresh: bool = False) -> Entry | None:
-        """Return where a blob is; None where there is none.
+        """Return where a blob is; None where there is none, or only damaged bytes.
 
         What was found is believed for some seconds, unless a `fresh` look is wanted; that there
         is nothing is never believed.
         """
+        entry = self.look(digest, fresh=fresh)
+        return None if entry is None or entry.quarantined_at is not None else entry
+
+    def look(self, digest: Digest, *, fresh: bool = True) -> Entry | None:
+        """Return what a digest's record says, of damaged bytes too; None where there is none."""
         known = self._known.get(digest)
         if known is not None and not fresh and time.monotonic() - known[1] < _KNOWN_S:
             return known[0]
@@ -82,26 +91,35 @@ class Index:
             try:
                 if self._calls.conditional and self._calls.put_new(key, body):
                     return False
-                before = self.find(digest, fresh=True)
+                before = self.look(digest)
                 if before is not None and before.segments == segments:
                     return False
                 for segment in () if before is None else before.segments:
                     self._doom(digest, segment.key)
                 self._calls.put(key, body)
-                return before is not None
+                return before is not None and before.quarantined_at is None
             finally:
                 self.forget(digest)
 
     def remove(self, digest: Digest) -> Entry | None:
         """Let a digest name nothing; return what it named, which is doomed."""
         with self._changing[hash(digest) % _LOCKS]:
-            before = self.find(digest, fresh=True)
+            before = self.look(digest)
             if before is not None:
                 for segment in before.segments:
                     self._doom(digest, segment.key)
                 self._calls.delete(key_of(digest))
                 self.forget(digest)
             return before
+
+    def quarantine(self, digest: Digest) -> None:
+        """Let a digest name no blob, and its objects stay."""
+        with self._changing[hash(digest) % _LOCKS]:
+            entry = self.find(digest, fresh=True)
+            if entry is not None:
+                kept = replace(entry, quarantined_at=time.time())
+                self._calls.put(key_of(digest), _written(kept))
+                self.forget(digest)
 
     def forget(self, digest: Digest) -> None:
         """Do not believe what was found of a digest any more."""
@@ -113,7 +131,7 @@ class Index:
 
     def doom_unnamed(self, digest: Digest, keys: frozenset[str]) -> None:
         """Doom those of a commit's objects that its digest does not name, if others' it names."""
-        entry = self.find(digest, fresh=True)
+        entry = self.look(digest)
         if entry is not None:
             for key in keys - {segment.key for segment in entry.segments}:
                 self._doom(digest, key)
@@ -142,7 +160,7 @@ class Index:
 
     def sweep(self, key: str, digest: Digest) -> bool:
         """Remove a doomed object unless it is named again; return whether it was removed."""
-        entry = self.find(digest, fresh=True)
+        entry = self.look(digest)
         named = entry is not None and key in {segment.key for segment in entry.segments}
         if not named:
             self._calls.delete(key)
@@ -163,18 +181,24 @@ def _doom_key(key: str) -> str:
 
 
 def _written(entry: Entry) -> bytes:
-    return json.dumps(
-        {
-            "segments": [each.document() for each in entry.segments],
-            "stored_at": entry.stored_at,
-        }
-    ).encode()
+    document: dict[str, Any] = {
+        "segments": [each.document() for each in entry.segments],
+        "stored_at": entry.stored_at,
+    }
+    if entry.quarantined_at is not None:
+        document["quarantined_at"] = entry.quarantined_at
+    return json.dumps(document).encode()
 
 
 def _parsed(digest: Digest, body: bytes) -> Entry:
     try:
         document: dict[str, Any] = json.loads(body)
         segments = tuple(Segment.of(each) for each in document["segments"])
-        return Entry(segments, float(document["stored_at"]))
+        quarantined_at = document.get("quarantined_at")
+        return Entry(
+            segments,
+            float(document["stored_at"]),
+            None if quarantined_at is None else float(quarantined_at),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise BackendUnavailable(f"the index record of {digest} cannot be read") from error

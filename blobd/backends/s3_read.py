@@ -22,7 +22,7 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class ObjectMissing(Exception):
-    """An object that a record names is not there."""
+    """An object that a record names is not there, or is shorter than that says."""
 
 
 @dataclass(slots=True)
@@ -32,11 +32,16 @@ class _Reading:
     calls: S3Calls
     key: str
     span: Span
+    object_bytes: int
+    """The least size that the record gives the object."""
     download: Download | None = None
 
     def open(self) -> Download:
         self.download = Download.open(self.calls, self.key, self.span.start, self.span.stop)
         if self.download is None:
+            raise ObjectMissing(self.key)
+        found_bytes = self.download.object_bytes
+        if found_bytes is not None and found_bytes < self.object_bytes:
             raise ObjectMissing(self.key)
         return self.download
 
@@ -54,7 +59,7 @@ async def read_segments(
         first, last = max(span.start, start), min(span.stop, stop)
         if first < last:
             part = Span(first - start, last - start)
-            pieces = _read_object(threads, _Reading(calls, segment.key, part))
+            pieces = _read_object(threads, _Reading(calls, segment.key, part, segment.size_bytes))
             async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece

@@ -52,7 +52,7 @@ class Sweep:
         """
         named: set[str] = set()
         for digest in self.bucket.index.digests(after=None):
-            entry = self.bucket.index.find(digest, fresh=True)
+            entry = self.bucket.index.look(digest)
             for segment in () if entry is None else entry.segments:
                 named.add(segment.key)
                 found_bytes = self.bucket.calls.size(segment.key)

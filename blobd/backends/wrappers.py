@@ -75,6 +75,15 @@ class Metered:
     async def stat(self, digest: Digest) -> int:
         return await self._backend.stat(digest)
 
+    async def glance(self, digests: Sequence[Digest]) -> Sequence[int | None] | None:
+        return await self._backend.glance(digests)
+
+    async def quarantine(self, digest: Digest) -> None:
+        await self._backend.quarantine(digest)
+
+    def quarantined(self) -> AsyncIterator[BlobInfo]:
+        return self._backend.quarantined()
+
     async def open(self, digest: Digest) -> Source:
         return await self._backend.open(digest)
 
@@ -183,6 +192,15 @@ class ReadOnly:
     async def stat(self, digest: Digest) -> int:
         return await self._backend.stat(digest)
 
+    async def glance(self, digests: Sequence[Digest]) -> Sequence[int | None] | None:
+        return await self._backend.glance(digests)
+
+    async def quarantine(self, digest: Digest) -> None:
+        raise _read_only(f"blob {digest} cannot be kept aside")
+
+    def quarantined(self) -> AsyncIterator[BlobInfo]:
+        return self._backend.quarantined()
+
     async def open(self, digest: Digest) -> Source:
         return await self._backend.open(digest)
 
@@ -285,6 +303,19 @@ class Faulty:
     async def stat(self, digest: Digest) -> int:
         await self.due("stat")
         return await self._backend.stat(digest)
+
+    async def glance(self, digests: Sequence[Digest]) -> Sequence[int | None] | None:
+        await self.due("glance")
+        return await self._backend.glance(digests)
+
+    async def quarantine(self, digest: Digest) -> None:
+        await self.due("quarantine")
+        await self._backend.quarantine(digest)
+
+    async def quarantined(self) -> AsyncIterator[BlobInfo]:
+        await self.due("quarantined")
+        async for info in self._backend.quarantined():
+            yield info
 
     async def open(self, digest: Digest) -> Source:
         fault = await self.due("open")

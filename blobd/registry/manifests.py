@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from blobd.registry.catalog.rows import Maker
     from blobd.registry.documents import Document
     from blobd.registry.names import Reference, RepositoryName, Tag
+    from blobd.registry.quarantine import Quarantine
 
 _TAGGED_ALGORITHM = "sha256"
 
@@ -85,12 +86,21 @@ class Pushed:
 class Manifests:
     """The manifests of all repositories."""
 
-    def __init__(self, catalog: Catalog, threads: Threads, *, sparse_indexes: bool = False) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        threads: Threads,
+        *,
+        quarantine: Quarantine | None = None,
+        sparse_indexes: bool = False,
+    ) -> None:
         """`threads` do what takes time with a large manifest: hashing and parsing.
 
+        `quarantine` looks at the bytes of what manifests name; without it the catalog is believed.
         `sparse_indexes`: indexes are taken everywhere without the manifests that they list.
         """
         self._catalog = catalog
+        self._quarantine = quarantine
         self._sparse_indexes = sparse_indexes
         self._threads = threads
         self._hashing = Hashing(saved_states=False)
@@ -151,6 +161,8 @@ class Manifests:
         digest, document = await self._threads.run(self._examine, content, content_type, announced)
         if not isinstance(reference, Digest):
             tags = (reference, *tags)
+        if self._quarantine is not None:
+            await self._quarantine.look({named.digest for named in document.blobs})
         if publication is not None:
             await publication.read(document)
         manifest = _to_write(digest, content, document)

@@ -62,13 +62,13 @@ class CatalogPin:
             await asyncio.sleep(_CONDEMNED_POLL_S)
 
     async def keep(self, size_bytes: int) -> None:
-        """Make the hold and drop the pin, in one transaction.
+        """Make the hold, drop the pin and end a quarantine, in one transaction.
 
         Raises BackendUnavailable when the pin has lapsed: the bytes may have been collected.
         """
 
         def keep(transaction: Transaction) -> None:
-            holds.set_size(transaction, self._digest, size_bytes)
+            holds.publish(transaction, self._digest, size_bytes, now=self._catalog.now())
             if not holds.drop_pin(transaction, self._nonce):
                 raise BackendUnavailable(f"publishing {self._digest} took too long; send it again")
             self._hold(transaction)

@@ -18,6 +18,7 @@ pytest.register_assert_rewrite(
     "tests.backends.contract",
     "tests.backends.contract_blobs",
     "tests.backends.contract_cancelled",
+    "tests.backends.contract_quarantine",
     "tests.backends.contract_stagings",
     "tests.backends.contract_takeover",
 )

@@ -9,6 +9,7 @@ import pytest
 from tests.backends.acts import off_loop
 from tests.backends.contract_blobs import BlobsContract
 from tests.backends.contract_cancelled import CancelledContract
+from tests.backends.contract_quarantine import QuarantineContract
 from tests.backends.contract_stagings import StagingsContract
 from tests.backends.contract_takeover import TakeoverContract
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from tests.backends.sites import Site
 
 
-class BackendContract(BlobsContract, StagingsContract, TakeoverContract, CancelledContract):
+class BackendContract(
+    BlobsContract, QuarantineContract, StagingsContract, TakeoverContract, CancelledContract
+):
     """Every half-sentence of `blobd/backends/base.py`, each with its test."""
 
     @pytest.fixture

@@ -128,12 +128,13 @@ def linked(
 ) -> dict[Digest, int | None]:
     """Return which of these blobs the repository links, and keep those links as they are.
 
-    With their sizes in bytes; None where that is not known yet.
+    Without those that are quarantined: they are to be pushed again. With their sizes in bytes;
+    None where that is not known yet.
     """
     query = (
         select(links.c.digest, blobs.c.size_bytes)
         .join(blobs, blobs.c.digest == links.c.digest)
-        .where(links.c.repository_id == repository_id)
+        .where(links.c.repository_id == repository_id, blobs.c.damaged_at.is_(None))
         .order_by(links.c.digest)
         .with_for_update(of=links)
     )

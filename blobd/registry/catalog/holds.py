@@ -9,7 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, union, update
+from sqlalchemy import (
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    union,
+    update,
+)
 
 from blobd.registry.catalog.access import open_to
 from blobd.registry.catalog.rows import find_repository, upsert
@@ -44,7 +56,15 @@ _NOT_CONDEMNED = or_(
 _CONDEMN = update(blobs).where(_BLOB, _NOT_CONDEMNED).values(condemned_at=bindparam("condemned_at"))
 _INSERT_PIN = insert(pins)
 _DROP_PIN = delete(pins).where(pins.c.nonce == bindparam("pin"))
-_SET_SIZE = update(blobs).where(_BLOB).values(size_bytes=bindparam("size_bytes"))
+_PUBLISH = (
+    update(blobs)
+    .where(_BLOB)
+    .values(
+        size_bytes=bindparam("size_bytes"),
+        verified_at=bindparam("verified_at"),
+        damaged_at=null(),
+    )
+)
 _SET_HOLD_ENDED = update(blobs).where(_BLOB).values(hold_ended_at=bindparam("hold_ended_at"))
 
 
@@ -98,9 +118,10 @@ def drop_pin(transaction: Transaction, nonce: str) -> bool:
     return transaction.change(_DROP_PIN, {"pin": nonce}) > 0
 
 
-def set_size(transaction: Transaction, digest: Digest, size_bytes: int) -> None:
-    """Note the size of a blob that has been published."""
-    transaction.change(_SET_SIZE, {"blob": digest, "size_bytes": size_bytes})
+def publish(transaction: Transaction, digest: Digest, size_bytes: int, *, now: float) -> None:
+    """Note that verified bytes of a blob have been published; that ends a quarantine."""
+    values = {"blob": digest, "size_bytes": size_bytes, "verified_at": now}
+    transaction.change(_PUBLISH, values)
 
 
 def set_hold_ended(transaction: Transaction, digest: Digest, ended_at: float | None) -> None:
@@ -141,19 +162,25 @@ def unlink(transaction: Transaction, repository: RepositoryName, digest: Digest)
 
 
 def is_linked(transaction: Transaction, digest: Digest, by: Sequence[RepositoryName]) -> bool:
-    """Return whether one of these repositories links a blob."""
+    """Return whether one of these repositories links a blob, and it is not quarantined."""
     ids = select(repositories.c.id).where(repositories.c.name.in_(by))
     return _is_linked(transaction, digest, ids)
 
 
 def is_linked_for(transaction: Transaction, digest: Digest, subject: Subject) -> bool:
-    """Return whether a repository that a subject may read links a blob."""
+    """Return whether a repository that a subject may read links a blob that is not quarantined."""
     ids = select(repositories.c.id).where(open_to(subject))
     return _is_linked(transaction, digest, ids)
 
 
 def _is_linked(transaction: Transaction, digest: Digest, ids: Select[tuple[int]]) -> bool:
-    query = select(links.c.digest).where(links.c.digest == digest, links.c.repository_id.in_(ids))
+    query = (
+        select(links.c.digest)
+        .join(blobs, blobs.c.digest == links.c.digest)
+        .where(
+            links.c.digest == digest, links.c.repository_id.in_(ids), blobs.c.damaged_at.is_(None)
+        )
+    )
     return transaction.execute(query.limit(1)).first() is not None
 
 

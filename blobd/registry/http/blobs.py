@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog
     from blobd.registry.identity.gate import Access
     from blobd.registry.links import Touches
-    from blobd.store import BlobStore
+    from blobd.registry.quarantine import Quarantine
     from blobd.wire.respond import Responder
 
 
@@ -25,10 +25,10 @@ class BlobRoutes:
     """Handlers of one blob in one repository (end-2, end-10)."""
 
     def __init__(
-        self, catalog: Catalog, store: BlobStore, responder: Responder, touches: Touches
+        self, catalog: Catalog, quarantine: Quarantine, responder: Responder, touches: Touches
     ) -> None:
         self._catalog = catalog
-        self._store = store
+        self._quarantine = quarantine
         self._responder = responder
         self._touches = touches
 
@@ -39,7 +39,7 @@ class BlobRoutes:
         repository, wanted = access.repository, Digest.parse(digest)
         if await self._catalog.hot.link(repository, wanted) is None:
             raise BlobNotFound(wanted)
-        source = await self._store.open(wanted)
+        source = await self._quarantine.open(wanted)
         return await self._responder.send_blob(
             request, wanted, source, cache_control=_cache_control(access)
         )
@@ -50,7 +50,7 @@ class BlobRoutes:
         """R23. A pusher that finds a blob here will not send it: the link is touched."""
         repository, wanted = access.repository, Digest.parse(digest)
         link = await self._touches.use(repository, wanted)
-        if link is None:
+        if link is None or not await self._quarantine.is_whole(wanted, link.size_bytes):
             raise BlobNotFound(wanted)
         return head_blob(request, wanted, link.size_bytes, cache_control=_cache_control(access))
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from blobd.registry.auth.attempts import Attempts
     from blobd.registry.auth.sealing import Seals
     from blobd.registry.catalog import Catalog
+    from blobd.registry.quarantine import Quarantine
     from blobd.store import BlobStore
     from blobd.wire.origin import Origins
     from blobd.wire.respond import Responder
@@ -60,6 +61,7 @@ async def open_registry(
     *,
     catalog: Catalog,
     store: BlobStore,
+    quarantine: Quarantine,
     protocol: UploadProtocol,
     responder: Responder,
     config: Config,
@@ -94,13 +96,18 @@ async def open_registry(
         origins=origins,
         source_hosts=_source_hosts(config),
     )
-    manifests = Manifests(catalog, threads, sparse_indexes=config.registry.sparse_indexes)
+    manifests = Manifests(
+        catalog,
+        threads,
+        quarantine=quarantine,
+        sparse_indexes=config.registry.sparse_indexes,
+    )
     add_distribution(
         routes,
         guard,
         base=BaseRoutes(guard),
-        blobs=BlobRoutes(catalog, store, responder, touches),
-        uploads=UploadRoutes(catalog, protocol, guard, secrets),
+        blobs=BlobRoutes(catalog, quarantine, responder, touches),
+        uploads=UploadRoutes(catalog, quarantine, protocol, guard, secrets),
         manifests=ManifestRoutes(catalog, manifests, work, guard, config.limits),
         listings=ListingRoutes(catalog, guard),
     )

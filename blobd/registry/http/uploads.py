@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.gate import Access
     from blobd.registry.identity.upload_secrets import UploadSecrets
+    from blobd.registry.quarantine import Quarantine
     from blobd.wire.upload_protocol import UploadProtocol
 
 
@@ -31,12 +32,14 @@ class UploadRoutes:
     def __init__(
         self,
         catalog: Catalog,
+        quarantine: Quarantine,
         protocol: UploadProtocol,
         guard: Guard,
         secrets: UploadSecrets | None,
     ) -> None:
         """`secrets` None: there are no identities, and no tokens that could run out."""
         self._catalog = catalog
+        self._quarantine = quarantine
         self._protocol = protocol
         self._guard = guard
         self._secrets = secrets
@@ -87,6 +90,7 @@ class UploadRoutes:
             return None
         if source is not None and not await self._guard.may_read(request, source):
             return None
+        await self._quarantine.look((digest,))
         done = await mount(
             self._catalog,
             digest,

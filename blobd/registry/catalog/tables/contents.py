@@ -3,6 +3,8 @@
 blobs       one row per digest that anybody holds, or held until lately. Whoever makes or ends a
             hold writes this row first, and so waits for garbage collection, which locks it.
             `condemned_at`: since when its bytes are being removed; see `roots.py`.
+            `verified_at`: when its bytes were last found to hash to the digest; 0: not known.
+            `damaged_at`: since when its bytes are quarantined; see `quarantine.py`.
 pins        digests that are being published at this moment; see `pins.py`.
 links       a repository's right to see a blob, and the registry's hold on it.
 api_holds   the blob API's holds.
@@ -46,6 +48,8 @@ blobs = Table(
     Column("size_bytes", BigInteger),
     Column("hold_ended_at", Float),
     Column("condemned_at", Float),
+    Column("verified_at", Float, nullable=False, server_default=text("0")),
+    Column("damaged_at", Float),
     sqlite_with_rowid=False,
 )
 Index(
@@ -53,6 +57,13 @@ Index(
     blobs.c.digest,
     sqlite_where=text("hold_ended_at IS NOT NULL"),
     postgresql_where=text("hold_ended_at IS NOT NULL"),
+)
+Index("blobs_verified", blobs.c.verified_at)
+Index(
+    "blobs_damaged",
+    blobs.c.digest,
+    sqlite_where=text("damaged_at IS NOT NULL"),
+    postgresql_where=text("damaged_at IS NOT NULL"),
 )
 
 pins = Table(

@@ -1,0 +1,71 @@
+"""What is known of the bytes of blobs, in SQL: which are damaged, and when they were verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select, update
+
+from blobd.registry.catalog.contents import portions
+from blobd.registry.catalog.tables import blobs, pins
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from blobd.digest import Digest
+    from blobd.registry.catalog.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One digest in the catalog."""
+
+    size_bytes: int
+    verified_at: float
+    """Seconds since the epoch; it changes with every commit of the digest. 0: never."""
+    damaged_at: float | None
+    pinned: bool
+    """Whether somebody is publishing the digest, or broke off doing so."""
+
+
+def take(transaction: Transaction, digest: Digest) -> Row | None:
+    """Take a digest's row for the rest of the transaction: nobody pins or publishes it meanwhile.
+
+    None where no bytes have been published under it.
+    """
+    query = select(blobs.c.size_bytes, blobs.c.verified_at, blobs.c.damaged_at)
+    row = transaction.execute(query.where(blobs.c.digest == digest).with_for_update()).first()
+    if row is None or row.size_bytes is None:
+        return None
+    pinned = select(pins.c.digest).where(pins.c.digest == digest).limit(1)
+    return Row(
+        row.size_bytes,
+        row.verified_at,
+        row.damaged_at,
+        pinned=transaction.execute(pinned).first() is not None,
+    )
+
+
+def set_damaged(transaction: Transaction, digest: Digest, *, now: float) -> None:
+    """Quarantine a digest: HEAD, GET, mounts and manifests do not find it until it is pushed."""
+    statement = update(blobs).where(blobs.c.digest == digest, blobs.c.damaged_at.is_(None))
+    transaction.execute(statement.values(damaged_at=now))
+
+
+def sizes(transaction: Transaction, digests: Collection[Digest]) -> dict[Digest, int]:
+    """Return the sizes in bytes of those blobs that are not quarantined."""
+    query = select(blobs.c.digest, blobs.c.size_bytes).where(
+        blobs.c.size_bytes.is_not(None), blobs.c.damaged_at.is_(None)
+    )
+    found: dict[Digest, int] = {}
+    for some in portions(digests):
+        rows = transaction.execute(query.where(blobs.c.digest.in_(some)))
+        found.update((digest, size_bytes) for digest, size_bytes in rows)
+    return found
+
+
+def damaged(transaction: Transaction) -> int:
+    """Return how many blobs are quarantined."""
+    query = select(func.count()).select_from(blobs).where(blobs.c.damaged_at.is_not(None))
+    return transaction.execute(query).scalar_one()
