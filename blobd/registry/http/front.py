@@ -15,14 +15,18 @@ from blobd.registry.http.blobs import BlobRoutes
 from blobd.registry.http.guard import Guard
 from blobd.registry.http.listings import ListingRoutes
 from blobd.registry.http.manifests import ManifestRoutes
+from blobd.registry.http.owner_settings import OwnerSettings
 from blobd.registry.http.package_pages import PackagePages
+from blobd.registry.http.package_settings import PackageSettings
 from blobd.registry.http.package_work import PackageWork
+from blobd.registry.http.page_actions import Actions
 from blobd.registry.http.pages import PageRoutes
 from blobd.registry.http.rest.desk import Desk
 from blobd.registry.http.rest.frame import Frame
-from blobd.registry.http.rest.routes import add_rest
+from blobd.registry.http.rest.routes import add_rest, rest_operations
 from blobd.registry.http.routes import add_distribution, add_tokens
 from blobd.registry.http.sign_in import SignIn
+from blobd.registry.http.token_pages import TokenPages
 from blobd.registry.http.tokens import TokenRoutes
 from blobd.registry.http.uploads import UploadRoutes
 from blobd.registry.http.visits import Visits
@@ -111,16 +115,19 @@ async def open_registry(
         manifests=ManifestRoutes(catalog, manifests, work, guard, config.limits),
         listings=ListingRoutes(catalog, guard),
     )
-    add_rest(
-        routes,
-        Frame(gate, guard, origins),
-        Desk(catalog, gate, work),
-        trash,
-        allow_unpublish=config.registry.allow_unpublish,
+    operations = rest_operations(
+        Desk(catalog, gate, work), trash, allow_unpublish=config.registry.allow_unpublish
     )
+    add_rest(routes, Frame(gate, guard, origins), operations)
     visits = Visits(catalog, gate, guard, origins, keyring, identify)
+    actions = Actions(operations, origins)
     PageRoutes(catalog, visits).add_to(
-        routes, PackagePages(catalog, threads, gate, visits), SignIn(visits, work)
+        routes,
+        PackagePages(catalog, threads, gate, visits),
+        SignIn(visits, work),
+        PackageSettings(catalog, visits, actions),
+        OwnerSettings(catalog, visits, actions),
+        TokenPages(visits, actions),
     )
     if identify is not None:
         issuer = Issuer(catalog, keyring)

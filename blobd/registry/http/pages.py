@@ -20,8 +20,11 @@ from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:
     from blobd.registry.catalog import Catalog
+    from blobd.registry.http.owner_settings import OwnerSettings
     from blobd.registry.http.package_pages import PackagePages
+    from blobd.registry.http.package_settings import PackageSettings
     from blobd.registry.http.sign_in import SignIn
+    from blobd.registry.http.token_pages import TokenPages
     from blobd.registry.http.visits import Visits
     from blobd.wire.routes import Handler, Routes
 
@@ -41,7 +44,15 @@ class PageRoutes:
         self._catalog = catalog
         self._visits = visits
 
-    def add_to(self, routes: Routes, packages: PackagePages, sign_in: SignIn) -> None:
+    def add_to(
+        self,
+        routes: Routes,
+        packages: PackagePages,
+        sign_in: SignIn,
+        settings: PackageSettings,
+        owners: OwnerSettings,
+        tokens: TokenPages,
+    ) -> None:
         """Add all paths. No name has `-` as a part, so what is behind it is no package."""
         root = render.ROOT
         package = rf"{root}/(?P<owner>[^/]+)/(?P<name>.+)"
@@ -51,8 +62,18 @@ class PageRoutes:
         routes.add("page_file", file, GET=self.file, HEAD=self.file)
         self._add(routes, "page_sign_in", rf"{root}/-/sign-in", sign_in.form, sign_in.sign_in)
         self._add(routes, "page_sign_out", rf"{root}/-/sign-out", None, sign_in.sign_out)
+        self._add(routes, "page_tokens", rf"{SETTINGS}/tokens/?", tokens.list, tokens.revoke)
+        self._add(routes, "page_new_token", rf"{SETTINGS}/tokens/new", tokens.form, tokens.create)
+        self._add(
+            routes,
+            "page_owner_settings",
+            rf"{root}/(?P<owner>[^/]+)/-/settings",
+            owners.show,
+            owners.change,
+        )
         self._add(routes, "page_home", rf"{root}/?", self.home)
         self._add(routes, "page_owner", rf"{root}/(?P<owner>[^/]+)/?", self.owner)
+        self._add(routes, "page_settings", rf"{package}/-/settings", settings.show, settings.change)
         self._add(routes, "page_version", version, packages.version)
         self._add(routes, "page_versions", rf"{package}/-/versions/?", packages.versions)
         self._add(routes, "page_package", package, packages.tags)
@@ -148,12 +169,14 @@ class PageRoutes:
         found, total = await list_packages(
             self._catalog, visit.subject, _listing(number, text, owner=owner)
         )
+        namespaces = await self._catalog.callers.namespaces(visit.subject)
         facts = OwnerFacts(
             owner=account.name,
             kind=account.kind,
             packages=found,
             text=text,
             paging=paging(number, total, q=text),
+            has_settings=visit.may_send_forms and account.name in namespaces,
         )
         return page(visit, "owner.html", owner=facts)
 

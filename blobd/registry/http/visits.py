@@ -16,7 +16,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
 
@@ -120,6 +120,13 @@ class Visits:
             closed=self.closed,
         )
         return Visit(request, caller, around)
+
+    def sign_in_first(self, visit: Visit) -> web.Response:
+        """Return the answer that leads to the form to sign in with, and back; the same for all."""
+        if not self.closed:
+            return missing(visit)
+        query = urlencode({"next": visit.around.here or f"{render.ROOT}/"})
+        return see_other(f"{render.ROOT}/-/sign-in?{query}")
 
     def about_to_sign_in(self, request: web.BaseRequest) -> tuple[str, str]:
         """Return a nonce for the cookie of who is about to sign in, and its form's secret."""

@@ -64,6 +64,8 @@ class OwnerFacts:
     packages: Sequence[Package]
     text: str = ""
     paging: Paging = field(default_factory=Paging)
+    has_settings: bool = False
+    """Whether the visitor belongs here, and may send forms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +98,11 @@ class VersionFacts:
     package: Package
     detail: Detail
     administers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFacts:
+    """The head of a package's settings, which are for its admins alone."""
+
+    package: Package
+    administers: bool = True

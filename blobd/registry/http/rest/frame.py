@@ -45,7 +45,7 @@ class Frame:
         async def handle(request: web.BaseRequest, **path: str) -> web.StreamResponse:
             with self._guard.challenging(request):
                 caller = await self._caller(request)
-                _check_scope(caller.subject, operation.needed_scope)
+                check_scope(caller.subject, operation.needed_scope)
                 check_media_type(request)
                 check_path(request, path)
                 page, per_page = read_page(request) if operation.pages else (1, 1)
@@ -56,7 +56,7 @@ class Frame:
                 )
                 if operation.body:  # which may have been long in coming
                     caller = await self._caller(request)
-                    _check_scope(caller.subject, operation.needed_scope)
+                    check_scope(caller.subject, operation.needed_scope)
                 call = Call(request, caller, self._origins.base_url(request), page, per_page)
                 found = await operation.handler(call, **arguments)
             return _answer(operation, call, found)
@@ -95,7 +95,8 @@ class Frame:
         return response
 
 
-def _check_scope(subject: Subject, scope: str) -> None:
+def check_scope(subject: Subject, scope: str) -> None:
+    """Raise TokenTooNarrow unless a caller's token is for a scope, if one is needed."""
     if scope and not subject.has_scope(scope):
         raise TokenTooNarrow(scope, sorted(subject.scopes))
 

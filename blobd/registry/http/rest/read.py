@@ -77,6 +77,11 @@ async def read_body(request: web.BaseRequest, fields: Mapping[str, Field]) -> di
         raise RequestInvalid("the body is not JSON") from error
     if not isinstance(document, dict):
         raise RequestInvalid("the body is not a JSON object")
+    return check_fields(document, fields)
+
+
+def check_fields(document: Mapping[str, object], fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Return values by their names, each held to its field. Raises RequestInvalid."""
     unknown = sorted(document.keys() - fields.keys())
     if unknown:
         raise RequestInvalid(f"{unknown[0][:60]!r} is not among {', '.join(fields)}")

@@ -28,16 +28,18 @@ _PREFIX = re.escape(_ROOT) + r"(?:/v3)?"
 _PLACE = re.compile(r"\\\{(\w+)\\\}")
 
 
-def add_rest(
-    routes: Routes, frame: Frame, desk: Desk, trash: Trash, *, allow_unpublish: bool
-) -> None:
-    """Add all operations; what is fixed in a path goes before what is a name there."""
-    operations = [
+def rest_operations(desk: Desk, trash: Trash, *, allow_unpublish: bool) -> list[Operation]:
+    """Return all operations."""
+    return [
         *AccountCalls(desk).operations(),
         *SourceCalls(desk).operations(),
         *PackageCalls(desk, trash).operations(),
         *ManageCalls(desk, allow_unpublish=allow_unpublish).operations(),
     ]
+
+
+def add_rest(routes: Routes, frame: Frame, operations: list[Operation]) -> None:
+    """Add all operations; what is fixed in a path goes before what is a name there."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation

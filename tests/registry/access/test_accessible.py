@@ -1,0 +1,89 @@
+"""Every page in a browser: axe-core finds nothing, in light and dark, on a phone and a desk."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.daemon import which
+from tests.registry.access.chromium import open_tab
+from tests.registry.access.test_rest import api, path_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.registry.access.chromium import Tab
+    from tests.registry.access.conftest import Town
+
+_AXE = "axe-core@4.10.2"
+_WITHIN_S = 120
+
+pytestmark = pytest.mark.needs("chromium", "npm")
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, as its package has it."""
+    npm = which("npm")
+    assert npm is not None
+    place: Path = tmp_path_factory.mktemp("axe")
+    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", _AXE]
+    try:
+        subprocess.run(command, cwd=place, check=True, capture_output=True, timeout=_WITHIN_S)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"npm cannot install {_AXE} here: {error}")
+    return (place / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+async def faults(tab: Tab, axe: str) -> list[str]:
+    """Return what axe-core finds wrong with the page that is open."""
+    await tab.evaluate(f"{axe}; null")
+    found = await tab.evaluate(
+        "axe.run().then(result => result.violations.map(each =>"
+        " each.id + ': ' + each.nodes.map(node => node.html.slice(0, 120)).join(' | ')))"
+    )
+    assert isinstance(found, list)
+    return found
+
+
+async def test_axe_finds_nothing_on_any_page(
+    town: Town, app: str, axe: str, tmp_path: Path
+) -> None:
+    ada = town.person("ada")
+    ada.push_image(app, "v1", "first")
+    ada.push_image(app, "v2", "second")
+    client = api(town, "ada")
+    first = client.get(f"{path_of(app)}/versions")[-1]["id"]
+    client.do("DELETE", f"{path_of(app)}/versions/{first}")
+    client.do("PUT", f"{path_of(app)}/repository", repository="acme/code")
+    client.do("PUT", f"{path_of(app)}/access/roles/bob", role="read")
+    client.do("PUT", f"{path_of(app)}/access/workflows/acme%2Fcode/automation", role="write")
+    client.do("POST", "/orgs/acme/teams", name=app.partition("/")[2])
+    (version,) = client.get(f"{path_of(app)}/versions")
+    paths = [
+        "/", "/packages/", "/packages/?q=nothing-of-this-name", "/packages/acme",
+        f"/packages/{app}", f"/packages/{app}/-/versions",
+        f"/packages/{app}/-/versions/{version['id']}", f"/packages/{app}/-/settings",
+        f"/packages/{app}/-/settings?done=role", "/packages/acme/-/settings",
+        "/settings/tokens", "/settings/tokens/new?scopes=write:packages", "/packages/acme/nothing",
+    ]  # fmt: skip
+    async with open_tab(tmp_path / "profile") as tab:
+        await tab.open(f"http://{town.address}/packages/-/sign-in")
+        assert await faults(tab, axe) == []
+        await tab.evaluate("document.querySelector('#token').value = 'blobd_pat_ada'")
+        await tab.follow("document.querySelector('button.primary').click()")
+        for scheme, width in (("light", 320), ("dark", 1280)):
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            await tab.ask("Emulation.setEmulatedMedia", features=[feature])
+            await tab.resize(width, 900, phone=width == 320)
+            for path in paths:
+                await tab.open(f"http://{town.address}{path}")
+                assert await faults(tab, axe) == [], f"{path} {scheme}"
+                wide = await tab.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, path
+        await tab.open(f"http://{town.address}/settings/tokens/new?scopes=read:packages")
+        await tab.follow("document.querySelector('button.primary').click()")
+        assert "blobd_pat_" in await tab.evaluate("document.querySelector('main').innerText")
+        assert await faults(tab, axe) == []
