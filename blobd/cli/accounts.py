@@ -147,6 +147,21 @@ def set_member(config: Config, name: str, user_name: str, role: str) -> None:
     )
 
 
+@org.command("inherit")
+@with_config()
+@click.argument("name")
+@click.argument("inherit", type=click.Choice(["on", "off"]))
+def set_packages_inherit(config: Config, name: str, inherit: str) -> None:
+    """Say whether new packages inherit access from their source repository."""
+    from blobd.registry.identity import accounts
+
+    on_catalog(
+        config,
+        lambda catalog: accounts.set_packages_inherit(catalog, name, inherit=inherit == "on"),
+        noted=f"org inherit {name} {inherit}",
+    )
+
+
 @org.command("rm")
 @with_config()
 @click.argument("name")

@@ -29,6 +29,8 @@ class Account:
     is_administrator: bool
     created_at: float
     disabled_at: float | None
+    packages_inherit: bool = True
+    """Whether new packages inherit access from the source repository that they are linked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ _COLUMNS = (
     accounts.c.is_administrator,
     accounts.c.created_at,
     accounts.c.disabled_at,
+    accounts.c.packages_inherit,
 )
 
 
@@ -93,6 +96,18 @@ def insert_account(
 def set_disabled(transaction: Transaction, account_id: int, at: float | None) -> None:
     """Shut an account out from a time, or let it in again."""
     change = update(accounts).where(accounts.c.id == account_id).values(disabled_at=at)
+    transaction.execute(change)
+
+
+def packages_inherit(transaction: Transaction, account_id: int) -> bool:
+    """Return whether new packages of an account inherit access from their source repository."""
+    query = select(accounts.c.packages_inherit).where(accounts.c.id == account_id)
+    return bool(transaction.execute(query).scalar_one())
+
+
+def set_packages_inherit(transaction: Transaction, account_id: int, *, inherit: bool) -> None:
+    """Say whether they do, from the next package on."""
+    change = update(accounts).where(accounts.c.id == account_id).values(packages_inherit=inherit)
     transaction.execute(change)
 
 

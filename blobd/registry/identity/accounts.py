@@ -98,6 +98,19 @@ async def set_member(catalog: Catalog, organisation: str, user: str, role: str) 
     await catalog.write(change)
 
 
+async def set_packages_inherit(catalog: Catalog, organisation: str, *, inherit: bool) -> None:
+    """Say whether new packages of an organisation inherit access from their source repository.
+
+    Those that are there stay as they are. Raises Unknown.
+    """
+
+    def change(transaction: Transaction) -> None:
+        place = known(transaction, ORGANISATION, organisation)
+        accounts.set_packages_inherit(transaction, place.account_id, inherit=inherit)
+
+    await catalog.write(change)
+
+
 async def remove_member(catalog: Catalog, organisation: str, user: str) -> None:
     """Let a user belong no longer, to its teams neither.
 

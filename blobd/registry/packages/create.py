@@ -28,9 +28,9 @@ def package_maker(access: Access, *, now: float) -> Maker:
 
     The access is confirmed first, so that nobody pushes who may not any more. The package is
     private, and its maker an admin of it. One that a workflow makes is linked to the source
-    repository and inherits its roles, and that repository's workflows are admins of it. A name in
-    no namespace is a repository and no package. Where there are no identities its owner is made
-    too.
+    repository and inherits its roles, unless its owner has switched that off, and that repository's
+    workflows are admins of it. A name in no namespace is a repository and no package. Where there
+    are no identities its owner is made too.
 
     Who was admitted to make it, where somebody else has been first, is told NameUnknown, as if it
     came later.
@@ -58,7 +58,7 @@ def package_maker(access: Access, *, now: float) -> Maker:
             owner_id=owner_id,
             visibility=Visibility.PRIVATE,
             source_id=None if workflow is None else workflow.source_id,
-            inherits=workflow is not None,
+            inherits=workflow is not None and accounts.packages_inherit(transaction, owner_id),
             created_by=subject.account_id,
         )
         repository_id, is_new = insert_package(transaction, package, now=now)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.registry.auth.roles import Role
-from blobd.registry.catalog import packages, sources
+from blobd.registry.catalog import accounts, packages, sources
 from blobd.registry.labels import SOURCE
 
 if TYPE_CHECKING:
@@ -81,6 +81,14 @@ def link_by_label(
             said=f"{full_name} by label",
             warning=f"the package is linked to {full_name} and inherits no roles from there, as "
             "that has another owner; an admin can ask for it (PUT …/access/mode)",
+        )
+    if not accounts.packages_inherit(transaction, package.owner_id):
+        return Linked(
+            source.source_id,
+            inherits=False,
+            said=f"{full_name} by label",
+            warning=f"the package is linked to {full_name} and inherits no roles from there, as "
+            "its owner has switched that off; an admin can ask for it (PUT …/access/mode)",
         )
     packages.grant_to_linked(transaction, package_id, source.source_id)
     return Linked(source.source_id, inherits=True, said=f"{full_name} by label, inheriting roles")

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     false,
+    true,
 )
 
 from blobd.registry.catalog.tables.kinds import by_bytes, metadata
@@ -37,6 +38,7 @@ accounts = Table(
     Column("is_administrator", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("disabled_at", Float),
+    Column("packages_inherit", Boolean, nullable=False, server_default=true()),
 )
 
 memberships = Table(

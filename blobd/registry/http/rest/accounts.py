@@ -73,6 +73,19 @@ class AccountCalls:
             self.add_organisation,
             body={"name": NAME, "owner": Field("The user who owns it.", required=True, most=100)},
         )
+        yield Operation(
+            "changeOrganisation",
+            "PATCH",
+            "/orgs/{organisation}",
+            "Say whether new packages inherit access from their source repository",
+            self.change_organisation,
+            "Organisation",
+            body={
+                "packages_inherit_access": Field(
+                    "Whether they do; what is there stays as it is.", Kind.YES_NO, required=True
+                )
+            },
+        )
         member = "/orgs/{organisation}/members/{user}"
         yield Operation(
             "listMembers",
@@ -143,6 +156,17 @@ class AccountCalls:
             raise Unknown(ORGANISATION, organisation)
         public, _ = await self._count_sources(account)
         return OwnerShapes(call.base_url).organisation(account, public_sources=public)
+
+    async def change_organisation(
+        self, call: Call, organisation: str, *, packages_inherit_access: bool
+    ) -> dict[str, Any]:
+        await self._desk.check_owner(call, organisation)
+        await accounts.set_packages_inherit(
+            self._catalog, organisation, inherit=packages_inherit_access
+        )
+        said = "inherit" if packages_inherit_access else "do not inherit"
+        self._desk.note(call, "organisation", None, f"{organisation}: new packages {said}")
+        return await self.get_organisation(call, organisation)
 
     async def list_users(self, call: Call) -> list[dict[str, Any]]:
         await self._desk.check_administrator(call)

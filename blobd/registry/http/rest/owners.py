@@ -167,6 +167,7 @@ class OwnerShapes:
             "created_at": moment(account.created_at),
             "updated_at": moment(account.created_at),
             "archived_at": None,
+            "packages_inherit_access": bool(account.packages_inherit),
         }
 
     def team(self, organisation: str, team: Team) -> dict[str, Any]:
