@@ -54,6 +54,7 @@ from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
 from blobd.registry.quarantine import Quarantine as Quarantine
 from blobd.registry.roots import ApiKeeper, CatalogRoots
+from blobd.registry.store_marker import recognise_store
 from blobd.room import Room
 from blobd.store import BlobStore, Keeper
 from blobd.upkeep.clock import SteadyClock, newest_trace
@@ -158,11 +159,14 @@ def open_secrets(config: Config) -> list[str]:
 
 
 @asynccontextmanager
-async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIterator[Daemon]:
+async def open_daemon(
+    config: Config, shared: Shared | None = None, *, recognises: bool = True
+) -> AsyncIterator[Daemon]:
     """Open backend and catalog and wire everything on them; close them at the end.
 
     Raises ConfigInvalid. Other processes may have the same store open; `shared` is what those that
-    are workers of the same daemon have in common.
+    are workers of the same daemon have in common. Unless it `recognises` them, catalog and store
+    need not belong together.
     """
     metrics = Metrics(None if shared is None else shared.values)
     shares = Accounts(config).shares() if shared is None else shared.limits
@@ -176,6 +180,8 @@ async def open_daemon(config: Config, shared: Shared | None = None) -> AsyncIter
         store = BlobStore(backend, metrics)
         trace_at = traced(config) if shared is None else shared.trace_at
         catalog = await stack.enter_async_context(_open_catalog(config))
+        if recognises and config.store.backend != "memory":
+            await recognise_store(catalog, backend, where=_store_place(config))
         seals = await hash_threads.run(open_seals, config) if config.registry.auth else Seals()
         clock = SteadyClock(
             settle_s=config.upkeep.clock_settle_s,
@@ -259,6 +265,12 @@ async def begin(daemon: Daemon) -> FirstAdministrator | None:
         return None
     await settle_signing_keys(daemon.catalog, daemon.seals)
     return await first_administrator(daemon.catalog)
+
+
+def _store_place(config: Config) -> str:
+    if config.store.backend == "s3":
+        return f"bucket {config.s3.bucket}, prefix {config.s3.prefix!r}"
+    return config.store.path
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blobd.config import Config
 
-_FOLDERS = ("blobs", "uploads")
+_FOLDERS = ("blobs", "uploads", "quarantine")
 _KEY_FILE = "signing.key"
 
 _log = logging.getLogger("blobd")

@@ -316,6 +316,21 @@ class Backend(Protocol):
         """Return the space left for new blobs; None where the backend has no such bound."""
         ...
 
+    async def marker(self) -> str | None:
+        """Return the id that the store was marked with; None where it is not marked.
+
+        Raises BackendUnavailable.
+        """
+        ...
+
+    async def mark(self, store_id: str, *, replace: bool = False) -> str:
+        """Mark the store with an id; return the one that it has then.
+
+        A marker that is there stays, unless it is to be replaced. Readers see the old one or the
+        new one. Raises StorageFull, BackendUnavailable.
+        """
+        ...
+
     async def probe(self) -> None:
         """Write, read back and remove something. Raises StorageFull or BackendUnavailable."""
         ...

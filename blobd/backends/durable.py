@@ -41,6 +41,17 @@ def replace(path: Path, data: bytes) -> None:
     temporary.rename(path)
 
 
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new small file; its bytes are durable then, its name is not yet. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable: renames and removals done so far. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,6 +1,7 @@
 """Blobs as files on one file system, shared by any number of processes of one host.
 
     blobs/<algorithm>/<first two>/<encoded>   read-only files
+    blobs/store.id                            the marker: an id on a line
     uploads/<id>/                             see `filesystem_staging.py`
     quarantine/<algorithm>-<encoded>          damaged bytes, kept until the blob is pushed again
 
@@ -14,6 +15,7 @@ import asyncio
 import errno
 import os
 import re
+import secrets
 import stat
 import time
 from contextlib import contextmanager, suppress
@@ -22,7 +24,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import BlobInfo, FileSource, Record
-from blobd.backends.durable import boot_id, sync_folder
+from blobd.backends.durable import boot_id, read, sync_folder, write_synced
 from blobd.backends.filesystem_staging import (
     FileStaging,
     Saver,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _TAKEOVER_WAIT_S = 5.0
 _TAKEOVER_POLL_S = 0.01
+_MARKER = "store.id"
 _PAGE_BLOBS = 500
 _PAGE_UPLOADS = 200
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
@@ -338,6 +341,36 @@ class Filesystem:
         with _failures():
             facts = await self._threads.run(os.statvfs, self._uploads)
         return facts.f_bavail * facts.f_frsize
+
+    async def marker(self) -> str | None:
+        with _failures():
+            return await self._threads.run(self._read_marker)
+
+    def _read_marker(self) -> str | None:
+        try:
+            return read(self._blobs / _MARKER).decode("ascii", errors="replace").strip()
+        except FileNotFoundError:
+            return None
+
+    async def mark(self, store_id: str, *, replace: bool = False) -> str:
+        with _failures():
+            return await self._threads.run(self._mark, store_id, replace=replace)
+
+    def _mark(self, store_id: str, *, replace: bool) -> str:
+        """Write the marker whole, and make it durable; of several processes one wins."""
+        path = self._blobs / _MARKER
+        temporary = path.with_name(f"{_MARKER}.{secrets.token_hex(8)}")
+        try:
+            write_synced(temporary, f"{store_id}\n".encode())
+            if replace:
+                temporary.rename(path)
+            else:
+                with suppress(FileExistsError):
+                    path.hardlink_to(temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(self._blobs)
+        return self._read_marker() or store_id
 
     async def probe(self) -> None:
         def write_and_read() -> None:

@@ -48,6 +48,7 @@ class Memory:
         self._blobs: dict[Digest, _Blob] = {}
         self._quarantine: dict[Digest, _Blob] = {}
         self._uploads: dict[str, _Upload] = {}
+        self._marker: str | None = None
 
     async def begin(self, upload_id: str, memo: bytes) -> Record:
         await _others()
@@ -147,6 +148,14 @@ class Memory:
 
     async def free_bytes(self) -> int | None:
         return None
+
+    async def marker(self) -> str | None:
+        return self._marker
+
+    async def mark(self, store_id: str, *, replace: bool = False) -> str:
+        if self._marker is None or replace:
+            self._marker = store_id
+        return self._marker
 
     async def probe(self) -> None:
         """Nothing that a probe could find fails here."""

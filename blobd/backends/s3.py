@@ -48,6 +48,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger("blobd.s3")
+_MARKER = "store.id"
 _TAKEOVER_WAIT_S = 5.0
 _LISTED_AT_A_TIME = 32
 _OF_PARTS = 9 / 10
@@ -210,6 +211,26 @@ class S3:
 
     async def free_bytes(self) -> int | None:
         return None
+
+    async def marker(self) -> str | None:
+        return await self._run(self._read_marker)
+
+    def _read_marker(self) -> str | None:
+        found = self.bucket.calls.get(_MARKER)
+        return None if found is None else found.decode("ascii", errors="replace").strip()
+
+    async def mark(self, store_id: str, *, replace: bool = False) -> str:
+        return await self._run(self._mark, store_id, replace=replace)
+
+    def _mark(self, store_id: str, *, replace: bool) -> str:
+        calls, data = self.bucket.calls, f"{store_id}\n".encode()
+        if replace:
+            calls.put(_MARKER, data)
+        elif calls.conditional:
+            calls.put_new(_MARKER, data)
+        elif self._read_marker() is None:
+            calls.put(_MARKER, data)
+        return self._read_marker() or store_id
 
     async def probe(self) -> None:
         await self._run(self._probe)

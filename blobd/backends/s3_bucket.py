@@ -3,6 +3,7 @@
     uploads/<id>/…        sessions               `s3_log.py`
     objects/<id>-<nonce>  bytes, never renamed   one upload's, which its key names
     index/…  doomed/…     what digests name      `s3_index.py`
+    store.id              the marker: an id on a line
 
 How a commit is decided
     The receipt is written first: the record with the next number, naming the digest, and the parts

@@ -104,6 +104,12 @@ class Metered:
     async def free_bytes(self) -> int | None:
         return await self._backend.free_bytes()
 
+    async def marker(self) -> str | None:
+        return await self._backend.marker()
+
+    async def mark(self, store_id: str, *, replace: bool = False) -> str:
+        return await self._backend.mark(store_id, replace=replace)
+
     async def probe(self) -> None:
         await self._backend.probe()
 
@@ -222,6 +228,12 @@ class ReadOnly:
 
     async def free_bytes(self) -> int | None:
         return await self._backend.free_bytes()
+
+    async def marker(self) -> str | None:
+        return await self._backend.marker()
+
+    async def mark(self, store_id: str, *, replace: bool = False) -> str:  # noqa: ARG002
+        raise _read_only("the store cannot be marked")
 
     async def probe(self) -> None:
         raise _read_only("nothing can be written")
@@ -351,6 +363,14 @@ class Faulty:
     async def free_bytes(self) -> int | None:
         await self.due("free_bytes")
         return await self._backend.free_bytes()
+
+    async def marker(self) -> str | None:
+        await self.due("marker")
+        return await self._backend.marker()
+
+    async def mark(self, store_id: str, *, replace: bool = False) -> str:
+        await self.due("mark")
+        return await self._backend.mark(store_id, replace=replace)
 
     async def probe(self) -> None:
         await self.due("probe")

@@ -16,7 +16,7 @@ from blobd.cli.fsck import fsck
 from blobd.cli.packages import package
 from blobd.cli.repos import repo
 from blobd.cli.serve import serve
-from blobd.cli.store import du, gc
+from blobd.cli.store import adopt, du, gc
 from blobd.cli.teams import team
 from blobd.cli.tokens import key, token
 from blobd.cli.transfers import pull, push
@@ -34,7 +34,7 @@ def main() -> None:
     """
 
 
-for command in (serve, check_config, push, pull, uploads, du, gc, fsck):
+for command in (serve, check_config, push, pull, uploads, du, gc, fsck, adopt):
     main.add_command(command)
 for group in (user, org, team, repo, package, token, key):
     main.add_command(group)

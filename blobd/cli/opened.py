@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from blobd.config import Config
 
 
-def opened(config: Config) -> AbstractAsyncContextManager[Daemon]:
+def opened(config: Config, *, recognises: bool = True) -> AbstractAsyncContextManager[Daemon]:
     """Return the context of an existing store, opened as the daemon does.
 
-    Raises ConfigInvalid where there is none: a misspelt folder should not look like an empty store.
+    Raises ConfigInvalid where there is none: a misspelt folder should not look like an empty store;
+    and where it `recognises` that store and catalog do not belong together.
     """
     # Loaded here, so that `blobd --help` does not wait for a server's imports.
     from blobd.app import open_daemon
@@ -29,4 +30,4 @@ def opened(config: Config) -> AbstractAsyncContextManager[Daemon]:
     if is_local and not Path(config.store.path).is_dir():
         raise ConfigInvalid(f"store.path = {config.store.path!r}: there is no such folder")
     set_umask(config)
-    return open_daemon(config)
+    return open_daemon(config, recognises=recognises)

@@ -1,4 +1,4 @@
-"""`blobd du` and `blobd gc`, on the store itself."""
+"""`blobd du`, `blobd gc` and `blobd adopt-store`, on the store itself."""
 
 from __future__ import annotations
 
@@ -118,6 +118,27 @@ def gc(config: Config, dry_run: bool, every: bool, as_json: bool) -> None:  # no
     looked_at = "stored blobs" if every else "candidates"
     freed = show.size(sum(verdict.size_bytes for verdict in going))
     click.echo(f"{len(going)} of {len(verdicts)} {looked_at} {what}, {freed}")
+
+
+@click.command("adopt-store", short_help="Bind a store and a catalog that do not belong together.")
+@with_config()
+def adopt(config: Config) -> None:
+    """Bind the store to the catalog, whatever their markers say.
+
+    The way out where `blobd serve` refuses to start because blobs or catalog are not those that
+    belong together: after one of them was lost, or restored from elsewhere. Stop the daemon before.
+    Nothing is removed; another catalog that was bound to the store is refused from its next start.
+    """
+    click.echo(f"store and catalog are bound to each other: {asyncio.run(_adopt(config))}")
+
+
+async def _adopt(config: Config) -> str:
+    from blobd.registry.store_marker import adopt_store
+
+    async with opened(config, recognises=False) as daemon:
+        adopted = await adopt_store(daemon.catalog, daemon.store.backend)
+        await daemon.note_operator("adopt-store")
+        return adopted
 
 
 async def _collect(config: Config, *, dry_run: bool) -> list[Verdict]:

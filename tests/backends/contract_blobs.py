@@ -31,6 +31,20 @@ ABSENT = digest_of(b"never stored")
 class BlobsContract:
     """Promises about committed bytes."""
 
+    async def test_a_store_knows_itself(self, backend: Backend) -> None:
+        """The first marker stays, for whoever comes later too, until it is replaced."""
+        assert await backend.marker() is None
+        assert await backend.mark("a" * 32) == "a" * 32
+        assert await backend.mark("b" * 32) == "a" * 32
+        assert await backend.marker() == "a" * 32
+        found = await asyncio.gather(*(backend.mark("c" * 32) for _ in range(5)))
+        assert set(found) == {"a" * 32}
+        assert await backend.mark("d" * 32, replace=True) == "d" * 32
+        assert await backend.marker() == "d" * 32
+        assert await listed(backend) == []
+        assert [orphan async for orphan in backend.orphans(deep=True, remove=True)] == []
+        assert await backend.marker() == "d" * 32
+
     async def test_reading_a_blob_yields_exactly_its_bytes(self, backend: Backend) -> None:
         """B1."""
         data = random.Random(1).randbytes(3 * 1024 * 1024 + 17)

@@ -101,7 +101,7 @@ class S3Site(Site):
         left = []
         for key in self.bucket.keys(""):
             room, _, name = key.removeprefix(PREFIX).partition("/")
-            if room in ("index", "uploads", "doomed"):
+            if room in ("index", "uploads", "doomed", "store.id"):
                 continue
             is_known = key.removeprefix(PREFIX) in named or name in doomed
             if room != "objects" or not (is_known or name.partition("-")[0] in uploads):

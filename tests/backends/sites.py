@@ -169,7 +169,9 @@ class FilesystemSite(Site):
             is_blob = parts[0] == "blobs" and len(parts) == 4
             is_of_upload = parts[0] == "uploads" and len(parts) == 3
             is_aside = parts[0] == "quarantine" and len(parts) == 2
-            known = is_blob or is_aside or (is_of_upload and parts[2] in _OF_UPLOADS)
+            is_marker = parts == ("blobs", "store.id")
+            is_whole = is_blob or is_aside or is_marker
+            known = is_whole or (is_of_upload and parts[2] in _OF_UPLOADS)
             if not (path.is_dir() or known or path in self.planted):
                 left.append("/".join(parts))
         return left

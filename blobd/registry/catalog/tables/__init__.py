@@ -20,6 +20,7 @@ from blobd.registry.catalog.tables.contents import (
     manifests,
     pins,
     repositories,
+    store,
     tags,
 )
 from blobd.registry.catalog.tables.kinds import metadata
@@ -52,6 +53,7 @@ __all__ = [
     "signing_keys",
     "source_roles",
     "sources",
+    "store",
     "tags",
     "team_members",
     "teams",

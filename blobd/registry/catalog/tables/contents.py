@@ -1,5 +1,6 @@
 """Repositories and what they hold.
 
+store       one row: the id of the store that has the bytes; see `registry/store_marker.py`.
 blobs       one row per digest that anybody holds, or held until lately. Whoever makes or ends a
             hold writes this row first, and so waits for garbage collection, which locks it.
             `condemned_at`: since when its bytes are being removed; see `roots.py`.
@@ -32,6 +33,13 @@ from sqlalchemy import (
 )
 
 from blobd.registry.catalog.tables.kinds import DigestText, by_bytes, metadata
+
+store = Table(
+    "store",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("store_id", String(32), nullable=False),
+)
 
 repositories = Table(
     "repositories",
