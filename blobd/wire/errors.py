@@ -162,7 +162,15 @@ def _facts(error: BaseException | None) -> dict[str, object]:
     if error is None:
         return {}
     return {
-        name: value if isinstance(value, int | float) else str(value)
+        name: _json_value(value)
         for name, value in vars(error).items()
         if not name.startswith("_") and name != "challenge"
     }
+
+
+def _json_value(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, tuple | list):
+        return [_json_value(one) for one in value]
+    return str(value)

@@ -183,6 +183,11 @@ def test_facts_become_the_detail() -> None:
     assert entry["detail"] == {"limit_bytes": 5, "size_bytes": 7}
     (entry,) = json.loads(error_body("BLOB_UNKNOWN", "no", errors.BlobNotFound(DIGEST)))["errors"]
     assert entry["detail"] == {"digest": str(DIGEST)}
+    error = errors.NamespaceMissing("app", ["ann", "team"])
+    (entry,) = json.loads(error_body("DENIED", "no", error))["errors"]
+    assert entry["detail"] == {"namespaces": ["ann", "team"]}, (
+        "a list, not Python's spelling of one"
+    )
 
 
 def test_every_missing_reference_has_its_entry() -> None:

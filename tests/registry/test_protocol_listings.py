@@ -166,12 +166,14 @@ def test_referrers_are_filtered(registry: Registry, name: str, written: str) -> 
         "x/sbom+json;%20v=1",
         "x/sbom+json;+v=1",
         "x/sbom%2Bjson%3B+v=1",
+        "x/sbom%2Bjson%3Bv=1",
+        "X/SBOM%2Bjson%20%3B%20%20V=1",
     ],
 )
 def test_referrers_are_found_by_a_type_with_a_parameter(
     registry: Registry, name: str, written: str
 ) -> None:
-    """RFC 9110 section 8.3.1: the space before a parameter, however it is sent."""
+    """RFC 9110 section 8.3.1: letters in any case, and spaces or none around the semicolon."""
     wanted = _refer(registry, name, "x/sbom+json; v=1")
     _refer(registry, name, "x/sbom+json")
     found, _ = _referrers(registry, name, f"?artifactType={written}")

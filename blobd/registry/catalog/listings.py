@@ -72,18 +72,16 @@ class ReferrersOf:
 
 
 def _is_of(wanted: str) -> ColumnElement[bool]:
-    """Return whether a manifest's artifact type is the wanted one, in any letter case.
+    """Return whether a manifest's artifact type is the wanted one, in any letter case and spacing.
 
     One with parameters is found by its bare type too; who asks for parameters gets these alone.
     """
-    kind = func.lower(manifests.c.artifact_type)
-    bare = normalised(wanted)
+    kind = func.replace(func.lower(manifests.c.artifact_type), " ", "")
     # the same spelling counts in any case: databases differ in which letters have a lower case
-    same = or_(manifests.c.artifact_type == wanted, kind == wanted.lower())
+    same = or_(manifests.c.artifact_type == wanted, kind == wanted.lower().replace(" ", ""))
     if ";" in wanted:
         return same
-    starts = (kind.startswith(f"{bare}{end}", autoescape=True) for end in (";", " ;"))
-    return or_(same, *starts)
+    return or_(same, kind.startswith(f"{normalised(wanted)};", autoescape=True))
 
 
 def weigh_referrers(
