@@ -1,8 +1,8 @@
 """What an image says of itself: the labels that describe a package. No I/O.
 
 An image says it in its configuration's labels (image-spec, config.md), an index in its annotations
-(annotations.md). A value that is too long or of the wrong form describes nothing and comes with a
-warning; it never makes a push fail.
+(annotations.md). A text that is too long is cut, a value of the wrong form describes nothing; both
+come with a warning and never make a push fail.
 """
 
 from __future__ import annotations
@@ -127,24 +127,29 @@ def describe(labels: Mapping[str, str]) -> Description:
 def _described(text: str | None, warnings: list[str]) -> str | None:
     if text is None or not text.strip():
         return None
-    if len(text) > DESCRIPTION_MAX_CHARACTERS:
-        _warn(warnings, DESCRIPTION, f"has {len(text)} of {DESCRIPTION_MAX_CHARACTERS} characters")
-        return None
     # one line of plain text: a page must not be laid out by whom it describes
     plain = "".join(" " if _is_control(character) else character for character in text)
-    return " ".join(plain.split())
+    return _cut(" ".join(plain.split()), DESCRIPTION, DESCRIPTION_MAX_CHARACTERS, warnings)
 
 
 def _licensed(text: str | None, warnings: list[str]) -> str | None:
     if text is None or not text.strip():
         return None
-    if len(text) > LICENCES_MAX_CHARACTERS:
-        _warn(warnings, LICENCES, f"has {len(text)} of {LICENCES_MAX_CHARACTERS} characters")
-        return None
     if _SPDX.fullmatch(text.strip()) is None:
         _warn(warnings, LICENCES, "is not an SPDX licence expression")
         return None
-    return text.strip()
+    return _cut(text.strip(), LICENCES, LICENCES_MAX_CHARACTERS, warnings)
+
+
+def _cut(text: str, key: str, most: int, warnings: list[str]) -> str:
+    """Return a text of at most so many characters; one that was longer ends in an ellipsis.
+
+    Most clients print no warning: the ellipsis shows on the page what happened.
+    """
+    if len(text) <= most:
+        return text
+    warnings.append(f"{key} has {len(text)} characters and is cut after {most}")
+    return f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _sourced(text: str | None, warnings: list[str]) -> SourceLink | None:

@@ -46,8 +46,6 @@ def test_a_whole_description() -> None:
 @pytest.mark.parametrize(
     ("label", "value"),
     [
-        (DESCRIPTION, "x" * 513),
-        (LICENCES, "M" * 257),
         (LICENCES, "<b>MIT</b>"),
         (LICENCES, "MIT; DROP TABLE"),
         (SOURCE, "ftp://example.org/acme/app"),
@@ -131,6 +129,17 @@ def test_nothing_is_nothing(label: str, value: str) -> None:
 def test_the_limit_is_inclusive(length: int) -> None:
     """Up to 512 characters."""
     assert describe({DESCRIPTION: "ü" * length}).text == "ü" * length
+
+
+def test_what_is_too_long_is_cut_with_a_mark_and_a_warning() -> None:
+    """Most clients print no warning; the mark is seen on the page."""
+    found = describe({DESCRIPTION: "ü" * 513, LICENCES: "MIT OR " + "M" * 300})
+    assert found.text == "ü" * 511 + "…"
+    assert found.licences == "MIT OR " + "M" * 248 + "…"
+    assert found.warnings == (
+        f"{DESCRIPTION} has 513 characters and is cut after 512",
+        f"{LICENCES} has 307 characters and is cut after 256",
+    )
 
 
 @given(st.text(max_size=512))

@@ -97,7 +97,8 @@ async def test_what_an_image_says_wrongly_warns_and_fails_nothing(shop: Shop) ->
     await shop.push("v2", labels=wrong)
     assert len(shop.warnings) == 3
     package = await shop.package()
-    assert (package.description, package.licences, package.source_url) == ("Fine", None, None)
+    assert package.description == "x" * 511 + "…"
+    assert (package.licences, package.source_url) == (None, None)
 
 
 async def test_a_link_at_the_first_publish_inherits_roles_and_no_visibility(shop: Shop) -> None:

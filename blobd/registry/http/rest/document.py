@@ -58,6 +58,10 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _PERHAPS: dict[str, Any] = {"type": ["string", "null"]}
 _NUMBER: dict[str, Any] = {"type": "integer"}
 _YES_NO: dict[str, Any] = {"type": "boolean"}
+_DOWNLOADS: dict[str, Any] = {
+    "type": "integer",
+    "description": "Lags: a download is counted up to ten seconds after it.",
+}
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _PERHAPS_TIME: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
 _VISIBILITY: dict[str, Any] = {"type": "string", "enum": ["private", "internal", "public"]}
@@ -81,7 +85,7 @@ _PACKAGE: dict[str, dict[str, Any]] = {
     "description": _PERHAPS,
     "license": _PERHAPS,
     "source_url": _PERHAPS,
-    "download_count": _NUMBER,
+    "download_count": _DOWNLOADS,
     "inherits": _YES_NO,
     "immutable_tags": _YES_NO,
     "sparse_indexes": _YES_NO,
@@ -98,7 +102,7 @@ _VERSION: dict[str, dict[str, Any]] = {
     "license": _PERHAPS,
     "metadata": _object(package_type=_TEXT, container=_object(tags=_list(_TEXT))),
     "size_bytes": _NUMBER,
-    "download_count": _NUMBER,
+    "download_count": _DOWNLOADS,
     "last_pulled_at": _PERHAPS_TIME,
     "platforms": _list(_TEXT),
     "artifact_type": _PERHAPS,
