@@ -9,13 +9,18 @@ from urllib.parse import parse_qs, urlsplit
 from sqlalchemy import insert, update
 
 from blobd.registry.catalog.tables import tokens
-from tests.registry.access.conftest import basic
+from tests.daemon import Daemon
+from tests.registry.access.conftest import Client, basic
 from tests.registry.identity.worlds import ADA, token
 from tests.registry.protocol import digest_of, with_digest
 
 if TYPE_CHECKING:
-    from tests.registry.access.conftest import Town
+    from pathlib import Path
 
+    from tests.registry.access.conftest import Town
+    from tests.registry.protocol import Registry
+
+_SOON_S = 60
 DATA = b"0123456789" * 1000
 
 
@@ -80,3 +85,51 @@ def test_the_log_does_not_have_the_secret(town: Town, app: str) -> None:
     assert urlsplit(location).path in log
     assert secret not in log
     assert secret.partition(".")[2] not in log
+
+
+def _opens_nothing(client: Registry, location: str, data: bytes) -> bool:
+    """Return whether a session's URL does nothing any more; its path alone never did."""
+    answers = (
+        client.send("PATCH", location, b"more"),
+        client.get(location),
+        client.delete(location),
+        client.send("PUT", with_digest(location, digest_of(data + b"more")), b"more"),
+    )
+    return {answer.status for answer in answers} <= {401, 404}
+
+
+def test_a_secret_is_worth_nothing_after_commit_and_cancel(town: Town, app: str) -> None:
+    """Whoever finds the URL in a proxy's log cannot change, read or end anything with it."""
+    ada, nobody = town.person("ada"), town.client()
+    first = ada.start(app).location
+    patched = nobody.send("PATCH", first, DATA).location
+    assert nobody.send("PUT", with_digest(patched, digest_of(DATA))).status == 201
+    for location in (first, patched):
+        assert _opens_nothing(nobody, location, DATA)
+    blob = f"/v2/{app}/blobs/{digest_of(DATA)}"
+    secret = urlsplit(first).query
+    assert nobody.get(f"{blob}?{secret}").status == 401
+    assert ada.get(blob).body == DATA
+    cancelled = ada.start(app).location
+    assert nobody.send("PATCH", cancelled, DATA).status == 202
+    assert nobody.delete(cancelled).status == 204
+    assert _opens_nothing(nobody, cancelled, DATA)
+
+
+def test_a_secret_is_worth_nothing_after_expiry(tmp_path: Path) -> None:
+    settings = {
+        "registry.auth": "true",
+        "limits.upload_idle_expiry_s": "1",
+        "upkeep.expire_interval_s": "0.2",
+    }
+    with Daemon(tmp_path / "data", settings=settings) as daemon:
+        assert daemon.first_token is not None
+        admin = Client(daemon.registry, basic(daemon.first_token))
+        location = admin.start("admin/app").location
+        nobody = Client(daemon.registry, None)
+        assert nobody.send("PATCH", location, DATA).status == 202
+        until = time.monotonic() + _SOON_S
+        while nobody.get(location).status == 204:
+            assert time.monotonic() < until, "the session never expires"
+            time.sleep(0.5)
+        assert _opens_nothing(nobody, location, DATA)
