@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 
 from blobd.errors import ConfigInvalid
 from blobd.wire.origin import Origins
 from tests.daemon import Daemon
+from tests.registry.access.person import FORM, Forms
 from tests.registry.protocol import Registry
 
 if TYPE_CHECKING:
@@ -44,6 +46,25 @@ def test_pages_and_apis_are_apart(registry: Registry) -> None:
         assert registry.get("/", Host=host).status == 200
     page = registry.get("/", Host="pages.example").body
     assert b"docker login registry.example" in page
+
+
+def test_forms_are_sent_at_the_pages_address(registry: Registry) -> None:
+    """Their Origin is that address, not the registry's; and so the cookie is for https alone."""
+    at = {"Host": "pages.example", "Content-Type": FORM}
+    form = registry.get("/packages/-/sign-in", Host="pages.example")
+    cookie = form.headers["Set-Cookie"].partition(";")[0]
+    assert cookie.startswith("__Host-blobd_sign_in=")
+    csrf = Forms(form.body.decode()).found[0].hidden["csrf"]
+    body = urlencode({"csrf": csrf, "token": "blobd_pat_none"}).encode()
+    refusals = {}
+    for origin in (PAGES, REGISTRY, "null"):
+        headers = {**at, "Cookie": cookie, "Origin": origin}
+        answer = registry.send("POST", "/packages/-/sign-in", body, headers)
+        assert answer.status == 403
+        refusals[origin] = answer.body
+    assert b"is not a token of this registry" in refusals[PAGES]
+    for origin in (REGISTRY, "null"):
+        assert b"CrossSite" in refusals[origin] or b"Origin" in refusals[origin]
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,9 @@ def test_an_index_shows_its_platforms_and_what_signs_them(town: Town, app: str) 
         for command in ("docker pull ", "FROM "):
             assert f"{command}{town.address}/{app}@{digest}" in page
     assert "signature" in shown(ada, f"/{app}?q=v1")
-    number = api(town, "ada").get(f"{path_of(app)}/versions")[0]["id"]
-    assert shown(ada, f"/{app}/-/versions/{number}")
+    newest = api(town, "ada").get(f"{path_of(app)}/versions")[0]
+    assert newest["html_url"].endswith(f"/packages/{app}/-/versions/{newest['id']}")
+    assert newest["name"] in shown(ada, newest["html_url"].partition("/packages")[2])
     assert "Part of v1" in shown(ada, f"/{app}/-/versions/{children[0]}")
 
 

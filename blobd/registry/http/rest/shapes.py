@@ -56,7 +56,7 @@ class Shapes:
             "name": str(version.digest),
             "url": f"{self._url(package)}/versions/{version.version_id}",
             "package_html_url": self._page(package),
-            "html_url": self._page(package),
+            "html_url": f"{self._page(package)}/-/versions/{version.version_id}",
             "created_at": moment(version.created_at),
             "updated_at": moment(version.updated_at),
             "description": version.description,
