@@ -12,7 +12,19 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from bench import access, commit, download, growth, idle, memory, pieces, resume, small, upload
+from bench import (
+    access,
+    commit,
+    download,
+    fair,
+    growth,
+    idle,
+    memory,
+    pieces,
+    resume,
+    small,
+    upload,
+)
 from bench.charts import draw
 from bench.journal import LOAD, Journal, Key
 from bench.machine import facts, warm_memory
@@ -29,6 +41,7 @@ _RUNS = {
     "memory": memory.run,
     "resume": resume.run,
     "idle": idle.run,
+    "fair": fair.run,
     "growth": growth.run,
     "access": access.run,
     "pieces": pieces.run,

@@ -35,6 +35,7 @@ REQUESTS = "engine requests"
 FINISHED = "uploads that finished"
 FAILED = "requests that failed"
 ANSWER = "slowest answer, ms"
+PUSH = "push p99, ms"
 TAIL = "largest tail fetched, MiB"
 
 

@@ -13,7 +13,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 PARTS = (
-    *("upload", "download", "small", "commit", "memory", "resume", "idle", "growth"),
+    *("upload", "download", "small", "commit", "memory", "resume", "idle", "fair", "growth"),
     *("access", "pieces", "s3"),
 )
 REPOSITORY = "bench/blobs"
@@ -39,6 +39,8 @@ class Plan:
     resume_bytes: int = 8 * GIB
     idle_clients: int = 1000
     slow_clients: int = 200
+    fair_s: float = 5.0
+    """How long ten modest accounts push."""
     blob_counts: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     packages: int = 10_000
     """With ten times as many versions."""
@@ -73,6 +75,7 @@ def quick_plan(plan: Plan) -> Plan:
         resume_bytes=512 * MIB,
         idle_clients=200,
         slow_clients=40,
+        fair_s=3.0,
         blob_counts=(1_000, 20_000),
         packages=1_000,
         s3_commit_sizes_bytes=(16 * MIB, 128 * MIB),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench import fair
 from bench import journal as metric
 from bench.journal import Key
 from bench.plan import GIB, MIB
@@ -33,6 +34,7 @@ def verdicts(plan: Plan, journal: Journal) -> Iterator[Verdict]:
     yield from _resume(journal)
     yield from _memory(plan, journal)
     yield from _growth(plan, journal)
+    yield from _fair(journal)
     yield from _access(plan, journal)
     yield from s3.verdicts(plan, journal)
 
@@ -73,6 +75,13 @@ def _ratios(journal: Journal) -> Iterator[Verdict]:
     for subject in ("blobd", _TWO):
         key = Key("upload", "4 clients stream", subject, metric.LAG)
         yield from plain(journal, f"loop lag p99, 4 clients stream, {subject}", key, 5.0, "ms")
+
+
+def _fair(journal: Journal) -> Iterator[Verdict]:
+    alone = Key("fair", fair.ALONE, "blobd", metric.PUSH)
+    beside = Key("fair", fair.BESIDE, "blobd", metric.PUSH)
+    text = "push p99 of ten accounts beside a greedy one, of alone"
+    yield from ratio(journal, text, beside, alone, 1.5)
 
 
 def _access(plan: Plan, journal: Journal) -> Iterator[Verdict]:
