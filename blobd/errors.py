@@ -7,6 +7,7 @@ Nothing here knows HTTP; `wire/errors.py` holds the one table from these classes
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -565,6 +566,23 @@ class Forbidden(BlobdError):
         self.role = role
         self.has = has
         self.scope = scope
+
+
+class WorkflowNotGranted(BlobdError):
+    """A workflow pushes to a package of its own namespace that gives it nothing."""
+
+    def __init__(self, package: str, source: str) -> None:
+        owner, _, name = package.partition("/")
+        at = f"/api/orgs/{owner}/packages/container/{quote(name, safe='')}"
+        granted = f"{at}/access/workflows/{quote(source, safe='')}/automation"
+        super().__init__(
+            f"permission_denied: write_package: {package} is there and gives the workflows of "
+            f"{source} no role; an admin of the package can give them one, by PUT {granted} with "
+            f'{{"role": "write"}}, or link it (PUT {at}/repository) and let it inherit '
+            f"(PUT {at}/access/mode)"
+        )
+        self.package = package
+        self.source = source
 
 
 class NotForWorkflows(BlobdError):

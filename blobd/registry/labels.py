@@ -67,37 +67,6 @@ def labels_of_config(content: bytes) -> Mapping[str, str]:
     return _texts(labels)
 
 
-def came_with_base(content: bytes, label: str) -> bool:
-    """Return whether an image's history shows that its base image has set a label.
-
-    Only buildah and podman mark where their own steps begin, by a `comment` of `FROM …`. The label
-    is the base's where an older step has set the value that counts and no later one names it.
-    Everything else is left open: False.
-    """
-    if len(content) > _CONFIG_MAX_BYTES:
-        return False
-    try:
-        document: Any = json.loads(content)
-        value = document["config"]["Labels"][label]
-        history = [
-            (str(step.get("created_by", "")), step.get("comment")) for step in document["history"]
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
-    own = [
-        number
-        for number, (_, comment) in enumerate(history)
-        if isinstance(comment, str) and comment.startswith("FROM ")
-    ]
-    if not own:
-        return False
-    before, after = history[: own[-1]], history[own[-1] :]
-    sets = [made_by for made_by, _ in before if "LABEL" in made_by and label in made_by]
-    return (
-        bool(sets) and str(value) in sets[-1] and not any(label in made_by for made_by, _ in after)
-    )
-
-
 def platform_of_config(content: bytes) -> str | None:
     """Return what an image is for, as `linux/arm64/v8`; None where its configuration is none."""
     if len(content) > _CONFIG_MAX_BYTES:

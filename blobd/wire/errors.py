@@ -92,6 +92,7 @@ TABLE: Mapping[type[BaseException], Answer] = {
     errors.TokenRefused: Answer(401, "UNAUTHORIZED"),
     errors.ScopeMissing: Answer(401, "UNAUTHORIZED"),
     errors.Forbidden: Answer(403, "DENIED"),
+    errors.WorkflowNotGranted: Answer(403, "DENIED"),
     errors.NotForWorkflows: Answer(403, "DENIED"),
     errors.NamespaceClosed: Answer(404, "NAME_UNKNOWN"),
     errors.NamespaceMissing: Answer(403, "DENIED"),

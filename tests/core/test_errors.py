@@ -79,6 +79,7 @@ EXAMPLES: list[Exception] = [
     errors.NamespaceMissing("image", ["ada", "acme"]),
     errors.NamespaceClosed("eve/image", ["ada", "acme"], exists=True),
     errors.LastVersion("image", tagged=True),
+    errors.WorkflowNotGranted("acme/image", "acme/code"),
     errors.NotForWorkflows("acme/image", "let a person do it"),
     errors.TokenTooNarrow("write:packages", ["read:packages"]),
     errors.TooManyFailures(3),

@@ -67,6 +67,10 @@ _SOURCE_NAMESPACE = """
     SELECT a.name FROM sources AS s JOIN accounts AS a ON a.id = s.owner_id WHERE s.id = ?
 """
 
+_SOURCE_NAME = """
+    SELECT a.name, s.name FROM sources AS s JOIN accounts AS a ON a.id = s.owner_id WHERE s.id = ?
+"""
+
 _NOBODY = -1
 """An account id that none has."""
 
@@ -145,6 +149,11 @@ class Callers:
     async def has_namespace(self, name: str) -> bool:
         """Return whether there is an account of a name."""
         return bool(await self._reader.rows(_NAMESPACE_BY_NAME, _NOBODY, name))
+
+    async def source_name(self, workflow: WorkflowOf) -> str:
+        """Return `OWNER/NAME` of the source repository that a workflow is of."""
+        rows = await self._reader.rows(_SOURCE_NAME, workflow.source_id)
+        return "/".join(rows[0]) if rows else ""
 
     async def _in_namespace(
         self, subject: Subject, repository: RepositoryName, package: _Package | None

@@ -21,6 +21,7 @@ from blobd.errors import (
     NameUnknown,
     ScopeMissing,
     Unauthenticated,
+    WorkflowNotGranted,
 )
 from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Action, Role, Visibility
@@ -189,7 +190,9 @@ class Gate:
         return await self.decide(Caller(subject), repository, Action.WRITE)
 
     async def decide(self, caller: Caller, repository: RepositoryName, action: Action) -> Access:
-        """Let a caller in. Raises as `admit`, and NamespaceMissing, NamespaceClosed."""
+        """Let a caller in. Raises as `admit`, and NamespaceMissing, NamespaceClosed,
+        WorkflowNotGranted.
+        """
         subject = caller.subject
         if (
             action is Action.WRITE
@@ -202,9 +205,13 @@ class Gate:
         try:
             check(subject, standing, repository, action, caller.asked_on(repository))
         except NameUnknown:
+            callers = self._catalog.callers
+            if action is Action.WRITE and subject.workflow and standing.exists and standing.belongs:
+                # it makes packages here, so it would find out that the name is taken anyway
+                source = await callers.source_name(subject.workflow)
+                raise WorkflowNotGranted(repository, source) from None
             if action is not Action.WRITE or standing.owns or standing.belongs:
                 raise
-            callers = self._catalog.callers
             raise NamespaceClosed(
                 repository,
                 await callers.namespaces(subject),

@@ -1,9 +1,10 @@
 """Whether the label of a push links its package to a source repository.
 
-Anybody can write a label, and a base image brings its own along. So a label is a wish of who
-pushes, and does what the pusher could do by hand: it links where the pusher is an admin of the
-package and of the source repository. It gives rights only at the first publish, and only to a
-source repository of the package's own owner. An administrator of the registry counts by the roles
+Anybody can write a label, and a base image brings its own along: no history of an image says for
+sure whose a label is (buildah's `FROM` comment is on the last step of a build). So a label is a
+wish of who pushes, and does what the pusher could do by hand: it links where the pusher is an admin
+of the package and of the source repository. It gives rights only at the first publish, and only to
+a source repository of the package's own owner. An administrator of the registry counts by the roles
 that were given to it as a person: it builds on other people's images as everybody does.
 """
 
@@ -49,23 +50,15 @@ class Linked:
 
 
 def link_by_label(
-    transaction: Transaction,
-    package_id: int,
-    package: Published,
-    label: SourceLink,
-    push: Push,
-    *,
-    from_base: bool,
+    transaction: Transaction, package_id: int, package: Published, label: SourceLink, push: Push
 ) -> Linked:
     """Return what a label does, having given the workflows of the source their grants.
 
-    `from_base`: the label is known to have come with the base image. The answer is the same for
-    a source repository that is not there and for one that is not the pusher's.
+    The answer is the same for a source repository that is not there and for one that is not the
+    pusher's.
     """
     full_name = f"{label.owner}/{label.name}"
     source = sources.find_source(transaction, label.owner, label.name)
-    if from_base:
-        return _unlinked(label, "it came with the base image")
     if source is None or not _is_named(source, label, push):
         return _unlinked(label, _no_source(label, push))
     if _role(transaction, source, push.subject) < _needed(source):

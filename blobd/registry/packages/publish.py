@@ -15,9 +15,7 @@ from blobd.registry.catalog import contents, packages, trash, versions
 from blobd.registry.catalog.callers import asked_within
 from blobd.registry.catalog.versions import NewVersion
 from blobd.registry.labels import (
-    SOURCE,
     Description,
-    came_with_base,
     describe,
     labels_of_config,
     platform_of_config,
@@ -60,7 +58,6 @@ class PackagePublication:
         self._threads = threads
         self._source_hosts = frozenset(source_hosts)
         self._now = catalog.now()
-        self._is_label_of_base = False
         self.linked: Linked | None = None
         """What became of the image's source label; None where it has none, or was linked before."""
         self._said = Description()
@@ -81,7 +78,6 @@ class PackagePublication:
             if normalised(config.media_type) in IMAGE_CONFIGS:
                 content = await self._content(config.digest)
                 labels |= labels_of_config(content)
-                self._is_label_of_base = came_with_base(content, SOURCE)
                 self._platform = platform_of_config(content)
         self._said = describe(labels)
 
@@ -178,9 +174,7 @@ class PackagePublication:
             is_first=is_first and package.created_by == subject.account_id,
             hosts=self._source_hosts,
         )
-        self.linked = link_by_label(
-            transaction, package_id, package, label, push, from_base=self._is_label_of_base
-        )
+        self.linked = link_by_label(transaction, package_id, package, label, push)
         if self.linked.source_id is None:
             return {}
         return {"source_id": self.linked.source_id, "inherits": self.linked.inherits}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -37,9 +37,9 @@ def labelled(town: Town, full_name: str, host: str | None = None) -> dict[str, s
     return {LABEL: f"http://{host or town.address}/{full_name}"}
 
 
-def push(client: Client, app: str, tag: str, labels: dict[str, str], **config: Any) -> Answer:
+def push(client: Client, app: str, tag: str, labels: dict[str, str]) -> Answer:
     """Push an image with labels; return the answer to its manifest."""
-    document = {"os": "linux", "architecture": "amd64", "config": {"Labels": labels}, **config}
+    document = {"os": "linux", "architecture": "amd64", "config": {"Labels": labels}}
     named = client.push(app, json.dumps(document).encode())
     answer = client.put_manifest(app, tag, image(named, client.push(app, tag.encode())))
     assert answer.status == 201, answer.body
@@ -59,7 +59,8 @@ def package_of(app: str) -> str:
 def shut_out_soon(client: Client, app: str) -> None:
     """Wait until rights that were taken away count no longer: within a second."""
     for _ in range(100):
-        if {client.get(f"/v2/{app}/tags/list").status, client.start(app).status} == {404}:
+        read, write = client.get(f"/v2/{app}/tags/list").status, client.start(app).status
+        if read == 404 and write in {403, 404}:
             return
         time.sleep(0.05)
     raise AssertionError(f"{app} is still open")
@@ -198,20 +199,6 @@ def test_an_administrator_counts_by_its_own_roles(town: Town, app: str, source: 
     answer = push(town.admin(), app, "latest", labelled(town, full_name))
     assert "not linked" in answer.headers["Warning"]
     assert "repository" not in api(town, "ada").get(path_of(app))
-
-
-def test_podman_tells_labels_of_the_base_image(town: Town, app: str, source: str) -> None:
-    full_name = add_source(town, "acme", source)
-    labels = labelled(town, full_name)
-    made_by = f"/bin/sh -c #(nop) LABEL {LABEL}={labels[LABEL]}"
-    first = {"created_by": "/bin/sh -c #(nop) ADD file"}
-    base = [first, {"created_by": made_by}]
-    own = [{"created_by": "/bin/sh -c #(nop) COPY file", "comment": "FROM localhost/base:latest"}]
-    answer = push(town.person("ada"), app, "latest", labels, history=base + own)
-    assert "it came with the base image" in answer.headers["Warning"]
-    again = [*base, *own, {"created_by": made_by}]
-    answer = push(town.person("ada"), app, "v2", labels, history=again)
-    assert "Warning" not in answer.headers
 
 
 def test_a_publishing_workflow_is_admin_but_publishes_to_nobody(

@@ -56,7 +56,9 @@ def told(client: Client, name: str, manifest: str) -> list[tuple[int, bytes, lis
             for header, value in answer.headers.items()
             if header != "Date"
         ]
-        found.append((answer.status, answer.body.replace(name.encode(), b"NAME"), headers))
+        image_name = name.partition("/")[2]  # which a refusal suggests in the caller's namespace
+        said = answer.body.replace(name.encode(), b"NAME").replace(image_name.encode(), b"IMAGE")
+        found.append((answer.status, said, headers))
     return found
 
 
@@ -207,7 +209,11 @@ def test_what_a_workflow_publishes_belongs_to_its_source(town: Town, app: str) -
     assert town.person("bob").get(f"/v2/{app}/tags/list").status == 404
     other = f"{app}-other"
     town.person("ada").push_image(other)
-    assert workflow.start(other).status == 404
+    answer = workflow.start(other)
+    assert (answer.status, answer.codes) == (403, ["DENIED"])
+    assert f"PUT /api/orgs/acme/packages/container/{other[5:]}/repository" in message(answer)
+    assert "acme%2Fcode/automation" in message(answer)
+    assert workflow.get(f"/v2/{other}/tags/list").status == 404
 
 
 def test_a_right_that_is_taken_away_ends_within_a_moment(town: Town, app: str) -> None:
