@@ -22,6 +22,7 @@ from blobd.backends import load_backend, open_backend
 from blobd.backends.threads import Threads
 from blobd.data_folder import exposed, protect, set_umask
 from blobd.errors import RouteUnknown
+from blobd.graces import Graces
 from blobd.hashing import Hashing
 from blobd.limits import (
     SIZES_BYTES,
@@ -49,6 +50,8 @@ from blobd.registry.identity.signing_keys import (
     open_seals,
     settle_signing_keys,
 )
+from blobd.registry.neighbours import RENEW_S as RENEW_S
+from blobd.registry.neighbours import Neighbours
 from blobd.registry.packages.label_audit import review_links
 from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
@@ -123,6 +126,9 @@ class Daemon:
     """By which things are old enough to be removed."""
     quarantine: Quarantine
     """What looks at stored bytes before anything is said of them."""
+    graces: Graces
+    """How long they are kept."""
+    neighbours: Neighbours
 
     async def note_operator(self, what: str) -> None:
         """Note in the audit what was done by the command line."""
@@ -131,7 +137,7 @@ class Daemon:
 
     async def forget_audit(self) -> None:
         """Remove from the audit what is older than it is to be known."""
-        retention_s = self.config.registry.audit_retention_s
+        retention_s = self.graces.audit_retention_s
         await forget_audit(self.catalog, retention_s, now=self.clock.now())
 
 
@@ -188,7 +194,7 @@ async def open_daemon(
             trace_at=trace_at,
             database_now=partial(catalog.read, database_now),
         )
-        limits = config.limits
+        limits, graces = config.limits, Graces.of(config)
         budget = Budget(
             shares.buffers,
             wait_s=limits.budget_wait_s,
@@ -213,6 +219,7 @@ async def open_daemon(
             config=config,
             metrics=metrics,
             clock=clock.now,
+            graces=graces,
         )
         yield Daemon(
             config=config,
@@ -228,12 +235,15 @@ async def open_daemon(
                 upload_timeout_s=limits.upload_timeout_s or limits.upload_idle_expiry_s,
                 unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s,
                 clock=clock.now,
+                graces=graces,
             ),
             trash=Trash(catalog, config.registry.trash_retention_s),
             seals=seals,
             attempts=Attempts() if shared is None else shared.attempts,
             clock=clock,
             quarantine=Quarantine(catalog, store, metrics),
+            graces=graces,
+            neighbours=Neighbours(catalog, config, graces),
         )
 
 
@@ -254,6 +264,7 @@ async def begin(daemon: Daemon) -> FirstAdministrator | None:
 
     After an upgrade, say once in the log what labels had given away. Raises ConfigInvalid.
     """
+    await daemon.neighbours.check()
     found = await review_links(daemon.catalog)
     if found:
         _log.warning(

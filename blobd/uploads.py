@@ -52,13 +52,14 @@ from blobd.errors import (
     UploadOvertaken,
     UploadUnknown,
 )
+from blobd.graces import Graces
 from blobd.limits import check_size
 from blobd.session import Memo, Session, Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from blobd.backends.base import Record
+    from blobd.backends.base import Admits, Record
     from blobd.config import Config
     from blobd.digest import Digest, Span
     from blobd.hashing import Hasher, Hashing
@@ -92,6 +93,7 @@ class Uploads:
         config: Config,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        graces: Graces | None = None,
     ) -> None:
         self._store = store
         self._backend = store.backend
@@ -101,7 +103,7 @@ class Uploads:
         self._open_uploads = open_uploads
         self._room = room
         self._limits = config.limits
-        self._receipt_lifetime_s = config.upkeep.receipt_lifetime_s
+        self._graces = graces or Graces.of(config)
         self._metrics = metrics
         self._clock = clock
 
@@ -258,11 +260,9 @@ class Uploads:
         """Remove abandoned and overdue sessions and old receipts; return the sessions' ids.
 
         A session is abandoned when no byte came for `limits.upload_idle_expiry_s`, overdue when
-        the time limit has passed: when listed, and still when taken over. May run in several
-        processes at once.
+        the time limit has passed, also when taken over. Several processes may run this at once.
         """
-        ended = []
-        staged_bytes, now = 0, self._clock()
+        ended, staged_bytes, now = [], 0, self._clock()
         counted, found = self._open_uploads.snapshot(), Counter[str | None]()
 
         def still(record: Record) -> None:
@@ -271,7 +271,7 @@ class Uploads:
 
         async for record in self._backend.stagings():
             if record.committed is not None:
-                if now - record.touched_at > self._receipt_lifetime_s:
+                if now - record.touched_at > self._graces.receipt_lifetime_s:
                     await self._backend.forget(record.upload_id)
                 continue
             found[Memo.account_of(record)] += 1
@@ -279,7 +279,7 @@ class Uploads:
                 staged_bytes += record.offset + record.tail_bytes
                 continue
             with suppress(UploadUnknown, UploadBusy, UploadOvertaken):
-                await self._end(record.upload_id, "expired", admits=still)
+                await self._end(record.upload_id, "expired", still)
                 ended.append(record.upload_id)
         self._open_uploads.recount(counted, found)
         self._metrics.staged_bytes.set(staged_bytes)
@@ -287,12 +287,12 @@ class Uploads:
         return ended
 
     def _abandoned(self, record: Record, now: float) -> bool:
-        if now - record.touched_at > self._limits.upload_idle_expiry_s:
+        if now - record.touched_at > self._graces.upload_idle_expiry_s:
             return True
         with suppress(UploadUnknown):
-            overdue_s = self._limits.upload_timeout_s + _GRACE_S + _SWEEP_MARGIN_S
+            overdue_s = self._graces.upload_timeout_s + _GRACE_S + _SWEEP_MARGIN_S
             created_at = Memo.load(record).created_at
-            return self._limits.upload_timeout_s > 0 and now - created_at > overdue_s
+            return self._graces.upload_timeout_s > 0 and now - created_at > overdue_s
         return False
 
     async def _peek(self, upload_id: str, owner: str) -> tuple[Record, Memo]:
@@ -477,9 +477,7 @@ class Uploads:
                     "left for the expiry of uploads: %s", error, extra={"upload_id": upload_id}
                 )
 
-    async def _end(
-        self, upload_id: str, outcome: str, *, admits: Callable[[Record], None] | None = None
-    ) -> None:
+    async def _end(self, upload_id: str, outcome: str, admits: Admits | None = None) -> None:
         staging = await self._backend.stage(upload_id, admits=admits)
         try:
             self._metrics.discarded_bytes.inc(staging.offset)

@@ -11,13 +11,13 @@ import asyncio
 import logging
 import resource
 import signal
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from blobd.app import begin, open_daemon, open_fronts
+from blobd.app import RENEW_S, begin, open_daemon, open_fronts
 from blobd.descriptors import RESERVE, connections_for
 from blobd.upkeep.gc import collect
 from blobd.upkeep.jobs import Job, run_jobs
@@ -27,7 +27,7 @@ from blobd.wire.connections import Connections
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from blobd.app import Daemon, FirstAdministrator, Shared
     from blobd.config import Config
@@ -60,6 +60,7 @@ async def run_worker(
     async with open_daemon(config, shared) as daemon:
         first = await begin(daemon)
         async with (
+            daemon.neighbours.joined() if has_jobs else nullcontext(),
             open_fronts(daemon) as fronts,
             run_jobs(_jobs(daemon) if has_jobs else (), daemon.metrics, daemon.clock),
             _listening(config, fronts, listeners, daemon.metrics),
@@ -71,16 +72,28 @@ async def run_worker(
 
 def _jobs(daemon: Daemon) -> tuple[Job, ...]:
     upkeep, now = daemon.config.upkeep, daemon.clock.now
-    purge = partial(daemon.trash.purge, clock=now)
+    purge = partial(daemon.trash.purge, clock=now, graces=daemon.graces)
     clean = partial(sweep, daemon.store.backend, daemon.metrics, clock=now)
+    collect_now = partial(_collect, daemon)
+
+    def removing(name: str, interval_s: float, call: Callable[[], Awaitable[object]]) -> Job:
+        return Job(name, interval_s, partial(_after_a_look, daemon, call), removes=True)
+
     return (
-        Job("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire, removes=True),
-        Job("garbage collection", upkeep.gc_interval_s, partial(_collect, daemon), removes=True),
+        Job("this daemon's lease", RENEW_S, daemon.neighbours.renew),
         Job("room", _ROOM_INTERVAL_S, daemon.room.watch),
-        Job("trash", _TIDY_INTERVAL_S, purge, removes=True),
-        Job("audit", _TIDY_INTERVAL_S, daemon.forget_audit, removes=True),
-        Job("sweep", upkeep.sweep_interval_s, clean, removes=True),
+        removing("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire),
+        removing("garbage collection", upkeep.gc_interval_s, collect_now),
+        removing("trash", _TIDY_INTERVAL_S, purge),
+        removing("audit", _TIDY_INTERVAL_S, daemon.forget_audit),
+        removing("sweep", upkeep.sweep_interval_s, clean),
     )
+
+
+async def _after_a_look(daemon: Daemon, call: Callable[[], Awaitable[object]]) -> None:
+    """Do what removes things, which are kept as long as any living daemon keeps them."""
+    await daemon.neighbours.look()
+    await call()
 
 
 async def _collect(daemon: Daemon) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from blobd.digest import Digest
+    from blobd.graces import Graces
     from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.catalog import Clock
     from blobd.registry.catalog.holds import Holders
@@ -105,8 +106,10 @@ class CatalogRoots:
         upload_timeout_s: float,
         unnamed_link_grace_s: float,
         clock: Clock | None = None,
+        graces: Graces | None = None,
     ) -> None:
-        """`clock` says what has lapsed; None: the catalog's."""
+        """`clock` says what has lapsed; None: the catalog's. `graces` may make it later."""
+        self._graces = graces
         self._catalog = catalog
         self._clock = clock or catalog.now
         self._pin_lifetime_s = upload_timeout_s + _PIN_GRACE_S
@@ -163,9 +166,14 @@ class CatalogRoots:
 
     def _deadlines(self) -> Deadlines:
         now = self._clock()
+        pin_s, link_s = self._pin_lifetime_s, self._unnamed_link_grace_s
+        if self._graces is not None:
+            uploads_s = self._graces.upload_timeout_s or self._graces.upload_idle_expiry_s
+            pin_s = max(pin_s, uploads_s + _PIN_GRACE_S)
+            link_s = max(link_s, self._graces.unnamed_link_grace_s)
         return Deadlines(
-            pins_before=now - self._pin_lifetime_s,
-            unnamed_links_before=now - self._unnamed_link_grace_s,
+            pins_before=now - pin_s,
+            unnamed_links_before=now - link_s,
         )
 
 

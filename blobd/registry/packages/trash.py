@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blobd.digest import Digest
+    from blobd.graces import Graces
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.catalog import Clock
@@ -163,14 +164,16 @@ class Trash:
 
         return await self.catalog.write(restore)
 
-    async def purge(self, *, clock: Clock | None = None) -> None:
+    async def purge(self, *, clock: Clock | None = None, graces: Graces | None = None) -> None:
         """Forget what was deleted longer ago than it can be restored, and packages without any.
 
         Those are what pushes left that never got to a manifest, and what had its last version
-        deleted; they go once no blob is linked in them. `clock` says what is so long ago.
+        deleted; they go once no blob is linked in them. `clock` says what is so long ago, and
+        `graces` how long others restore it.
         """
         now = (clock or self.catalog.now)()
-        before = now - self.retention_s
+        retention_s = self.retention_s if graces is None else graces.trash_retention_s
+        before = now - max(self.retention_s, retention_s)
 
         def drop(transaction: Transaction) -> int:
             gone, old = trash.list_overdue(transaction, before=before, limit=_AT_ONCE)

@@ -23,6 +23,7 @@ from blobd.registry.catalog.tables.contents import (
     store,
     tags,
 )
+from blobd.registry.catalog.tables.daemons import daemons
 from blobd.registry.catalog.tables.kinds import metadata
 from blobd.registry.catalog.tables.packages import (
     audit,
@@ -39,6 +40,7 @@ __all__ = [
     "api_holds",
     "audit",
     "blobs",
+    "daemons",
     "index_pulls",
     "links",
     "manifest_references",
