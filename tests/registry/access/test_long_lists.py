@@ -117,5 +117,5 @@ def test_the_audit_goes_to_its_end_while_it_grows(town: Town, app: str) -> None:
 
 def test_the_pages_for_people_show_the_oldest_too(town: Town, long: str) -> None:
     last = -(-(_VERSIONS + 1) // 30)
-    text = town.person("ada").get(f"/packages/{long}?page={last}").body.decode()
+    text = town.person("ada").get(f"/packages/{long}/-/versions?page={last}").body.decode()
     assert f"sha256:{0:064x}"[:19] in text
