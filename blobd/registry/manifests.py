@@ -215,6 +215,8 @@ def _known(transaction: Transaction, repository: RepositoryName) -> int:
 
 
 def _sparse(absent: Sequence[Digest]) -> str:
+    if len(absent) == 1:
+        return f"the index lists a manifest that is not here: {absent[0]}"
     return f"the index lists {len(absent)} manifests that are not here, such as {absent[0]}"
 
 
