@@ -236,12 +236,19 @@ def _parse(content: bytes) -> Json:
     """Parse I-JSON (RFC 7493): UTF-8, no member twice, no lone surrogates, finite numbers."""
     try:
         document = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
+            content.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_int=_integer,
         )
         if b"\\u" in content:
             json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
         raise ManifestInvalid("the manifest is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise ManifestInvalid(f"the manifest is not UTF-8 from byte {error.start} on") from error
+    except UnicodeEncodeError as error:
+        raise ManifestInvalid("the manifest is not I-JSON: half a surrogate pair") from error
     except ValueError as error:
         raise ManifestInvalid(f"the manifest is not I-JSON: {error}") from error
     if not isinstance(document, dict):
@@ -258,6 +265,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> Json:
                 raise ValueError(f"member {name[:80]!r} is there twice")
             seen.add(name)
     return members
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python's advice on how to allow more digits is not for clients
+        raise ValueError(f"a number has {len(text)} digits") from None
 
 
 def _refuse_constant(text: str) -> NoReturn:

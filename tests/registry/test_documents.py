@@ -456,3 +456,19 @@ def test_any_json_is_read_or_refused(document: object, content_type: str | None)
     """No document makes reading fail in another way."""
     with suppress(ManifestInvalid):
         read_document(json.dumps(document).encode(), content_type)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b'{"size": %s}' % (b"9" * 5000), "a number has 5000 digits"),
+        (b'{"a": "\\ud800"}', "half a surrogate pair"),
+        (b'{"a": "\xff"}', "not UTF-8 from byte 7 on"),
+    ],
+)
+def test_what_cannot_be_parsed_is_refused_without_advice_for_programmers(
+    content: bytes, why: str
+) -> None:
+    with pytest.raises(ManifestInvalid) as refusal:
+        read_document(content, OCI_MANIFEST)
+    assert str(refusal.value).endswith(why)
