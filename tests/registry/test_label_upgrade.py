@@ -158,7 +158,12 @@ def test_it_is_named_once_and_undone_on_a_word(url: str, tmp_path: Path) -> None
         return daemon.log().count("blobd package audit-links")
 
     data = tmp_path / "data"
-    with Daemon(data, settings={"catalog.url": url, "registry.auth": "true"}) as daemon:
+    settings = {
+        "catalog.url": url,
+        "registry.auth": "true",
+        "registry.trash_retention_s": "86400",  # they have no versions, so they are put there
+    }
+    with Daemon(data, settings=settings) as daemon:
         assert logged(daemon) == 1
         assert f"{len(FOUND)} packages" in daemon.log()
         daemon.restart()
