@@ -4,7 +4,8 @@ What is open lies in the backend and outlives workers and daemons; what is count
 in memory of one daemon, so that opening a session costs no look at the others. Every look for
 abandoned sessions, the first one within seconds of a start, lists them anyway and sets the count
 right: after a restart, for what other daemons and replicas have opened, for what a crash has left.
-In between a count may be wrong by what the others opened or ended since.
+In between a count may be wrong by what the others opened or ended since, and by what was opened or
+ended here while that listing ran.
 """
 
 from __future__ import annotations

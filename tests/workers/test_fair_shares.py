@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _SOON_S = 60
 _PLACES = 8
+_LARGEST_BYTES = 4 * 1024 * 1024
+"""`limits.max_manifest_bytes`"""
 _INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -136,7 +138,8 @@ def test_half_sent_manifests_of_one_hold_up_nobody_else(pair: Daemon) -> None:
     path = "/v2/demo/image/manifests/greedy"
     with ExitStack() as stack:
         hanging = [
-            _send(pair, stack, "PUT", path, 4_000_000, b"{" * 200_000, greedy) for _ in range(40)
+            _send(pair, stack, "PUT", path, _LARGEST_BYTES, b"{" * 200_000, greedy)
+            for _ in range(40)
         ]
         for number in range(6):
             answer = Registry(pair.registry).send(

@@ -25,15 +25,19 @@ _GREEDY = "10.0.0.1"
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon of two workers behind a proxy, where accounts are addresses."""
+def pair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """A daemon of two workers behind a proxy, where accounts are addresses.
+
+    It looks for abandoned sessions as often as a parameter says, in seconds, or else never:
+    one that ends during a look may be missing from the count until the next.
+    """
     settings = {
         "server.workers": "2",
         "store.durability": "none",
         "registry.trusted_proxies": "127.0.0.1",
         "limits.max_open_uploads": str(_ALL),
         "limits.max_open_uploads_per_account": str(_OWN),
-        "upkeep.expire_interval_s": "0.2",
+        "upkeep.expire_interval_s": getattr(request, "param", "0"),
     }
     with Daemon(tmp_path / "data", settings=settings) as running:
         yield running
@@ -91,6 +95,7 @@ def test_many_accounts_have_only_so_many_open_and_leave_some(pair: Daemon) -> No
     assert pair.metric("blobd_refusals_total", limit="max_open_uploads") > 0
 
 
+@pytest.mark.parametrize("pair", ["0.2"], indirect=True)
 def test_restarts_and_killed_workers_forget_nothing(pair: Daemon) -> None:
     """Sessions outlive both, and so does their count, in whatever worker they were opened."""
     _fill(pair)
