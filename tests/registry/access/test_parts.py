@@ -27,7 +27,7 @@ def test_parts_are_shown_and_missed_when_they_go(town: Town, app: str) -> None:
     for child in children:
         assert found[child]["parents"] == [{"name": parent, "tags": ["v1"]}]
         assert found[child]["children"] == []
-    page = ada.get(f"/packages/{app}").body.decode()
+    page = ada.get(f"/packages/{app}/-/versions").body.decode()
     assert page.count("part of") == 2
     assert "untagged</span>" not in page
     sentence = f"{parent} (tagged v1) lists what was deleted"
