@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from blobd.backends.base import RemoteSource
-from blobd.backends.s3 import part_size_of
 from blobd.backends.s3_sweep import Sweep
-from blobd.config import Config, Limits, Store
 from blobd.digest import Span
 from blobd.errors import BackendUnavailable, BlobCorrupt, UploadOvertaken, UploadUnknown
 from tests.backends.acts import begin, digest_of, fetch, joined, off_loop, staged, store
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.one_loop
 
 PART = 64 * KIB
-MIB = 1024 * KIB
 DATA = secrets.token_bytes(5 * PART + 7)
 LONG_S = 1_000_000.0
 
@@ -475,30 +472,3 @@ async def test_an_upload_of_more_parts_than_the_engine_takes(
     assert len(entry.segments) > 1
     assert await fetch(backend, digest) == data
     await backend.aclose()
-
-
-@pytest.mark.parametrize(
-    ("limit_bytes", "most_parts", "memory_bytes", "size_bytes", "said"),
-    [
-        (10_000_000_000, 10_000, 256 * MIB, 8 * MIB, ""),
-        (10_000_000_000, 1_000, 256 * MIB, 170 * PART, "parts are"),
-        (200_000_000_000, 10_000, 256 * MIB, 340 * PART, "parts are"),
-        (10_000_000_000, 1_000, 12 * MIB, 9 * MIB, "become several objects"),
-        (10_000_000_000, 1_000, 4 * MIB, 8 * MIB, "become several objects"),
-    ],
-)
-def test_parts_are_as_large_as_the_largest_blob_wants(
-    limit_bytes: int,
-    most_parts: int,
-    memory_bytes: int,
-    size_bytes: int,
-    said: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Issue: part sizes follow what the engine takes; what cannot fit is said at the start."""
-    caplog.set_level("INFO", logger="blobd.s3")
-    limits = Limits(max_blob_bytes=limit_bytes, bytes_in_flight_max_bytes=memory_bytes)
-    config = Config(store=Store(backend="s3"), limits=limits)
-    assert part_size_of(config, most_parts) == size_bytes
-    assert said in caplog.text
-    assert len(caplog.records) == bool(said)
