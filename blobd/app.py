@@ -57,6 +57,7 @@ from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
 from blobd.registry.quarantine import Quarantine as Quarantine
 from blobd.registry.roots import ApiKeeper, CatalogRoots
+from blobd.registry.scrub import Scrub
 from blobd.registry.store_marker import recognise_store
 from blobd.room import Room
 from blobd.store import BlobStore, Keeper
@@ -129,6 +130,7 @@ class Daemon:
     graces: Graces
     """How long they are kept."""
     neighbours: Neighbours
+    scrub: Scrub
 
     async def note_operator(self, what: str) -> None:
         """Note in the audit what was done by the command line."""
@@ -221,6 +223,7 @@ async def open_daemon(
             clock=clock.now,
             graces=graces,
         )
+        quarantine = Quarantine(catalog, store, metrics)
         yield Daemon(
             config=config,
             metrics=metrics,
@@ -241,9 +244,10 @@ async def open_daemon(
             seals=seals,
             attempts=Attempts() if shared is None else shared.attempts,
             clock=clock,
-            quarantine=Quarantine(catalog, store, metrics),
             graces=graces,
             neighbours=Neighbours(catalog, config, graces),
+            quarantine=quarantine,
+            scrub=Scrub(catalog, store, quarantine, metrics),
         )
 
 

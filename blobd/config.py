@@ -270,6 +270,12 @@ class Upkeep:
         "agreed for this long",
         least=0,
     )
+    scrub_interval_s: float = _setting(
+        1_814_400, "how long after its last verification a blob is read and hashed again", least=0
+    )
+    scrub_bytes_per_s: int = _setting(
+        8 * _MIB, "at most so fast, in one process of all workers and replicas; 0 never", least=0
+    )
     receipt_lifetime_s: float = _setting(
         3600, "a finished upload answers a repeated PUT for this long", least=0
     )

@@ -116,6 +116,12 @@ class Metrics:
         self.quarantined_blobs = counter(
             "quarantined_blobs", "Blobs found damaged, by what is wrong with their bytes", "reason"
         )
+        self.scrubbed_bytes = counter("scrubbed_bytes", "Stored bytes read again to verify them")
+        self.scrub_oldest_seconds = gauge(
+            "scrub_oldest_seconds",
+            "Age of the verification that is the oldest of all blobs; +Inf: one never was",
+            mode="max",
+        )
         self.collected_blobs = counter("collected_blobs", "Blobs removed by garbage collection")
         self.collected_bytes = counter("collected_bytes", "Bytes removed by garbage collection")
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import resource
 import signal
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from aiohttp import web
 
 from blobd.app import RENEW_S, begin, open_daemon, open_fronts
 from blobd.descriptors import RESERVE, connections_for
+from blobd.errors import Refused
 from blobd.upkeep.gc import collect
 from blobd.upkeep.jobs import Job, run_jobs
 from blobd.upkeep.sweep import sweep
@@ -82,6 +83,7 @@ def _jobs(daemon: Daemon) -> tuple[Job, ...]:
     return (
         Job("this daemon's lease", RENEW_S, daemon.neighbours.renew),
         Job("room", _ROOM_INTERVAL_S, daemon.room.watch),
+        Job("scrub", _TIDY_INTERVAL_S if upkeep.scrub_bytes_per_s else 0, partial(_scrub, daemon)),
         removing("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire),
         removing("garbage collection", upkeep.gc_interval_s, collect_now),
         removing("trash", _TIDY_INTERVAL_S, purge),
@@ -94,6 +96,18 @@ async def _after_a_look(daemon: Daemon, call: Callable[[], Awaitable[object]]) -
     """Do what removes things, which are kept as long as any living daemon keeps them."""
     await daemon.neighbours.look()
     await call()
+
+
+async def _scrub(daemon: Daemon) -> None:
+    upkeep = daemon.config.upkeep
+    scrubbed = daemon.scrub.run(
+        older_than_s=upkeep.scrub_interval_s, bytes_per_s=upkeep.scrub_bytes_per_s
+    )
+    with suppress(Refused):  # another replica does it
+        async with aclosing(scrubbed) as each:
+            async for _ in each:
+                daemon.metrics.scrub_oldest_seconds.set(await daemon.scrub.oldest())
+    daemon.metrics.scrub_oldest_seconds.set(await daemon.scrub.oldest())
 
 
 async def _collect(daemon: Daemon) -> None:

@@ -15,6 +15,7 @@ from blobd.cli.failures import Commands
 from blobd.cli.fsck import fsck
 from blobd.cli.packages import package
 from blobd.cli.repos import repo
+from blobd.cli.scrub import scrub
 from blobd.cli.serve import serve
 from blobd.cli.store import adopt, du, gc
 from blobd.cli.teams import team
@@ -34,7 +35,7 @@ def main() -> None:
     """
 
 
-for command in (serve, check_config, push, pull, uploads, du, gc, fsck, adopt):
+for command in (serve, check_config, push, pull, uploads, du, gc, fsck, scrub, adopt):
     main.add_command(command)
 for group in (user, org, team, repo, package, token, key):
     main.add_command(group)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
 from blobd.registry.catalog.contents import portions
-from blobd.registry.catalog.tables import blobs, pins
+from blobd.registry.catalog.rows import upsert
+from blobd.registry.catalog.tables import blobs, leases, pins
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,3 +70,61 @@ def damaged(transaction: Transaction) -> int:
     """Return how many blobs are quarantined."""
     query = select(func.count()).select_from(blobs).where(blobs.c.damaged_at.is_not(None))
     return transaction.execute(query).scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A blob that is to be verified again."""
+
+    digest: Digest
+    size_bytes: int
+    verified_at: float
+
+
+_PUBLISHED = and_(blobs.c.size_bytes.is_not(None), blobs.c.damaged_at.is_(None))
+
+
+_FREE = or_(leases.c.holder == bindparam("by"), leases.c.expires_at < bindparam("now"))
+
+
+def due(transaction: Transaction, *, before: float, after: Due | None, limit: int) -> list[Due]:
+    """Return blobs that were last verified before a moment, the longest ago first."""
+    query = select(blobs.c.digest, blobs.c.size_bytes, blobs.c.verified_at).where(
+        _PUBLISHED, blobs.c.verified_at < before
+    )
+    if after is not None:
+        query = query.where(
+            or_(
+                blobs.c.verified_at > after.verified_at,
+                and_(blobs.c.verified_at == after.verified_at, blobs.c.digest > after.digest),
+            )
+        )
+    rows = transaction.execute(query.order_by(blobs.c.verified_at, blobs.c.digest).limit(limit))
+    return [Due(digest, size_bytes or 0, verified_at) for digest, size_bytes, verified_at in rows]
+
+
+def set_verified(transaction: Transaction, *, due: Due, now: float) -> None:
+    """Note that a blob was verified, unless it was committed again since it was due."""
+    statement = update(blobs).where(
+        blobs.c.digest == due.digest, blobs.c.verified_at == due.verified_at
+    )
+    transaction.execute(statement.values(verified_at=now))
+
+
+def oldest_verified(transaction: Transaction) -> float | None:
+    """Return when the blob was verified that was so the longest ago; None without blobs."""
+    query = select(func.min(blobs.c.verified_at)).where(_PUBLISHED)
+    return transaction.execute(query).scalar_one_or_none()
+
+
+def take_lease(
+    transaction: Transaction, *, name: str, holder: str, now: float, expires_at: float
+) -> bool:
+    """Take or prolong a lease; return False while somebody else has it."""
+    row = {"name": name, "holder": holder, "expires_at": expires_at, "by": holder, "now": now}
+    return upsert(transaction, leases, row, replace=["holder", "expires_at"], where=_FREE) > 0
+
+
+def end_lease(transaction: Transaction, *, name: str, holder: str) -> None:
+    """Let go of a lease, if it is held."""
+    transaction.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))

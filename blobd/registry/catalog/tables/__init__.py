@@ -15,6 +15,7 @@ from blobd.registry.catalog.tables.accounts import (
 from blobd.registry.catalog.tables.contents import (
     api_holds,
     blobs,
+    leases,
     links,
     manifest_references,
     manifests,
@@ -42,6 +43,7 @@ __all__ = [
     "blobs",
     "daemons",
     "index_pulls",
+    "leases",
     "links",
     "manifest_references",
     "manifests",

@@ -12,6 +12,7 @@ api_holds   the blob API's holds.
 manifests   kept byte for byte, in every repository, under every digest they were pushed with.
 manifest_references   what a manifest names; a link that none names is not kept for long.
 tags        names of manifests.
+leases      which process does what only one may do at a time, and until when.
 """
 
 from __future__ import annotations
@@ -159,3 +160,11 @@ tags = Table(
     sqlite_with_rowid=False,
 )
 Index("tags_digest", tags.c.repository_id, tags.c.digest)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(32), nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
