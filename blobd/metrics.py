@@ -120,7 +120,6 @@ class Metrics:
         self.scrub_oldest_seconds = gauge(
             "scrub_oldest_seconds",
             "Age of the verification that is the oldest of all blobs; +Inf: one never was",
-            mode="max",
         )
         self.collected_blobs = counter("collected_blobs", "Blobs removed by garbage collection")
         self.collected_bytes = counter("collected_bytes", "Bytes removed by garbage collection")

@@ -193,3 +193,11 @@ def test_the_command_finds_a_flipped_byte_beside_a_daemon(tmp_path: Path) -> Non
         registry.push("team/app", DATA)
         assert run_blobd("scrub", "--data", data).returncode == 0
         assert registry.get(f"/v2/team/app/blobs/{digest}").body == DATA
+
+
+def test_metrics_show_how_old_the_oldest_verification_is(tmp_path: Path) -> None:
+    """In the answer of every worker, whichever of them does the jobs."""
+    with Daemon(tmp_path / "data", settings={"server.workers": "2"}) as daemon:
+        Registry(daemon.registry).push("team/app", DATA)
+        for _ in range(8):
+            assert daemon.metric("blobd_scrub_oldest_seconds") < 86_400
