@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _RANGE = re.compile(r"bytes=(.*)", re.IGNORECASE)
-_SPEC = re.compile(r"[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*")
+_SPEC = re.compile(r"[ \t]*([0-9]*)-([0-9]*)[ \t]*")
+_BEYOND = 1 << 63
+"""A position past every blob's end, for numbers of more digits than any size has."""
 _ETAGS = re.compile(r'(?:W/)?("[^"]*")')
 MAX_RANGES = 1024
 """What containers/storage asks for at most in one request for a zstd:chunked layer."""
@@ -82,6 +84,11 @@ def _strong(field: str) -> list[str]:
     return [tag.strip() for tag in field.split(",") if not tag.strip().startswith("W/")]
 
 
+def _position(digits: str) -> int:
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) < 19 else _BEYOND
+
+
 def _ranges(asked: str, size_bytes: int) -> Decision:
     match = _RANGE.fullmatch(asked.strip())
     if match is None:
@@ -95,13 +102,14 @@ def _ranges(asked: str, size_bytes: int) -> Decision:
         if parsed is None or not (parsed[1] or parsed[2]):
             return Whole()
         if parsed[1]:
-            start = int(parsed[1])
-            stop = int(parsed[2]) + 1 if parsed[2] else size_bytes
+            start = _position(parsed[1])
+            stop = _position(parsed[2]) + 1 if parsed[2] else size_bytes
             if parsed[2] and stop <= start:
                 return Unsatisfiable()
         else:
-            start, stop = max(size_bytes - int(parsed[2]), 0), size_bytes
-            if int(parsed[2]) == 0:
+            last_bytes = _position(parsed[2])
+            start, stop = max(size_bytes - last_bytes, 0), size_bytes
+            if last_bytes == 0:
                 start = size_bytes
         if start < size_bytes:
             spans.append(Span(start, min(stop, size_bytes)))
