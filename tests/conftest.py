@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction
+from hypothesis import HealthCheck, settings
 
 from tests import daemon as daemons
 from tests.clients.partial_podman import may_mount_overlay
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is, and nothing of blobd.
+settings.register_profile("blobd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("blobd")
 
 pytest.register_assert_rewrite("tests.api.pieces", "tests.cancellation", "tests.images")
 
