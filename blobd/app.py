@@ -21,7 +21,6 @@ from blobd.api.uploads import UploadRoutes
 from blobd.backends import load_backend, open_backend
 from blobd.backends.threads import Threads
 from blobd.data_folder import exposed, protect, set_umask
-from blobd.errors import RouteUnknown
 from blobd.graces import Graces
 from blobd.hashing import Hashing
 from blobd.limits import (
@@ -64,6 +63,7 @@ from blobd.store import BlobStore, Keeper
 from blobd.upkeep.clock import SteadyClock, newest_trace
 from blobd.uploads import Uploads
 from blobd.wire.cross_site import refuse_cross_site
+from blobd.wire.errors import RouteUnknown
 from blobd.wire.identity import require_token
 from blobd.wire.middleware import Front
 from blobd.wire.origin import Origins, host_header

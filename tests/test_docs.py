@@ -16,13 +16,16 @@ import pytest
 from blobd.cli import main
 from blobd.config import settings
 from blobd.metrics import Metrics
-from blobd.wire.errors import TABLE, UNEXPECTED
+from blobd.registry.http.answers import ANSWERS
+from blobd.wire.answers import TABLE, UNEXPECTED, add_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from blobd.config import Value
     from tests.daemon import Daemon
+
+add_answers(ANSWERS)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

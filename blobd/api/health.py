@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from blobd.errors import RequestInvalid, StorageFull
+from blobd.errors import StorageFull
+from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from blobd.metrics import Metrics

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from blobd.digest import Digest, MalformedDigest
-from blobd.errors import ManifestInvalid
 from blobd.registry import media_types, texts
+from blobd.registry.errors import ManifestInvalid
 from blobd.registry.media_types import (
     IMAGES,
     INDEXES,

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from blobd.digest import Digest
-from blobd.errors import (
+from blobd.errors import DigestMismatch
+from blobd.hashing import Hashing
+from blobd.registry.catalog import contents, rows
+from blobd.registry.documents import read_document
+from blobd.registry.errors import (
     DescriptorSizeWrong,
-    DigestMismatch,
     ManifestChildMissing,
     ManifestReferencesUnknown,
     ManifestUnknown,
     NameUnknown,
 )
-from blobd.hashing import Hashing
-from blobd.registry.catalog import contents, rows
-from blobd.registry.documents import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ import re
 from typing import NewType
 
 from blobd.digest import Digest
-from blobd.errors import AccountInvalid, NameInvalid, TagInvalid
+from blobd.registry.errors import AccountInvalid, NameInvalid, TagInvalid
 
 RepositoryName = NewType("RepositoryName", str)
 """`namespace/image[/more]`, checked."""

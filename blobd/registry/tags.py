@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import ManifestUnknown, NameUnknown
 from blobd.registry.catalog import contents, listings, rows
+from blobd.registry.errors import ManifestUnknown, NameUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,15 +13,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11
 
-from blobd.errors import (
-    BodyBroken,
-    BodyIdle,
-    BodyMalformed,
-    ExpectationUnsupported,
-    RequestInvalid,
-)
+from blobd.errors import BodyBroken, BodyIdle, BodyMalformed
 from blobd.wire.chunked import LAST_CHUNK, ChunkDecoder
 from blobd.wire.connection import connection_of, has_large_body
+from blobd.wire.errors import ExpectationUnsupported, RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

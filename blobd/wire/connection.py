@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import ERROR, RequestHandler
 
-from blobd.errors import (
-    BlobdError,
+from blobd.wire.answers import error_response
+from blobd.wire.errors import (
     HeadMalformed,
     HeadTooLarge,
     HeadTooSlow,
@@ -31,7 +31,6 @@ from blobd.errors import (
     TlsOnPlainPort,
     TooManyConnections,
 )
-from blobd.wire.errors import error_response
 from blobd.wire.headers import complete
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
 
+    from blobd.errors import BlobdError
     from blobd.wire.connections import Connections
 
 SMALL_BODY_BYTES = 64 * 1024

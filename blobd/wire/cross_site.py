@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from blobd.errors import CrossSite
+from blobd.wire.errors import CrossSite
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
-from blobd.errors import Unauthenticated
+from blobd.wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from blobd.errors import BodyBroken, ExpectationUnsupported, RequestInvalid, TooManyOpenUploads
+from blobd.errors import BodyBroken
+from blobd.wire.answers import UNEXPECTED, answer_for, error_response
 from blobd.wire.bodies import TakenBody, WireBody, check_body, open_body
 from blobd.wire.connection import SMALL_BODY_BYTES, connection_of, has_large_body
 from blobd.wire.drain import Drains
-from blobd.wire.errors import UNEXPECTED, answer_for, error_response
+from blobd.wire.errors import ExpectationUnsupported, RequestInvalid
 from blobd.wire.headers import complete
 
 if TYPE_CHECKING:
@@ -121,9 +122,8 @@ class Front:
         answer = answer_for(error)
         if answer is UNEXPECTED:
             _log.exception("%s %s failed", request.method, request.path, exc_info=error)
-        limit = _limit_of(error)
-        if limit is not None:
-            self._metrics.refusals.labels(limit).inc()
+        if answer.limit is not None:
+            self._metrics.refusals.labels(answer.limit).inc()
         refusal = self.routes.refusal_at(request.path)
         return error_response(error) if refusal is None else refusal(request, error)
 
@@ -174,19 +174,3 @@ def body_if_open(request: web.BaseRequest) -> WireBody | None:
     """Return the body if somebody has opened it."""
     body = request.get(_BODY)
     return body if isinstance(body, WireBody) else None
-
-
-def _limit_of(error: Exception) -> str | None:
-    """Return the label under which refusals by limit are counted."""
-    if isinstance(error, TooManyOpenUploads):
-        return error.setting
-    return {
-        "BlobTooLarge": "max_blob_bytes",
-        "UploadExpired": "upload_timeout_s",
-        "BodyIdle": "idle_timeout_s",
-        "AccountBusy": "account_share_percent",
-        "TooManyUploads": "max_uploads",
-        "BudgetExhausted": "bytes_in_flight_max_bytes",
-        "ManifestTooLarge": "max_manifest_bytes",
-        "StorageFull": "min_free_bytes",
-    }.get(type(error).__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import PageInvalid
+from blobd.wire.errors import PageInvalid
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from blobd.backends.base import FileSource, RemoteSource, StreamSource
 from blobd.digest import Digest, Span
-from blobd.wire.errors import error_body
+from blobd.wire.answers import error_body
 from blobd.wire.headers import PRIVATE_FOR_GOOD, complete
 from blobd.wire.multipart import (
     BATCH_BYTES,

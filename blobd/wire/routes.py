@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from blobd.errors import MethodUnsupported, RouteUnknown
+from blobd.wire.errors import MethodUnsupported, RouteUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -21,17 +21,15 @@ from aiohttp import web
 
 from blobd.digest import Digest, Span
 from blobd.errors import (
-    DigestMissing,
     DigestUnsupported,
     OffsetMismatch,
-    RangeMalformed,
-    RequestInvalid,
     UploadBusy,
     UploadOvertaken,
     UploadUnknown,
 )
 from blobd.hashing import EMPTY_DIGESTS
-from blobd.wire.errors import error_response
+from blobd.wire.answers import error_response
+from blobd.wire.errors import DigestMissing, RangeMalformed, RequestInvalid
 from blobd.wire.middleware import body_of
 
 if TYPE_CHECKING:

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd.backends import filesystem_staging
-from blobd.errors import (
-    BackendUnavailable,
-    StorageFull,
-    StorageLost,
-    UploadUnknown,
-)
+from blobd.errors import BackendUnavailable, StorageFull, StorageLost, UploadUnknown
 from tests.backends.acts import (
     SOON_S,
     begin,

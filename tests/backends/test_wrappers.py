@@ -13,13 +13,7 @@ import pytest
 from blobd.backends.memory import Memory
 from blobd.backends.wrappers import Fault, Faulty, Metered, ReadOnly
 from blobd.digest import Span
-from blobd.errors import (
-    BackendUnavailable,
-    BlobNotFound,
-    StorageFull,
-    StorageLost,
-    UploadUnknown,
-)
+from blobd.errors import BackendUnavailable, BlobNotFound, StorageFull, StorageLost, UploadUnknown
 from blobd.metrics import Metrics
 from tests.backends.acts import (
     SOON_S,

@@ -10,10 +10,22 @@ import pytest
 from blobd import errors
 from blobd.digest import Digest, MalformedDigest
 from blobd.errors import BlobdError, ConfigInvalid
-from blobd.wire.errors import TABLE, UNEXPECTED, answer_for, error_body, error_response
+from blobd.registry import errors as registry_errors
+from blobd.registry.http.answers import ANSWERS
+from blobd.wire import errors as http_errors
+from blobd.wire.answers import (
+    TABLE,
+    UNEXPECTED,
+    add_answers,
+    answer_for,
+    error_body,
+    error_response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+add_answers(ANSWERS)
 
 DIGEST = Digest("sha256", "a" * 64)
 OTHER = Digest("sha256", "b" * 64)
@@ -34,61 +46,61 @@ EXAMPLES: list[Exception] = [
     errors.BodyBroken(7),
     errors.BodyIdle(60),
     errors.BodyMalformed("a chunk without a size"),
-    errors.RangeMalformed("no range"),
-    errors.DigestMissing(),
-    errors.RequestInvalid("no"),
-    errors.TooManyScopes(1001, 1000),
-    errors.MediaTypeUnsupported(None, "application/json"),
-    errors.CrossSite("Origin: https://evil.example"),
+    http_errors.RangeMalformed("no range"),
+    http_errors.DigestMissing(),
+    http_errors.RequestInvalid("no"),
+    registry_errors.TooManyScopes(1001, 1000),
+    http_errors.MediaTypeUnsupported(None, "application/json"),
+    http_errors.CrossSite("Origin: https://evil.example"),
     errors.StorageFull(),
     errors.StorageLost("no sync"),
     errors.BackendUnavailable("no disk"),
-    errors.TooManyConnections(5),
+    http_errors.TooManyConnections(5),
     errors.TooManyOpenUploads("max_open_uploads", 5),
     errors.AccountBusy("uploads", 5, 10),
     errors.TooManyUploads(5),
     errors.BudgetExhausted(5, 30),
-    errors.NameInvalid("UPPER"),
-    errors.NameUnknown("a/b"),
-    errors.AccountInvalid("A b", 100),
-    errors.Unknown("user", "ada"),
-    errors.Taken("user", "ada"),
+    registry_errors.NameInvalid("UPPER"),
+    registry_errors.NameUnknown("a/b"),
+    registry_errors.AccountInvalid("A b", 100),
+    registry_errors.Unknown("user", "ada"),
+    registry_errors.Taken("user", "ada"),
     errors.Refused("the last owner stays"),
-    errors.TextInvalid("the description", "holds a NUL"),
-    errors.TagImmutable("v1"),
-    errors.TooPopular(5001, 5000),
-    errors.TagInvalid("-x"),
-    errors.ManifestUnknown("latest"),
-    errors.ManifestChildMissing(str(DIGEST), index=OTHER),
-    errors.ManifestInvalid("not JSON"),
-    errors.ManifestTooLarge(limit_bytes=5),
-    errors.ManifestTooSlow(60),
-    errors.ManifestReferencesUnknown([DIGEST, OTHER]),
-    errors.DescriptorSizeWrong("layers[0]", DIGEST, said_bytes=5, size_bytes=7),
-    errors.TooManyTags(limit=5, got=7),
-    errors.PageInvalid("-1"),
-    errors.RouteUnknown("nothing there"),
-    errors.MethodUnsupported("POST", ["GET", "HEAD"]),
-    errors.Unauthenticated("who?"),
-    errors.CredentialMalformed("not base64"),
-    errors.BearerInvalid("expired", expired=True),
-    errors.LoginNeeded("pull of a/b", "repository:a/b:pull"),
-    errors.TokenRefused("token blobd_pat_1…", "expired", expired=True),
-    errors.ScopeMissing("repository:a/b:push"),
-    errors.Forbidden("a/b", who="ada", role="write", has="read", scope="write:packages"),
-    errors.NamespaceMissing("image", ["ada", "acme"]),
-    errors.NamespaceClosed("eve/image", ["ada", "acme"], exists=True),
-    errors.LastVersion("image", tagged=True),
-    errors.WorkflowNotGranted("acme/image", "acme/code"),
-    errors.NotForWorkflows("acme/image", "let a person do it"),
-    errors.TokenTooNarrow("write:packages", ["read:packages"]),
-    errors.TooManyFailures(3),
-    errors.HeadTooSlow(10),
-    errors.HeadMalformed("a bad line"),
-    errors.HeadTooLarge("5 header fields"),
-    errors.TargetTooLong(5),
-    errors.ExpectationUnsupported(),
-    errors.TlsOnPlainPort(),
+    registry_errors.TextInvalid("the description", "holds a NUL"),
+    registry_errors.TagImmutable("v1"),
+    registry_errors.TooPopular(5001, 5000),
+    registry_errors.TagInvalid("-x"),
+    registry_errors.ManifestUnknown("latest"),
+    registry_errors.ManifestChildMissing(str(DIGEST), index=OTHER),
+    registry_errors.ManifestInvalid("not JSON"),
+    registry_errors.ManifestTooLarge(limit_bytes=5),
+    registry_errors.ManifestTooSlow(60),
+    registry_errors.ManifestReferencesUnknown([DIGEST, OTHER]),
+    registry_errors.DescriptorSizeWrong("layers[0]", DIGEST, said_bytes=5, size_bytes=7),
+    registry_errors.TooManyTags(limit=5, got=7),
+    http_errors.PageInvalid("-1"),
+    http_errors.RouteUnknown("nothing there"),
+    http_errors.MethodUnsupported("POST", ["GET", "HEAD"]),
+    http_errors.Unauthenticated("who?"),
+    http_errors.CredentialMalformed("not base64"),
+    registry_errors.BearerInvalid("expired", expired=True),
+    registry_errors.LoginNeeded("pull of a/b", "repository:a/b:pull"),
+    registry_errors.TokenRefused("token blobd_pat_1…", "expired", expired=True),
+    registry_errors.ScopeMissing("repository:a/b:push"),
+    registry_errors.Forbidden("a/b", who="ada", role="write", has="read", scope="write:packages"),
+    registry_errors.NamespaceMissing("image", ["ada", "acme"]),
+    registry_errors.NamespaceClosed("eve/image", ["ada", "acme"], exists=True),
+    registry_errors.LastVersion("image", tagged=True),
+    registry_errors.WorkflowNotGranted("acme/image", "acme/code"),
+    registry_errors.NotForWorkflows("acme/image", "let a person do it"),
+    registry_errors.TokenTooNarrow("write:packages", ["read:packages"]),
+    registry_errors.TooManyFailures(3),
+    http_errors.HeadTooSlow(10),
+    http_errors.HeadMalformed("a bad line"),
+    http_errors.HeadTooLarge("5 header fields"),
+    http_errors.TargetTooLong(5),
+    http_errors.ExpectationUnsupported(),
+    http_errors.TlsOnPlainPort(),
 ]
 
 OF_THE_SPECIFICATION = {
@@ -184,7 +196,7 @@ def test_facts_become_the_detail() -> None:
     assert entry["detail"] == {"limit_bytes": 5, "size_bytes": 7}
     (entry,) = json.loads(error_body("BLOB_UNKNOWN", "no", errors.BlobNotFound(DIGEST)))["errors"]
     assert entry["detail"] == {"digest": str(DIGEST)}
-    error = errors.NamespaceMissing("app", ["ann", "team"])
+    error = registry_errors.NamespaceMissing("app", ["ann", "team"])
     (entry,) = json.loads(error_body("DENIED", "no", error))["errors"]
     assert entry["detail"] == {"namespaces": ["ann", "team"]}, (
         "a list, not Python's spelling of one"
@@ -193,7 +205,7 @@ def test_facts_become_the_detail() -> None:
 
 def test_every_missing_reference_has_its_entry() -> None:
     """R48: one error per digest that is not there."""
-    error = errors.ManifestReferencesUnknown([DIGEST, OTHER])
+    error = registry_errors.ManifestReferencesUnknown([DIGEST, OTHER])
     entries = json.loads(error_body("MANIFEST_BLOB_UNKNOWN", "no", error))["errors"]
     assert [entry["detail"] for entry in entries] == [
         {"digest": str(DIGEST)},
@@ -229,5 +241,5 @@ def test_refusals_for_good_are_denied() -> None:
 
 def test_a_wrong_method_is_told_the_right_ones() -> None:
     """RFC 9110: 405 carries Allow."""
-    response = error_response(errors.MethodUnsupported("POST", ["GET", "HEAD"]))
+    response = error_response(http_errors.MethodUnsupported("POST", ["GET", "HEAD"]))
     assert response.headers["Allow"] == "GET, HEAD"

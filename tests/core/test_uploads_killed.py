@@ -19,12 +19,7 @@ from blobd import session as session_module
 from blobd.backends.durable import boot_id
 from blobd.config import Limits
 from blobd.digest import Span
-from blobd.errors import (
-    BlobTooLarge,
-    BodyBroken,
-    OffsetMismatch,
-    UploadOvertaken,
-)
+from blobd.errors import BlobTooLarge, BodyBroken, OffsetMismatch, UploadOvertaken
 from tests.backends.acts import SOON_S, digest_of, fetch, off_loop, until
 from tests.backends.sites import FilesystemSite
 from tests.core.hall import OWNER, hall

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blobd.digest import Digest
-from blobd.errors import ManifestInvalid
 from blobd.registry.documents import read_document
+from blobd.registry.errors import ManifestInvalid
 from blobd.registry.media_types import (
     DOCKER_LIST,
     DOCKER_MANIFEST,

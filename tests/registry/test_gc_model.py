@@ -21,11 +21,12 @@ from sqlalchemy import delete
 
 from blobd.backends.memory import Memory
 from blobd.backends.threads import Threads
-from blobd.errors import BlobNotFound, ManifestReferencesUnknown
+from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
 from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.tables import metadata
+from blobd.registry.errors import ManifestReferencesUnknown
 from blobd.registry.links import RepositoryKeeper, Touches, mount
 from blobd.registry.manifests import Manifests
 from blobd.registry.names import RepositoryName

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from blobd.digest import Digest
-from blobd.errors import NameUnknown
 from blobd.registry.auth.subjects import EVERYONE
+from blobd.registry.errors import NameUnknown
 from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import RepositoryName, Tag
 from blobd.registry.referrers import list_referrers

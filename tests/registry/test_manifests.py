@@ -14,16 +14,15 @@ import pytest
 from blobd.backends.memory import Memory
 from blobd.backends.threads import Threads
 from blobd.digest import Digest
-from blobd.errors import (
-    DigestMismatch,
-    DigestUnsupported,
+from blobd.errors import DigestMismatch, DigestUnsupported
+from blobd.metrics import Metrics
+from blobd.registry.catalog import open_catalog
+from blobd.registry.errors import (
     ManifestInvalid,
     ManifestReferencesUnknown,
     ManifestUnknown,
     NameUnknown,
 )
-from blobd.metrics import Metrics
-from blobd.registry.catalog import open_catalog
 from blobd.registry.manifests import Manifests
 from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import Tag

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blobd.digest import Digest, MalformedDigest
-from blobd.errors import NameInvalid, TagInvalid
+from blobd.registry.errors import NameInvalid, TagInvalid
 from blobd.registry.names import parse_name, parse_reference, parse_tag
 
 _words = st.text("abcxyz019", min_size=1, max_size=6)

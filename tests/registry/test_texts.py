@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from blobd.errors import TextInvalid
 from blobd.registry import texts
 from blobd.registry.catalog import accounts, audit
 from blobd.registry.catalog import packages as package_rows
 from blobd.registry.catalog.audit import Entry
 from blobd.registry.catalog.rows import find_repository
 from blobd.registry.catalog.tables import accounts as account_table
+from blobd.registry.errors import TextInvalid
 from blobd.registry.labels import DESCRIPTION, LICENCES, SOURCE
 from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import RepositoryName, Tag

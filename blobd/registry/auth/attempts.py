@@ -25,7 +25,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from blobd.errors import TooManyFailures
+from blobd.registry.errors import TooManyFailures
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from blobd.errors import BearerInvalid, TooManyScopes
 from blobd.registry.auth.coverage import HashedScopes, NamedScopes
 from blobd.registry.auth.scopes import Scope
+from blobd.registry.errors import BearerInvalid, TooManyScopes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

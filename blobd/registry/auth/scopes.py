@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import TooManyScopes
+from blobd.registry.errors import TooManyScopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import String, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from blobd.errors import TextInvalid
 from blobd.registry import texts
 from blobd.registry.catalog.tables import repositories
+from blobd.registry.errors import TextInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

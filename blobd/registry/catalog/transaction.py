@@ -16,8 +16,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 
 from blobd.digest import Digest
-from blobd.errors import TextInvalid
 from blobd.registry import texts
+from blobd.registry.errors import TextInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence

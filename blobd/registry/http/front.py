@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from blobd.backends.threads import Threads
 from blobd.errors import ConfigInvalid
 from blobd.registry.auth.bearer import Keyring
+from blobd.registry.http.answers import ANSWERS
 from blobd.registry.http.base import BaseRoutes
 from blobd.registry.http.blobs import BlobRoutes
 from blobd.registry.http.guard import Guard
@@ -40,6 +41,7 @@ from blobd.registry.links import Touches
 from blobd.registry.manifests import Manifests
 from blobd.registry.packages.ledger import Ledger
 from blobd.registry.packages.trash import Trash
+from blobd.wire.answers import add_answers
 from blobd.wire.routes import Routes
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ async def open_registry(
 
     Raises ConfigInvalid.
     """
+    add_answers(ANSWERS)
     touches = Touches(catalog, unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s)
     threads = Threads(_MANIFEST_THREADS, "blobd-manifests")
     ledger = Ledger(catalog)

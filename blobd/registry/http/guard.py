@@ -8,12 +8,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from blobd.errors import LoginNeeded, Unauthenticated
 from blobd.registry.auth.attempts import client_network
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import Challenge, parse_scopes
+from blobd.registry.errors import LoginNeeded
 from blobd.registry.identity.gate import Knock
 from blobd.registry.names import parse_name
+from blobd.wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.digest import Digest
-from blobd.errors import (
+from blobd.fairness import FairPool
+from blobd.registry.errors import (
     ManifestTooLarge,
     ManifestTooSlow,
     ManifestUnknown,
     TagInvalid,
     TooManyTags,
 )
-from blobd.fairness import FairPool
 from blobd.registry.http.header_lines import push_headers, warning_headers
 from blobd.registry.media_types import as_answered
 from blobd.registry.names import parse_reference, parse_tag

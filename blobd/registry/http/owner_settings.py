@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from blobd.errors import BlobdError, Forbidden, RequestInvalid
+from blobd.errors import BlobdError
 from blobd.registry.catalog.accounts import ORGANISATION
+from blobd.registry.errors import Forbidden
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.visits import check_secret, first, missing, page, read_form, see_other
 from blobd.registry.identity.accounts import find_account
 from blobd.registry.pages import render
-from blobd.wire.errors import answer_for
+from blobd.wire.answers import answer_for
+from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import LoginNeeded, NameInvalid, NameUnknown, Unknown
 from blobd.registry.auth.roles import Action, Role
+from blobd.registry.errors import LoginNeeded, NameInvalid, NameUnknown, Unknown
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import missing, page
 from blobd.registry.names import fold_account, parse_name

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from blobd.errors import BlobdError, Forbidden, NameInvalid, RequestInvalid, Unknown
+from blobd.errors import BlobdError
 from blobd.registry.catalog.accounts import ORGANISATION
+from blobd.registry.errors import Forbidden, NameInvalid, Unknown
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.visits import check_secret, first, missing, page, read_form, see_other
 from blobd.registry.packages.manage import UNPUBLISH_WITHIN_S, find_package
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import SettingsFacts
-from blobd.wire.errors import answer_for
+from blobd.wire.answers import answer_for
+from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import BlobdError, LoginNeeded, RequestInvalid, Unauthenticated
 from blobd.registry import texts
+from blobd.registry.errors import LoginNeeded
 from blobd.registry.http.rest.frame import check_scope
 from blobd.registry.http.rest.operation import Call, Changed, Done, Kind, Page
 from blobd.registry.http.rest.read import check_fields
-from blobd.wire.errors import UNEXPECTED, answer_for
+from blobd.wire.answers import UNEXPECTED, answer_for
+from blobd.wire.errors import RequestInvalid, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from blobd.errors import BlobdError
     from blobd.registry.http.rest.operation import Answer, Field, Operation
     from blobd.registry.http.visits import Visit
     from blobd.wire.origin import Origins

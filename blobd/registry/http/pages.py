@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from blobd.errors import BlobdError, Unauthenticated
+from blobd.errors import BlobdError
 from blobd.registry.catalog.packages import Listing
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import missing, page
@@ -15,7 +15,8 @@ from blobd.registry.packages.browse import list_owners
 from blobd.registry.packages.manage import list_packages
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import HomeFacts, OwnerFacts
-from blobd.wire.errors import UNEXPECTED, answer_for, error_response
+from blobd.wire.answers import UNEXPECTED, answer_for, error_response
+from blobd.wire.errors import Unauthenticated
 from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from blobd.errors import BlobdError, CrossSite, RequestInvalid, TokenRefused, TooManyFailures
+from blobd.registry.errors import TokenRefused, TooManyFailures
 from blobd.registry.http.visits import (
     check_secret,
     first,
@@ -16,11 +16,13 @@ from blobd.registry.http.visits import (
     see_other,
 )
 from blobd.registry.pages import render
-from blobd.wire.errors import error_response
+from blobd.wire.answers import error_response
+from blobd.wire.errors import CrossSite, RequestInvalid
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from blobd.errors import BlobdError
     from blobd.registry.http.package_work import PackageWork
     from blobd.registry.http.visits import Visits
 

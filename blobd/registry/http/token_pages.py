@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import BlobdError, RequestInvalid
+from blobd.errors import BlobdError
 from blobd.registry.auth.roles import SCOPES
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.visits import check_secret, first, page, read_form, see_other
-from blobd.wire.errors import answer_for
+from blobd.wire.answers import answer_for
+from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from blobd.errors import CredentialMalformed, RequestInvalid, Unauthenticated
 from blobd.registry.auth.scopes import parse_scopes
 from blobd.registry.auth.subjects import ANONYMOUS
 from blobd.wire.bodies import read_whole
+from blobd.wire.errors import CredentialMalformed, RequestInvalid, Unauthenticated
 from blobd.wire.middleware import body_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.digest import Digest, MalformedDigest
-from blobd.errors import NameInvalid
+from blobd.registry.errors import NameInvalid
 from blobd.registry.http.guard import SECRET
 from blobd.registry.links import RepositoryKeeper, mount
 from blobd.registry.names import parse_name

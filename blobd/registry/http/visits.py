@@ -20,15 +20,16 @@ from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
 
-from blobd.errors import BearerInvalid, CrossSite, RequestInvalid, TokenRefused, Unauthenticated
 from blobd.registry import texts
 from blobd.registry.auth.bearer import SESSION, Claims
 from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.subjects import ANONYMOUS
+from blobd.registry.errors import BearerInvalid, TokenRefused
 from blobd.registry.identity.identify import Caller
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import Around
 from blobd.wire.bodies import read_whole
+from blobd.wire.errors import CrossSite, RequestInvalid, Unauthenticated
 from blobd.wire.middleware import body_of
 
 if TYPE_CHECKING:

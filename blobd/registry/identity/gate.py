@@ -14,20 +14,20 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import (
+from blobd.registry.auth.decide import role_of
+from blobd.registry.auth.roles import Action, Role, Visibility
+from blobd.registry.auth.subjects import EVERYONE
+from blobd.registry.errors import (
     LoginNeeded,
     NamespaceClosed,
     NamespaceMissing,
     NameUnknown,
     ScopeMissing,
-    Unauthenticated,
     WorkflowNotGranted,
 )
-from blobd.registry.auth.decide import role_of
-from blobd.registry.auth.roles import Action, Role, Visibility
-from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.identity.confirm import Confirmation, check, scope_of
 from blobd.registry.identity.identify import Caller, has_ended
+from blobd.wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

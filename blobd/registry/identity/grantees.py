@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import Unknown
 from blobd.registry.auth.roles import Role
 from blobd.registry.catalog.accounts import USER
 from blobd.registry.catalog.roles import Grantee, Roles
+from blobd.registry.errors import Unknown
 from blobd.registry.identity.accounts import known
 from blobd.registry.identity.teams import known_team
 

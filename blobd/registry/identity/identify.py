@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from blobd.errors import BearerInvalid, TokenRefused, Unauthenticated
 from blobd.registry.auth.bearer import ACCESS, REFRESH
 from blobd.registry.auth.credentials import Bearer, Password, parse_authorization
 from blobd.registry.auth.subjects import ANONYMOUS, Subject, WorkflowOf
+from blobd.registry.errors import BearerInvalid, TokenRefused
 
 if TYPE_CHECKING:
     from blobd.registry.auth.attempts import Attempts
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from blobd.registry.auth.coverage import Coverage
     from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.callers import TokenFacts
+    from blobd.wire.errors import Unauthenticated
 
 _SECRETS = "blobd_"
 """How every token that is no bearer token begins."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import NameInvalid
 from blobd.registry.auth.bearer import ACCESS, REFRESH, Claims
 from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.decide import Verdict, decide
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import CATALOG, Scope
+from blobd.registry.errors import NameInvalid
 from blobd.registry.names import parse_name
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import Refused, Taken, Unknown
+from blobd.errors import Refused
 from blobd.registry.catalog import accounts, teams
 from blobd.registry.catalog.accounts import ORGANISATION, USER
+from blobd.registry.errors import Taken, Unknown
 from blobd.registry.identity.accounts import known
 from blobd.registry.names import is_account, parse_account
 

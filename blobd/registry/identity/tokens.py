@@ -8,14 +8,16 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import Refused, RequestInvalid, Unknown
+from blobd.errors import Refused
 from blobd.registry.auth.roles import READ_PACKAGES, SCOPES, WRITE_PACKAGES
 from blobd.registry.auth.secrets import PERSONAL, WORKFLOW, hash_of, hint_of, make_secret
 from blobd.registry.catalog import tokens
 from blobd.registry.catalog.accounts import USER
 from blobd.registry.catalog.tokens import NewToken
+from blobd.registry.errors import Unknown
 from blobd.registry.identity.accounts import known
 from blobd.registry.identity.sources import known_source
+from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Collection

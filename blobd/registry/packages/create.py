@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import NameUnknown
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import accounts
 from blobd.registry.catalog.packages import (
@@ -15,6 +14,7 @@ from blobd.registry.catalog.packages import (
 )
 from blobd.registry.catalog.roles import PACKAGE_ROLES, Grantee
 from blobd.registry.catalog.rows import find_repository, make_repository
+from blobd.registry.errors import NameUnknown
 from blobd.registry.names import ACCOUNT_MAX_CHARACTERS
 
 if TYPE_CHECKING:

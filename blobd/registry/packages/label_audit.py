@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import Unknown
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import label_findings, packages, sources
 from blobd.registry.catalog.audit import Entry, write_entries
+from blobd.registry.errors import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from blobd.errors import NotForWorkflows, Refused, RequestInvalid, Unknown
+from blobd.errors import Refused
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import packages, versions
 from blobd.registry.catalog.roles import PACKAGE_ROLES, SOURCE_ROLES, Grantee
+from blobd.registry.errors import NotForWorkflows, Unknown
 from blobd.registry.identity.grantees import change_role
 from blobd.registry.identity.sources import known_source
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
+from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.errors import BlobNotFound, TagImmutable
+from blobd.errors import BlobNotFound
 from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Role
 from blobd.registry.catalog import contents, packages, trash, versions
 from blobd.registry.catalog.callers import asked_within
 from blobd.registry.catalog.versions import NewVersion
+from blobd.registry.errors import TagImmutable
 from blobd.registry.labels import (
     Description,
     describe,

@@ -10,11 +10,12 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.errors import LastVersion, ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
+from blobd.errors import Refused
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import contents, packages, trash, versions
 from blobd.registry.catalog.indexes import parents_of
 from blobd.registry.catalog.rows import find_repository
+from blobd.registry.errors import LastVersion, ManifestUnknown, NameUnknown, TooPopular, Unknown
 from blobd.registry.names import RepositoryName
 
 if TYPE_CHECKING:

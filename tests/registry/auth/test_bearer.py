@@ -11,10 +11,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from blobd.errors import BearerInvalid
 from blobd.registry.auth.bearer import ACCESS, REFRESH, Claims, Keyring, SigningKey
 from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.scopes import on_repository
+from blobd.registry.errors import BearerInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

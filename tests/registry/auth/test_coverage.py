@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from blobd.errors import TooManyScopes
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
 from blobd.registry.auth.coverage import HashedScopes, NamedScopes
 from blobd.registry.auth.scopes import CATALOG, MAX_SCOPES, Scope, on_repository
+from blobd.registry.errors import TooManyScopes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobd.errors import TooManyScopes
 from blobd.registry.auth.scopes import MAX_SCOPES, Challenge, Scope, on_repository, parse_scopes
+from blobd.registry.errors import TooManyScopes
 
 
 @pytest.mark.parametrize(

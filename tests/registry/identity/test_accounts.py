@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.errors import BlobdError, Refused, RequestInvalid, Unknown
+from blobd.errors import BlobdError, Refused
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog import teams as team_rows
+from blobd.registry.errors import Unknown
 from blobd.registry.identity import accounts, sources, teams, tokens
+from blobd.wire.errors import RequestInvalid
 from tests.registry.acts import asked
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
-from blobd.errors import Refused, RequestInvalid, TokenRefused, Unknown
+from blobd.errors import Refused
 from blobd.registry.auth.attempts import Attempts
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
 from blobd.registry.auth.coverage import NamedScopes
@@ -17,11 +17,13 @@ from blobd.registry.auth.sealing import Seals
 from blobd.registry.auth.subjects import WorkflowOf
 from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.tokens import note_uses
+from blobd.registry.errors import TokenRefused, Unknown
 from blobd.registry.identity import accounts, sources, tokens
 from blobd.registry.identity.first import first_administrator
 from blobd.registry.identity.identify import Identify
 from blobd.registry.identity.issue import REFRESH_LIFETIME_S
 from blobd.registry.identity.signing_keys import add_signing_key, load_signing_keys
+from blobd.wire.errors import RequestInvalid
 from tests.registry.acts import asked
 
 if TYPE_CHECKING:

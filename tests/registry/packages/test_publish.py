@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.errors import NameUnknown, TagImmutable
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.auth.subjects import WorkflowOf
+from blobd.registry.errors import NameUnknown, TagImmutable
 from blobd.registry.identity import accounts, sources
 from blobd.registry.media_types import OCI_MANIFEST
 from blobd.registry.packages import manage

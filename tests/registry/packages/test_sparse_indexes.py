@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd.digest import Digest
-from blobd.errors import ManifestChildMissing, ManifestReferencesUnknown, ManifestUnknown
+from blobd.registry.errors import ManifestChildMissing, ManifestReferencesUnknown, ManifestUnknown
 from blobd.registry.manifests import Manifests
 from blobd.registry.media_types import OCI_INDEX
 from blobd.registry.names import Tag

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from sqlalchemy import insert, select
 
-from blobd.errors import BlobdError, ManifestUnknown, NameUnknown, Refused, TooPopular, Unknown
+from blobd.errors import BlobdError, Refused
 from blobd.registry.catalog.rows import make_repository
 from blobd.registry.catalog.tables import manifests
+from blobd.registry.errors import ManifestUnknown, NameUnknown, TooPopular, Unknown
 from blobd.registry.packages.trash import POPULAR_DOWNLOADS, Trash
 from tests.backends.acts import digest_of
 from tests.registry.acts import asked

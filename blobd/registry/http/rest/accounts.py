@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blobd.errors import Unknown
 from blobd.registry.catalog import sources
 from blobd.registry.catalog.accounts import MEMBER, ORGANISATION, OWNER, USER, Account
+from blobd.registry.errors import Unknown
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
 from blobd.registry.http.rest.owners import OwnerShapes
 from blobd.registry.identity import accounts, teams

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blobd.errors import Forbidden, NameInvalid, NameUnknown, Unknown
 from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.catalog import accounts, sources
 from blobd.registry.catalog.accounts import ORGANISATION, OWNER
+from blobd.registry.errors import Forbidden, NameInvalid, NameUnknown, Unknown
 from blobd.registry.http.rest.shapes import Shapes
 from blobd.registry.identity.accounts import find_account
 from blobd.registry.names import RepositoryName, fold_account, parse_name

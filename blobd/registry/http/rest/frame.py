@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from blobd.errors import CredentialMalformed, LoginNeeded, TokenTooNarrow
+from blobd.registry.errors import LoginNeeded, TokenTooNarrow
 from blobd.registry.http.header_lines import warning_headers
 from blobd.registry.http.rest.operation import Call, Changed, Done, Page, Stretch
 from blobd.registry.http.rest.read import (
@@ -17,7 +17,8 @@ from blobd.registry.http.rest.read import (
     read_page,
     read_query,
 )
-from blobd.wire.errors import answer_for, error_response, message_of
+from blobd.wire.answers import answer_for, error_response, message_of
+from blobd.wire.errors import CredentialMalformed
 
 if TYPE_CHECKING:
     from blobd.registry.auth.subjects import Subject

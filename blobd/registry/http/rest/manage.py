@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from blobd.errors import NotForWorkflows, Refused
+from blobd.errors import Refused
 from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Role, Visibility
+from blobd.registry.errors import NotForWorkflows
 from blobd.registry.http.rest.operation import Call, Changed, Field, Kind, Operation
 from blobd.registry.http.rest.packages import PREFIXES
 from blobd.registry.identity.tokens import WORKFLOW_KINDS

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from blobd.errors import Unknown
 from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Visibility
 from blobd.registry.catalog import versions
 from blobd.registry.catalog.accounts import ORGANISATION, USER
 from blobd.registry.catalog.packages import Listing
+from blobd.registry.errors import Unknown
 from blobd.registry.http.rest.operation import Call, Done, Field, Operation, Page
 from blobd.registry.http.rest.shapes import Shapes
 from blobd.registry.packages.manage import list_packages, list_versions

@@ -7,10 +7,10 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from blobd.errors import MediaTypeUnsupported, RequestInvalid, RouteUnknown
 from blobd.registry import texts
 from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX, Field, Kind
 from blobd.wire.bodies import read_whole
+from blobd.wire.errors import MediaTypeUnsupported, RequestInvalid, RouteUnknown
 from blobd.wire.middleware import body_of
 
 if TYPE_CHECKING:
