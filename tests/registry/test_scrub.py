@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.errors import Refused
+from blobd.digest import Span
+from blobd.errors import BlobCorrupt, Refused
 from blobd.registry.quarantine import Damage, Quarantine
 from blobd.registry.scrub import Scrub
 from blobd.store import BlobStore
-from tests.backends.acts import off_loop
+from tests.backends.acts import off_loop, read
 from tests.backends.s3_site import PREFIX, S3Site
 from tests.backends.sites import FilesystemSite, MemorySite
 from tests.cli.processes import run_blobd
@@ -201,3 +202,24 @@ def test_metrics_show_how_old_the_oldest_verification_is(tmp_path: Path) -> None
         Registry(daemon.registry).push("team/app", DATA)
         for _ in range(8):
             assert daemon.metric("blobd_scrub_oldest_seconds") < 86_400
+
+
+@pytest.mark.parametrize("site", [SEAWEEDFS], indirect=True)
+@pytest.mark.parametrize("left", [DATA[:-1], b""])
+async def test_a_shortened_object_is_found_when_it_is_read(
+    catalog: Catalog, store: BlobStore, site: Site, metrics: Metrics, left: bytes
+) -> None:
+    """In a bucket nobody looks before: reading ends in an error, and HEAD says 404 from then on."""
+    assert isinstance(site, S3Site)
+    digest = await push(catalog, store, DATA)
+    body = await off_loop(site.bucket.read, site._index(digest))
+    record = json.loads(body or b"")
+    await off_loop(site.bucket.write, PREFIX + record["segments"][0][0], left)
+    source = await Quarantine(catalog, store, metrics).open(digest)
+    with pytest.raises(BlobCorrupt):
+        await read(source, Span(0, len(DATA)))
+    assert await catalog.hot.link(APP, digest) is None
+    await push(catalog, store, DATA)
+    assert await catalog.hot.link(APP, digest) is not None
+    source = await store.open(digest)
+    assert await read(source, Span(0, len(DATA))) == DATA
