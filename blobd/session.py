@@ -110,6 +110,8 @@ class Session:
         else:
             self.hasher = hashing.restore(memo.algorithm, state)
         self._saved_s = time.monotonic()
+        self._saved_offset = staging.record.offset
+        """Where the last record stands; a durable one may still be on its way to the disk."""
 
     @property
     def live_hasher(self) -> Hasher:
@@ -127,6 +129,7 @@ class Session:
         """Make what was appended so far the session's offset; `last`: nothing more will be."""
         hasher = self.live_hasher
         self.memo = Memo.of(self.memo.owner, self.memo.created_at, hasher, self.memo.account)
+        self._saved_offset = self.staging.offset
         await self.staging.checkpoint(self.memo.dump(), last=last)
         self._saved_s = time.monotonic()
 
@@ -136,7 +139,7 @@ class Session:
             await self.save(last=True)
 
     async def save_sometimes(self) -> None:
-        unsaved_bytes = self.staging.offset - self.staging.record.offset
+        unsaved_bytes = self.staging.offset - self._saved_offset
         overdue = unsaved_bytes > 0 and time.monotonic() - self._saved_s >= CHECKPOINT_S
         if unsaved_bytes >= CHECKPOINT_BYTES or overdue:
             await self.save()

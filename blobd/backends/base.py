@@ -178,8 +178,10 @@ class Staging(Protocol):
         """Save a record of the present offset and this memo, replacing the last one (B4).
 
         `last` promises that this writer appends nothing more: a successor need not see to bytes
-        that may still be on their way.
+        that may still be on their way. Without it the record may be saved a little later, and an
+        error of that comes from the next call.
         Raises UploadOvertaken, StorageFull, BackendUnavailable; then the last record holds.
+        Raises StorageLost when bytes could not be made durable; then the staging is gone.
         """
         ...
 

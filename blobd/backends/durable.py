@@ -25,20 +25,25 @@ def read(path: Path) -> bytes:
     return b"".join(pieces)
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Replace a small file whole: a reader sees the old bytes or the new, also after kill -9.
 
-    Not synced: after power loss the file may be gone or old, which `boot_id` tells apart.
-    Raises OSError; then the old file stands.
+    Unless it is `durable`, power loss may leave an older file or none; `boot_id` shows that the
+    machine has restarted. Raises OSError; then the old file stands, or the new one where only the
+    folder could not be synced.
     """
     temporary = path.with_name(path.name + ".new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
     try:
         while data:
             data = data[os.write(fd, data) :]
+        if durable:
+            os.fsync(fd)
     finally:
         os.close(fd)
     temporary.rename(path)
+    if durable:
+        sync_folder(path.parent)
 
 
 def write_synced(path: Path, data: bytes) -> None:

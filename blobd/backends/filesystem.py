@@ -2,7 +2,7 @@
 
     blobs/<algorithm>/<first two>/<encoded>   read-only files
     blobs/store.id                            the marker: an id on a line
-    uploads/<id>/                             see `filesystem_staging.py`
+    uploads/<id>/                             see `filesystem_folder.py`
     quarantine/<algorithm>-<encoded>          damaged bytes, kept until the blob is pushed again
 
 Commit is a rename, so all trees must lie on one file system. Fan-out folders are made and
@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING
 
 from blobd.backends.base import BlobInfo, FileSource, Record
 from blobd.backends.durable import boot_id, read, sync_folder, write_synced
-from blobd.backends.filesystem_staging import (
-    FileStaging,
+from blobd.backends.filesystem_folder import (
     Saver,
     read_record,
     read_settled,
@@ -34,6 +33,7 @@ from blobd.backends.filesystem_staging import (
     translated,
     write_record,
 )
+from blobd.backends.filesystem_staging import FileStaging
 from blobd.backends.takeover import Ownership, Superseded, Watch
 from blobd.backends.threads import Threads
 from blobd.digest import SUPPORTED_ALGORITHMS, Digest, MalformedDigest

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from blobd.backends.durable import boot_id
 from blobd.backends.filesystem import Filesystem
-from blobd.backends.filesystem_staging import read_record
+from blobd.backends.filesystem_folder import read_record
 from blobd.errors import BackendUnavailable, BlobNotFound, ConfigInvalid, UploadUnknown
 from tests.backends.acts import (
     begin,
