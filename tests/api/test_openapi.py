@@ -13,6 +13,7 @@ from blobd.api.blobs import BlobRoutes
 from blobd.api.health import HealthRoutes
 from blobd.api.routes import OPEN_PATHS, blob_api_routes
 from blobd.api.uploads import UploadRoutes
+from blobd.errors import Refused
 from blobd.registry.http.answers import ANSWERS
 from blobd.wire import errors as http_errors
 from blobd.wire.answers import TABLE, Answer
@@ -22,7 +23,7 @@ from tests.api.served import Served, digest_of
 SETTINGS = {"blob_api.tokens": "open sesame", "limits.idle_timeout_s": "2", "server.workers": "1"}
 TOKEN = {"Authorization": "Bearer open sesame"}
 
-_REGISTRY_ONLY = {*ANSWERS, http_errors.MediaTypeUnsupported}
+_REGISTRY_ONLY = {*ANSWERS, http_errors.MediaTypeUnsupported, Refused}
 
 
 @pytest.fixture(scope="module")
