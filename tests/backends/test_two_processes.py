@@ -153,7 +153,7 @@ async def test_a_writer_there_is_overtaken_from_here(
 
 
 async def test_kill_9_frees_the_lock(backend: Filesystem, other: Other) -> None:
-    """B5, B4: the successor starts at the dead writer's record, and waits for nobody."""
+    """B5, B10: the successor starts at the dead writer's last byte, and waits for nobody."""
     upload_id = await begin(backend)
     await other.do(f"stage {upload_id}")
     await other.do("append saved")
@@ -161,9 +161,10 @@ async def test_kill_9_frees_the_lock(backend: Filesystem, other: Other) -> None:
     await other.do("append unsaved")
     await other.die()
     async with staged(backend, upload_id) as staging:
-        assert (staging.offset, staging.record.memo, staging.trusted) == (5, b"memo", True)
+        assert (staging.offset, staging.record.memo, staging.trusted) == (12, b"memo", True)
+        assert (staging.record.offset, staging.record.tail_bytes) == (5, 7)
         await staging.append([b"."])
-        assert await joined(staging.read(Span(0, 6))) == b"saved."
+        assert await joined(staging.read(Span(0, 13))) == b"savedunsaved."
 
 
 async def test_a_successor_that_dies_while_waiting_holds_nobody_up(
