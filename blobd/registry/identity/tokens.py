@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.errors import Refused
-from blobd.registry.auth.roles import READ_PACKAGES, SCOPES, WRITE_PACKAGES
+from blobd.registry.auth.roles import SCOPES
 from blobd.registry.auth.secrets import PERSONAL, WORKFLOW, hash_of, hint_of, make_secret
 from blobd.registry.catalog import tokens
 from blobd.registry.catalog.accounts import USER
@@ -34,7 +34,8 @@ PERSONAL_LIFETIME_MAX_S = 10 * 365 * 86_400.0
 """Of a token that expires at all."""
 NOTE_MAX_CHARACTERS = 255
 
-_WORKFLOW_SCOPES = (READ_PACKAGES, WRITE_PACKAGES)
+_WORKFLOW_SCOPES = SCOPES
+"""The role that was granted says how far they reach."""
 _ID_BYTES = 8
 _ID = re.compile(rf"[0-9a-f]{{{2 * _ID_BYTES}}}")
 _NOT_IN_NOTES = frozenset({"Cc", "Cs", "Zl", "Zp"})

@@ -223,3 +223,22 @@ def test_a_publishing_workflow_is_admin_but_publishes_to_nobody(
         assert "for people to say" in calls.do(method, path, 403, **body)["message"]
     ada.do("PUT", grant, role="admin", may_publish=True)
     assert calls.do("PATCH", path_of(app), 200, visibility="public")["visibility"] == "public"
+
+
+def test_an_admin_workflow_deletes_and_restores(town: Town, app: str, source: str) -> None:
+    """GitHub: a workflow whose role is admin may, by REST; one that may only write may not."""
+    full_name = add_source(town, "acme", source)
+    ada, automation = api(town, "ada"), workflow(town, "ada", full_name)
+    push(automation, app, "v1", {})
+    push(automation, app, "v2", {})
+    calls, grant = (
+        Api(automation),
+        f"{path_of(app)}/access/workflows/{quote(full_name, safe='')}/automation",
+    )
+    version = calls.get(f"{path_of(app)}/versions")[0]["id"]
+    for path in (path_of(app), f"{path_of(app)}/versions/{version}"):
+        calls.do("DELETE", path)
+        calls.do("POST", f"{path}/restore")
+    assert len(calls.get(f"{path_of(app)}/versions")) == 2
+    ada.do("PUT", grant, role="write")
+    calls.do("DELETE", path_of(app), 403)
