@@ -29,6 +29,7 @@ add_answers(ANSWERS)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAP = (ROOT / "blobd" / "README.md").read_text(encoding="utf-8")
 _FILE_NAME = re.compile(r"`([a-z_.][a-z0-9_./]*\.(?:py|yaml|toml|md|service|conf))`")
 _LINK = re.compile(r"\]\(([^)#]+)\)")
@@ -111,17 +112,29 @@ def test_every_error_is_documented() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "blobd/README.md", "deploy/README.md", "deploy/SECURITY.md", "CHANGELOG.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "blobd/README.md",
+        "deploy/README.md",
+        "deploy/SECURITY.md",
+        *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")),
+    ],
 )
 def test_every_file_that_is_named_is_there(page: str) -> None:
-    """Links and names of files lead somewhere; the map may leave a file's folder out."""
+    """Links lead somewhere, and so do names of files, from the page's folder or from the top.
+
+    The map may leave a file's folder out.
+    """
     path = ROOT / page
     text = path.read_text(encoding="utf-8")
     for link in _LINK.findall(text):
         assert "://" in link or (path.parent / link).exists(), link
     for name in _FILE_NAME.findall(text):
         inside = page == "blobd/README.md" and any(path.parent.rglob(name))
-        assert inside or (path.parent / name).exists(), name
+        assert inside or (path.parent / name).exists() or (ROOT / name).exists(), name
 
 
 def test_the_map_names_every_module() -> None:
@@ -138,6 +151,24 @@ def test_the_map_names_every_module() -> None:
         and not (f"`{Path(module).parent}/`" in MAP and Path(module).name in named)
     ]
     assert unnamed == []
+
+
+def test_every_folder_of_tests_says_what_it_needs_and_costs() -> None:
+    """CONTRIBUTING.md has a row for each; and no other."""
+    documented = {row[0] for row in rows(CONTRIBUTING) if row[0].startswith("tests/")}
+    folders = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("tests/*/__init__.py")}
+    assert documented == folders
+
+
+def test_every_make_command_is_there_and_explained() -> None:
+    """`make` lists each target, and CONTRIBUTING.md names no other."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    explained = set(re.findall(r"^([a-z]+):.*## \w", makefile, flags=re.MULTILINE))
+    named = re.findall(r"(?:^|`)make ([a-z ]+)", CONTRIBUTING, flags=re.MULTILINE)
+    assert explained == targets
+    assert {target for words in named for target in words.split()} <= targets
+    assert "install" in targets
 
 
 def test_the_floors_are_the_import_contract() -> None:

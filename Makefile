@@ -1,0 +1,35 @@
+# Short names for the commands of this project; each one also works by itself.
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint types test one bench findings
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+install: ## make .venv with blobd, editable, and everything that the tests need
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[test]'
+
+lint: ## check style, format and the import contracts (seconds)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: ## check types with mypy --strict
+	$(BIN)/mypy
+
+test: ## run the whole suite, without the tests marked long
+	$(BIN)/pytest
+
+one: ## run some tests: make one TEST=tests/core/test_digest.py
+	@test -n "$(TEST)" || { echo "name the tests: make one TEST=tests/core/test_digest.py" >&2; exit 2; }
+	$(BIN)/pytest -q $(TEST)
+
+bench: ## run the quick benchmark (needs docker-registry, nginx and an idle machine)
+	$(BIN)/python -m bench --quick
+
+findings: ## run the scripts in findings/ (needs a package registry; takes minutes)
+	findings/run-all
