@@ -171,6 +171,25 @@ def test_every_make_command_is_there_and_explained() -> None:
     assert "install" in targets
 
 
+def test_the_glossary_has_no_word_that_the_code_has_dropped() -> None:
+    """Each word occurs in the package or on its map."""
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    words = {row[0] for row in rows(glossary)} - {"word"}
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "blobd").rglob("*.py"))
+    used = set(re.findall(r"[a-z]+", f"{code}\n{MAP}".lower()))
+    assert words
+    assert {word for word in words if not set(word.split()) <= used} == set()
+
+
+def test_every_decision_is_on_their_page() -> None:
+    """And is linked from there once."""
+    folder = ROOT / "docs" / "decisions"
+    listed = _LINK.findall((folder / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(
+        page.name for page in folder.glob("*.md") if page.name != "README.md"
+    )
+
+
 def test_the_floors_are_the_import_contract() -> None:
     """The map's drawing is what import-linter holds."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
