@@ -30,6 +30,7 @@ add_answers(ANSWERS)
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 MAP = (ROOT / "blobd" / "README.md").read_text(encoding="utf-8")
 _FILE_NAME = re.compile(r"`([a-z_.][a-z0-9_./]*\.(?:py|yaml|toml|md|service|conf))`")
 _LINK = re.compile(r"\]\(([^)#]+)\)")
@@ -169,6 +170,34 @@ def test_every_make_command_is_there_and_explained() -> None:
     assert explained == targets
     assert {target for words in named for target in words.split()} <= targets
     assert "install" in targets
+
+
+def cited(pattern: str) -> set[str]:
+    """Return the numbers that the package and the tests cite in lines of this form."""
+    found = set()
+    for path in (*ROOT.glob("blobd/**/*.py"), *ROOT.glob("tests/**/*.py")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found |= set(re.findall(pattern, line))
+    return found
+
+
+def test_every_rule_that_is_cited_is_on_the_design_page() -> None:
+    """A reader of `R48` in a docstring finds what it is."""
+    rules = {row[0] for row in rows(DESIGN)}
+    used = cited(r"\bR\d+\b")
+    assert used
+    assert used <= rules
+
+
+def test_every_section_and_promise_that_is_cited_is_on_the_design_page() -> None:
+    """By number, and the map has each promise in full."""
+    sections = set(re.findall(r"^## (\d+)\. ", DESIGN, flags=re.MULTILINE))
+    assert cited(r"[Dd]esign(?:\.md)?,? section (\d+)") | cited(r'"""Section (\d+)') <= sections
+    in_short = DESIGN.split("## 4. ", 1)[1].split("\n## ", 1)[0]
+    in_full = MAP.split("## The promises", 1)[1].split("\n## ", 1)[0]
+    promises = re.findall(r"^(\d+)\. ", in_short, flags=re.MULTILINE)
+    assert promises == re.findall(r"^(\d+)\. ", in_full, flags=re.MULTILINE)
+    assert cited(r"[Pp]romise (\d+)") <= set(promises)
 
 
 def test_the_glossary_has_no_word_that_the_code_has_dropped() -> None:
