@@ -70,7 +70,7 @@ class Taken(BlobdError):
     """The name is in use."""
 
     def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"the name {name} is taken: there is such a {kind} already")
+        super().__init__(f"the name {name} is taken: another {kind} has it")
         self.kind = kind
         self.name = name
 

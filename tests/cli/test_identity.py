@@ -95,10 +95,11 @@ def test_a_disabled_user_is_out_until_enabled(daemon: Daemon, operator: Operator
 
 
 def test_names_are_parts_of_repositories_and_taken_once(operator: Operator) -> None:
-    for name in ("Ann", "a/b", "", "a-", "a" * 101, "a\nb", "@deleted"):
+    for name in ("Än", "a/b", "", "a-", "a" * 101, "a\nb", "@deleted"):
         assert "cannot be a name here" in operator.refused("user", "add", name)
     operator.do("user", "add", "taken")
     assert "taken" in operator.refused("user", "add", "taken")
+    assert "taken" in operator.refused("user", "add", "Taken")
     assert "taken" in operator.refused("org", "add", "taken", "--owner", "taken")
 
 

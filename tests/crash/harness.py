@@ -167,10 +167,15 @@ class Life:
         finally:
             sweeper.kill()
         await self._collect_long_after()
-        left = {path.name for path in self._data.iterdir()} - {"blobs", "uploads"}
+        left = {path.name for path in self._data.iterdir()} - {"blobs", "uploads", "quarantine"}
         assert all(name.startswith("catalog.sqlite") for name in left), left
-        blobs = [str(path) for path in (self._data / "blobs").rglob("*") if not path.is_dir()]
-        assert not blobs
+        bytes_left = {
+            path.relative_to(self._data).as_posix()
+            for folder in ("blobs", "quarantine")
+            for path in (self._data / folder).rglob("*")
+            if not path.is_dir()
+        }
+        assert bytes_left == {"blobs/store.id"}
 
     async def _collect_long_after(self) -> None:
         """Collect garbage when the pins that crashes left behind have lapsed."""

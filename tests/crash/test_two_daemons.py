@@ -88,7 +88,7 @@ async def test_a_client_that_comes_back_to_another_daemon_takes_over(
         assert answer.offset == 1_800_000
         late = await stalled.answer()
         expect(late, 416)
-        assert late.headers["location"] == upload.target
+        assert late.headers["location"] == f"{upload.target}.{late.offset}"
         assert late.offset in (1_000_000, 1_800_000)
         assert late.headers["connection"] == "close"
         await stalled.send(wrong)
@@ -191,14 +191,15 @@ async def test_kill_9_of_one_leaves_the_other_s_transfers_alone(data: Path, plac
                 one.kill()
                 with pytest.raises(Lost):
                     await broken.answer()
-            assert (await mine.status(other)).offset == 1_000_000
-            expect(await mine.patch(other, 1_000_000, 2_000_000), 202)
+            arrived = (await mine.status(other)).offset
+            assert 1_000_000 <= arrived <= 1_500_000
+            expect(await mine.patch(other, arrived, 2_000_000), 202)
             await put.send(CONTENT.data[1_000_000:])
             expect(await put.answer(), 201)
         expect(await mine.put(other, 2_000_000), 201)
         assert (await mine.read(other)).body == CONTENT.data
         assert (await stored.read(other)).body == stored.content.data
-        assert other.metric("blobd_reread_bytes_total") == 0
+        assert other.metric("blobd_reread_bytes_total") == arrived - 1_000_000
         one.start()
         assert (await mine.read(one)).body == CONTENT.data
 

@@ -41,7 +41,7 @@ class Uploader:
             answer = await self.site.ask(place, "POST", target, kind="post")
             expect(answer, 202)
             session = Session(answer.headers["docker-upload-uuid"], content)
-            assert answer.headers["location"] == place.upload(session.upload_id)
+            assert answer.headers["location"] == f"{place.upload(session.upload_id)}.0"
         self.book.sessions.append(session)
         return session
 
