@@ -57,7 +57,8 @@ async def test_a_delete_says_what_it_breaks_and_a_restore_mends_it(shop: Shop) -
     assert (await _version(shop, parent)).children == (child,)
     # who deletes the index first breaks nothing
     assert await shop.trash.delete_manifest(APP, parent, shop.ada) == ()
-    assert await shop.trash.delete_manifest(APP, child, shop.ada) == ()
+    (left,) = await shop.trash.delete_manifest(APP, child, shop.ada)
+    assert left == f"{APP} has no version left and is hidden until the next push"
 
 
 async def test_an_index_that_refers_to_a_manifest_is_none_that_lists_it(shop: Shop) -> None:
