@@ -32,7 +32,7 @@ class Answer:
     code: str
     reason: str | None = None
     """The reason phrase where it matters: docker shows nothing else of a 5xx."""
-    limit: str | None = None
+    limit: str | Callable[[Any], str] | None = None
     """The setting under which `blobd_refusals_total` counts it, where a limit refused."""
     headers: Callable[[Any], Mapping[str, str]] | None = None
     """What else the head says, from the error."""
@@ -47,6 +47,10 @@ def challenge(error: http_errors.Unauthenticated) -> Mapping[str, str]:
 
 def _allowed(error: http_errors.MethodUnsupported) -> Mapping[str, str]:
     return {"Allow": ", ".join(error.allowed)}
+
+
+def _setting(error: errors.TooManyOpenUploads) -> str:
+    return error.setting
 
 
 TABLE: dict[type[BaseException], Answer] = {
@@ -79,7 +83,7 @@ TABLE: dict[type[BaseException], Answer] = {
     errors.StorageLost: Answer(503, "UNAVAILABLE"),
     errors.BackendUnavailable: Answer(503, "UNAVAILABLE"),
     http_errors.TooManyConnections: Answer(503, "UNAVAILABLE"),
-    errors.TooManyOpenUploads: Answer(429, "TOOMANYREQUESTS"),
+    errors.TooManyOpenUploads: Answer(429, "TOOMANYREQUESTS", limit=_setting),
     errors.AccountBusy: Answer(429, "TOOMANYREQUESTS", limit="account_share_percent"),
     errors.TooManyUploads: Answer(429, "TOOMANYREQUESTS", limit="max_uploads"),
     errors.BudgetExhausted: Answer(429, "TOOMANYREQUESTS", limit="bytes_in_flight_max_bytes"),
@@ -107,6 +111,12 @@ def add_answers(rows: Mapping[type[BaseException], Answer]) -> None:
 def answer_for(error: BaseException) -> Answer:
     """Return the row of an error's class; what is not in the table is a bug, answered with 500."""
     return TABLE.get(type(error), UNEXPECTED)
+
+
+def limit_of(error: BaseException) -> str | None:
+    """Return the setting under which a refusal is counted; None for what no limit refused."""
+    limit = answer_for(error).limit
+    return limit(error) if callable(limit) else limit
 
 
 def message_of(error: BaseException) -> str:

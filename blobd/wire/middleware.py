@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.errors import BodyBroken
-from blobd.wire.answers import UNEXPECTED, answer_for, error_response
+from blobd.wire.answers import UNEXPECTED, answer_for, error_response, limit_of
 from blobd.wire.bodies import TakenBody, WireBody, check_body, open_body
 from blobd.wire.connection import SMALL_BODY_BYTES, connection_of, has_large_body
 from blobd.wire.drain import Drains
@@ -122,8 +122,9 @@ class Front:
         answer = answer_for(error)
         if answer is UNEXPECTED:
             _log.exception("%s %s failed", request.method, request.path, exc_info=error)
-        if answer.limit is not None:
-            self._metrics.refusals.labels(answer.limit).inc()
+        limit = limit_of(error)
+        if limit is not None:
+            self._metrics.refusals.labels(limit).inc()
         refusal = self.routes.refusal_at(request.path)
         return error_response(error) if refusal is None else refusal(request, error)
 
