@@ -119,8 +119,7 @@ class Front:
     def _refuse(self, request: web.BaseRequest, error: Exception) -> web.Response:
         if isinstance(error, ConnectionError):
             error = BodyBroken(0)
-        answer = answer_for(error)
-        if answer is UNEXPECTED:
+        if answer_for(error) is UNEXPECTED:
             _log.exception("%s %s failed", request.method, request.path, exc_info=error)
         limit = limit_of(error)
         if limit is not None:
