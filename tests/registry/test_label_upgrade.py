@@ -91,6 +91,17 @@ def fill(connection: Connection) -> None:
             updated_at=1.0,
             downloads=0,
         )
+        insert(  # without one it would be put into the trash, as soon as a job looks
+            "versions",
+            id=number,
+            repository_id=number,
+            digest=f"sha256:{number:064x}",
+            platforms="[]",
+            size_bytes=1,
+            created_at=1.0,
+            updated_at=1.0,
+            downloads=0,
+        )
         if has_role:
             insert(
                 "package_roles",
@@ -158,12 +169,7 @@ def test_it_is_named_once_and_undone_on_a_word(url: str, tmp_path: Path) -> None
         return daemon.log().count("blobd package audit-links")
 
     data = tmp_path / "data"
-    settings = {
-        "catalog.url": url,
-        "registry.auth": "true",
-        "registry.trash_retention_s": "86400",  # they have no versions, so they are put there
-    }
-    with Daemon(data, settings=settings) as daemon:
+    with Daemon(data, settings={"catalog.url": url, "registry.auth": "true"}) as daemon:
         assert logged(daemon) == 1
         assert f"{len(FOUND)} packages" in daemon.log()
         daemon.restart()
