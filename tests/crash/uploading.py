@@ -32,7 +32,9 @@ class Uploader:
     async def start(self, content: Content) -> Session:
         """POST, announcing as little as may be."""
         self.book.contents[content.digest] = content
-        queries = [f"?digest={content.digest}", f"?digest-algorithm={content.algorithm}"]
+        queries = [f"?digest-algorithm={content.algorithm}"]
+        if content.size_bytes:  # the empty blob is pushed whole by its digest alone
+            queries.append(f"?digest={content.digest}")
         if content.algorithm == "sha256":
             queries.append("")
         place = self.book.place
