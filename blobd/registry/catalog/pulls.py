@@ -32,7 +32,6 @@ _PULLED_BEFORE = (
         index_pulls.c.caller == bindparam("who"),
         manifest_references.c.digest == bindparam("child"),
         index_pulls.c.pulled_at >= bindparam("since"),
-        index_pulls.c.pulled_at <= bindparam("until"),
     )
 )
 _COUNT_VERSION = (
@@ -70,13 +69,16 @@ def follows_index(
     at: float,
     within_s: float,
 ) -> bool:
-    """Return whether a caller got an index that lists this manifest just before it."""
+    """Return whether a caller got an index that lists this manifest around that time.
+
+    Only the last pull of an index is known: of a caller that goes on pulling, it is later than the
+    manifest that followed the one before.
+    """
     values = {
         "package": package_id,
         "who": caller,
         "child": digest,
         "since": at - within_s,
-        "until": at,
     }
     return bool(transaction.fetch(_PULLED_BEFORE, values))
 

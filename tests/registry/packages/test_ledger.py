@@ -10,7 +10,7 @@ import pytest
 from blobd.errors import BackendUnavailable
 from blobd.registry.catalog import audit
 from blobd.registry.catalog.audit import Entry
-from blobd.registry.packages.ledger import INDEX_PULL_S, Ledger, Pull
+from blobd.registry.packages.ledger import INDEX_PULL_S, SETTLE_S, WRITE_S, Ledger, Pull
 from tests.registry.packages.conftest import APP
 
 if TYPE_CHECKING:
@@ -40,6 +40,18 @@ async def test_downloads_are_counted_by_version_and_package(shop: Shop) -> None:
     assert await downloads(shop) == {one: 3, other: 2}
     assert (await shop.package()).downloads == 5
     assert (await shop.version(one)).last_pulled_at == shop.clock() - 10
+
+
+async def test_a_download_waits_for_two_seconds_at_most(shop: Shop) -> None:
+    """It is settled at a write in time, and other workers' indexes are written by then."""
+    digest = await shop.push("v1")
+    ledger = Ledger(shop.catalog)
+    ledger.pulled(pull(shop, digest))
+    for _ in range(int(2.0 // WRITE_S)):
+        shop.clock.advance(WRITE_S)
+        await ledger.flush()
+    assert await downloads(shop) == {digest: 1}
+    assert WRITE_S < SETTLE_S
 
 
 async def test_what_an_index_lists_is_no_download_of_its_own(shop: Shop) -> None:

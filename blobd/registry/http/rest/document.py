@@ -60,7 +60,7 @@ _NUMBER: dict[str, Any] = {"type": "integer"}
 _YES_NO: dict[str, Any] = {"type": "boolean"}
 _DOWNLOADS: dict[str, Any] = {
     "type": "integer",
-    "description": "Lags: a download is counted up to ten seconds after it.",
+    "description": "A download is counted within two seconds after it.",
 }
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _PERHAPS_TIME: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
