@@ -18,7 +18,7 @@ from bench.journal import Journal, Key
 from bench.plan import KIB, REPOSITORY, Plan
 from bench.servers import HOST, Server, running_blobd
 from bench.workforce import employ
-from blobd.registry.catalog import open_catalog
+from blobd.database import open_catalog
 from blobd.registry.catalog.tables import manifests as manifest_rows
 from blobd.registry.catalog.tables import packages, repositories, tags, versions
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
 
 _CLIENTS = 4
 _BLOBS = 16

@@ -21,6 +21,8 @@ from blobd.api.uploads import UploadRoutes
 from blobd.backends import load_backend, open_backend
 from blobd.backends.threads import Threads
 from blobd.data_folder import exposed, protect, set_umask
+from blobd.database import Catalog, catalog_file, catalog_place, load_catalog, open_catalog
+from blobd.database.clock import database_now
 from blobd.graces import Graces
 from blobd.hashing import Hashing
 from blobd.limits import (
@@ -36,9 +38,7 @@ from blobd.open_uploads import OpenUploads
 from blobd.receive import Receiver
 from blobd.registry.auth.attempts import Attempts as Attempts
 from blobd.registry.auth.sealing import Seals
-from blobd.registry.catalog import Catalog, catalog_file, catalog_place, load_catalog, open_catalog
 from blobd.registry.catalog.audit import Entry, write_entries
-from blobd.registry.catalog.clock import database_now
 from blobd.registry.http.front import open_registry
 from blobd.registry.http.pages import is_page
 from blobd.registry.http.routes import TOKEN_PATH

@@ -244,6 +244,17 @@ class BudgetExhausted(BlobdError):
         self.waited_s = waited_s
 
 
+# The database
+
+
+class TextInvalid(BlobdError):
+    """A text that no database keeps, and that no name or description here can be."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where} {why}, and cannot be kept or looked for; send it without")
+        self.why = why
+
+
 # Operators
 
 

@@ -42,7 +42,7 @@ pytest.register_assert_rewrite("tests.api.pieces", "tests.cancellation", "tests.
 _MISSED_BY_BLOCKBUSTER = ("fsync", "fdatasync", "pread", "pwrite", "copy_file_range")
 """System calls that wait for a disk, beside those it watches by itself."""
 
-_READER = "blobd/registry/catalog/sqlite/reader.py"
+_READER = "blobd/database/sqlite/reader.py"
 _MAY_BLOCK = {
     "threading.Lock.acquire": {  # shutting down waits for a thread that is idle by then
         "blobd/backends/takeover.py": "close",

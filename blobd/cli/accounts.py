@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from blobd.config import Config
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
 
 T = TypeVar("T")
 

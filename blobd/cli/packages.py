@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blobd.config import Config
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.catalog.packages import Package
 
 _PACKAGE = click.argument("full_name", metavar="OWNER/NAME")

@@ -14,8 +14,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from blobd.database import texts
 from blobd.digest import Digest, MalformedDigest
-from blobd.registry import media_types, texts
+from blobd.registry import media_types
 from blobd.registry.errors import ManifestInvalid
 from blobd.registry.media_types import (
     IMAGES,

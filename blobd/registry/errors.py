@@ -86,14 +86,6 @@ class LastVersion(BlobdError):
         self.package = package
 
 
-class TextInvalid(BlobdError):
-    """A text that no database keeps, and that no name or description here can be."""
-
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(f"{where} {why}, and cannot be kept or looked for; send it without")
-        self.why = why
-
-
 class TagImmutable(BlobdError):
     """A tag of a package whose tags stay with what they were given to."""
 

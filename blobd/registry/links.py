@@ -12,17 +12,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from blobd.errors import BlobdError, BlobNotFound
-from blobd.registry.catalog import holds, rows
+from blobd.registry.catalog import holds, repositories
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.pins import pinned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.hot import Link
-    from blobd.registry.catalog.rows import Maker
+    from blobd.registry.catalog.repositories import Maker
     from blobd.registry.names import RepositoryName
     from blobd.registry.pins import CatalogPin
 
@@ -50,7 +51,7 @@ class RepositoryKeeper:
         self._catalog = catalog
         self._repository = repository
         self._confirm = confirm
-        self._make = make or rows.maker(repository, now=catalog.now())
+        self._make = make or repositories.maker(repository, now=catalog.now())
 
     @asynccontextmanager
     async def pin(self, digest: Digest) -> AsyncIterator[CatalogPin]:
@@ -91,7 +92,7 @@ async def mount(
     `make` makes the repository where there is none.
     """
     now = catalog.now()
-    make_into = make or rows.maker(into, now=now)
+    make_into = make or repositories.maker(into, now=now)
 
     def link(transaction: Transaction) -> bool:
         if not holds.lock(transaction, digest):
@@ -116,6 +117,7 @@ class Touches:
 
     def __init__(self, catalog: Catalog, *, unnamed_link_grace_s: float) -> None:
         self._catalog = catalog
+        self._hot = Hot(catalog.reader)
         self._grace_s = unnamed_link_grace_s
         self._interval_s = min(_TOUCH_INTERVAL_S, unnamed_link_grace_s / 2)
         self._gathered: dict[tuple[RepositoryName, Digest], float] = {}
@@ -127,7 +129,7 @@ class Touches:
         The touch is written at once only where garbage collection might otherwise end the link
         before the next write.
         """
-        hot, now = self._catalog.hot, self._catalog.now()
+        hot, now = self._hot, self._catalog.now()
         link = await hot.link(repository, digest)
         if link is None or now - link.touched_at < self._interval_s:
             return link

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from blobd.digest import Digest
 from blobd.errors import DigestMismatch
 from blobd.hashing import Hashing
-from blobd.registry.catalog import contents, rows
+from blobd.registry.catalog import contents, repositories
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.documents import read_document
 from blobd.registry.errors import (
     DescriptorSizeWrong,
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from blobd.backends.threads import Threads
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
     from blobd.registry.catalog.hot import StoredManifest
-    from blobd.registry.catalog.rows import Maker
+    from blobd.registry.catalog.repositories import Maker
     from blobd.registry.documents import Document
     from blobd.registry.names import Reference, RepositoryName, Tag
     from blobd.registry.quarantine import Quarantine
@@ -100,6 +101,7 @@ class Manifests:
         `sparse_indexes`: indexes are taken everywhere without the manifests that they list.
         """
         self._catalog = catalog
+        self._hot = Hot(catalog.reader)
         self._quarantine = quarantine
         self._sparse_indexes = sparse_indexes
         self._threads = threads
@@ -110,7 +112,7 @@ class Manifests:
 
         Raises NameUnknown; ManifestUnknown, of which ManifestChildMissing is a kind.
         """
-        hot = self._catalog.hot
+        hot = self._hot
         if isinstance(reference, Digest):
             found = await hot.manifest(repository, reference)
         else:
@@ -167,7 +169,7 @@ class Manifests:
             await publication.read(document)
         manifest = _to_write(digest, content, document)
         now = self._catalog.now()
-        make_here = make or rows.maker(repository, now=now)
+        make_here = make or repositories.maker(repository, now=now)
 
         def takes_sparse_indexes(transaction: Transaction, repository_id: int) -> bool:
             return self._sparse_indexes or (
@@ -208,7 +210,7 @@ class Manifests:
 
 
 def _known(transaction: Transaction, repository: RepositoryName) -> int:
-    repository_id = rows.find_repository(transaction, repository)
+    repository_id = repositories.find_repository(transaction, repository)
     if repository_id is None:
         raise NameUnknown(repository)
     return repository_id

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from blobd.config import Config
+    from blobd.database import Catalog
     from blobd.graces import Graces
-    from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.daemons import Lease
 
 RENEW_S = 20.0

@@ -22,8 +22,8 @@ from blobd.registry.catalog import holds
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog import Catalog, Transaction
 
 _CONDEMNED_WAIT_S = 30.0
 _CONDEMNED_POLL_S = 0.02

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from blobd.registry.catalog import listings, rows
+from blobd.registry.catalog import listings, repositories
 from blobd.registry.catalog.listings import ReferrersOf
 from blobd.registry.media_types import OCI_INDEX
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.listings import Referrer
     from blobd.registry.names import RepositoryName
 
@@ -44,7 +44,7 @@ async def list_referrers(
     """
 
     def find(transaction: Transaction) -> ReferrersPage:
-        repository_id = rows.find_repository(transaction, repository)
+        repository_id = repositories.find_repository(transaction, repository)
         if repository_id is None:
             return ReferrersPage(_index([]), None)
         wanted = ReferrersOf(repository_id, subject, artifact_type, after)

@@ -24,10 +24,10 @@ from blobd.registry.pins import pinned
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from blobd.database import Catalog, Transaction
+    from blobd.database.catalog import Clock
     from blobd.digest import Digest
     from blobd.graces import Graces
-    from blobd.registry.catalog import Catalog, Transaction
-    from blobd.registry.catalog.catalog import Clock
     from blobd.registry.catalog.holds import Holders
     from blobd.registry.pins import CatalogPin
     from blobd.store import BlobStore

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from blobd.backends.base import Buffer, Source
+    from blobd.database import Catalog
     from blobd.digest import Digest
     from blobd.metrics import Metrics
-    from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.integrity import Due
     from blobd.registry.quarantine import Quarantine
     from blobd.store import BlobStore

@@ -19,7 +19,7 @@ from blobd.registry.catalog import store_id
 
 if TYPE_CHECKING:
     from blobd.backends.base import Backend
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
 
 _SAMPLE_BLOBS = 32
 _WAY_OUT = "`blobd adopt-store`"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blobd.registry.catalog import contents, listings, rows
+from blobd.registry.catalog import contents, listings, repositories
 from blobd.registry.errors import ManifestUnknown, NameUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blobd.database import Catalog, Transaction
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.names import RepositoryName, Tag
 
 PAGE_MAX = 10_000
@@ -37,7 +37,7 @@ async def list_tags(
     size = min(limit, PAGE_MAX)
 
     def find(transaction: Transaction) -> list[Tag]:
-        repository_id = rows.find_repository(transaction, repository)
+        repository_id = repositories.find_repository(transaction, repository)
         if repository_id is None:
             raise NameUnknown(repository)
         return listings.list_tags(transaction, repository_id, after=after, limit=size + 1)
@@ -71,7 +71,7 @@ async def delete_tag(
     def delete(transaction: Transaction) -> None:
         if confirm is not None:
             confirm(transaction)
-        repository_id = rows.find_repository(transaction, repository)
+        repository_id = repositories.find_repository(transaction, repository)
         if repository_id is None:
             raise NameUnknown(repository)
         if not contents.delete_tag(transaction, repository_id, tag):

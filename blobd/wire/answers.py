@@ -88,6 +88,7 @@ TABLE: dict[type[BaseException], Answer] = {
     errors.TooManyUploads: Answer(429, "TOOMANYREQUESTS", limit="max_uploads"),
     errors.BudgetExhausted: Answer(429, "TOOMANYREQUESTS", limit="bytes_in_flight_max_bytes"),
     errors.Refused: Answer(409, "DENIED"),
+    errors.TextInvalid: Answer(400, "UNSUPPORTED"),
     http_errors.PageInvalid: Answer(400, "PAGINATION_NUMBER_INVALID"),
     http_errors.RouteUnknown: Answer(404, "UNSUPPORTED"),
     http_errors.MethodUnsupported: Answer(405, "UNSUPPORTED", headers=_allowed),

@@ -66,7 +66,7 @@ EXAMPLES: list[Exception] = [
     registry_errors.Unknown("user", "ada"),
     registry_errors.Taken("user", "ada"),
     errors.Refused("the last owner stays"),
-    registry_errors.TextInvalid("the description", "holds a NUL"),
+    errors.TextInvalid("the description", "holds a NUL"),
     registry_errors.TagImmutable("v1"),
     registry_errors.TooPopular(5001, 5000),
     registry_errors.TagInvalid("-x"),

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blobd.backends.filesystem import Filesystem
+from blobd.database import open_catalog
 from blobd.metrics import Metrics
-from blobd.registry.catalog import open_catalog
 from blobd.registry.roots import CatalogRoots
 from blobd.store import BlobStore
 from blobd.upkeep.gc import collect

@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from blobd.config import Catalog as CatalogConfig
 from blobd.config import Config
+from blobd.database import catalog_place
+from blobd.database.opening import Server
 from blobd.digest import Digest
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog import catalog_place
-from blobd.registry.catalog.opening import Server
 from blobd.registry.links import RepositoryKeeper
 from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import RepositoryName
@@ -22,7 +22,7 @@ from tests.backends.acts import digest_of, sizes_bytes, staged
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.store import BlobStore, Keeper
 
 APP = RepositoryName("team/app")

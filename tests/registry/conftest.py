@@ -13,11 +13,11 @@ from blockbuster import blockbuster_ctx
 
 from blobd.backends.memory import Memory
 from blobd.backends.threads import Threads
+from blobd.database import open_catalog
+from blobd.database.opening import Server
+from blobd.database.postgresql.connections import Route
+from blobd.database.postgresql.migrate import migrate
 from blobd.metrics import Metrics
-from blobd.registry.catalog import open_catalog
-from blobd.registry.catalog.opening import Server
-from blobd.registry.catalog.postgresql.connections import Route
-from blobd.registry.catalog.postgresql.migrate import migrate
 from blobd.registry.manifests import Manifests
 from blobd.store import BlobStore
 from tests.daemon import Daemon
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from tests.engines.pgbouncer import Pgbouncer
     from tests.engines.postgres import Postgres
 

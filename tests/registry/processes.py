@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
 
-    from blobd.registry.catalog.opening import Server
+    from blobd.database.opening import Server
 
 ROOT = Path(__file__).parents[2]
 SOON_S = 60.0

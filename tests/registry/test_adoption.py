@@ -9,9 +9,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
 
-from blobd.registry.catalog import open_catalog
-from blobd.registry.catalog.postgresql import migrate
-from blobd.registry.catalog.postgresql.connections import Route
+from blobd.database import open_catalog
+from blobd.database.postgresql import migrate
+from blobd.database.postgresql.connections import Route
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.media_types import OCI_MANIFEST
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages.manage import find_package, list_versions
@@ -48,7 +49,7 @@ def old_url(
 
 def fill(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", "blobd.registry.catalog:migrations")
+    config.set_main_option("script_location", "blobd.database:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "0002")
@@ -93,5 +94,5 @@ async def test_what_was_pushed_before_becomes_packages(old_url: str) -> None:
             assert {version.platforms for version in found} == {()}
         # what is in no namespace is a repository, as before
         for name in ("plain", LONG):
-            assert await catalog.hot.knows(RepositoryName(name))
+            assert await Hot(catalog.reader).knows(RepositoryName(name))
         assert len(await asked(catalog, "SELECT repository_id FROM packages")) == 2

@@ -13,11 +13,13 @@ from alembic.script import ScriptDirectory
 
 from blobd.config import Catalog as CatalogConfig
 from blobd.config import Config, Store
+from blobd.database import catalog_place, open_catalog
+from blobd.database.migrate import HEAD
+from blobd.database.opening import Server
 from blobd.digest import Digest
 from blobd.errors import ConfigInvalid
-from blobd.registry.catalog import catalog_place, holds, open_catalog
-from blobd.registry.catalog.migrate import HEAD
-from blobd.registry.catalog.opening import Server
+from blobd.registry.catalog import holds
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.links import RepositoryKeeper
 from tests.backends.acts import off_loop
 from tests.cancellation import cancel_at_each_checkpoint
@@ -28,7 +30,7 @@ from tests.registry.processes import worker
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
 
 
 @pytest.fixture(scope="module", params=(*KINDS, *POOLED_KINDS))
@@ -40,7 +42,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def test_the_last_migration_is_the_one_that_spares_the_others() -> None:
     """A start that finds the tables at HEAD does nothing; HEAD is where the migrations end."""
     config = AlembicConfig()
-    config.set_main_option("script_location", "blobd.registry.catalog:migrations")
+    config.set_main_option("script_location", "blobd.database:migrations")
     config.set_main_option("path_separator", "os")
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
@@ -113,11 +115,11 @@ async def test_what_was_written_is_seen_by_every_process_at_once(
 ) -> None:
     """Nothing is cached across requests: the hot reads of a second opener agree."""
     async with open_catalog(place, durable=False) as other:
-        assert await other.hot.link(APP, BLOB) is None
+        assert await Hot(other.reader).link(APP, BLOB) is None
         await link(catalog, BLOB)
-        assert await other.hot.link(APP, BLOB) is not None
+        assert await Hot(other.reader).link(APP, BLOB) is not None
         await RepositoryKeeper(other, APP).release(BLOB)
-        assert await catalog.hot.link(APP, BLOB) is None
+        assert await Hot(catalog.reader).link(APP, BLOB) is None
 
 
 async def test_writers_of_one_process_take_turns(catalog: Catalog) -> None:
@@ -127,7 +129,7 @@ async def test_writers_of_one_process_take_turns(catalog: Catalog) -> None:
         for digest in digests:
             group.create_task(link(catalog, digest))
     for digest in digests:
-        assert await catalog.hot.link(APP, digest) is not None
+        assert await Hot(catalog.reader).link(APP, digest) is not None
 
 
 async def test_an_acknowledged_link_survives_a_kill(tmp_path: Path, place: Path | Server) -> None:
@@ -141,7 +143,7 @@ async def test_an_acknowledged_link_survives_a_kill(tmp_path: Path, place: Path 
     async with open_catalog(place, durable=False) as catalog:
         for name in acknowledged:
             digest = Digest.parse(name)
-            assert await catalog.hot.link(APP, digest) is not None
+            assert await Hot(catalog.reader).link(APP, digest) is not None
             assert await off_loop((tmp_path / "blobs/sha256" / name[7:9] / name[7:]).is_file)
 
 

@@ -10,13 +10,14 @@ import pytest
 from blobd.errors import BackendUnavailable
 from blobd.registry import pins
 from blobd.registry.catalog import holds
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.links import RepositoryKeeper
 from tests.backends.acts import fetch
 from tests.registry.acts import APP, OTHER, Clock, asked, push
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog
     from blobd.digest import Digest
-    from blobd.registry.catalog import Catalog
     from blobd.store import BlobStore
 
 DATA = b"layer"
@@ -48,7 +49,7 @@ async def test_a_push_waits_for_the_removal_and_brings_the_bytes_back(
         await store.delete(digest)
         await catalog.write(lambda transaction: holds.forget(transaction, digest))
     assert await fetch(store.backend, digest) == DATA
-    assert await catalog.hot.link(APP, digest) is not None
+    assert await Hot(catalog.reader).link(APP, digest) is not None
 
 
 async def test_a_collector_that_died_keeps_pushes_waiting_for_a_while_only(
@@ -62,7 +63,7 @@ async def test_a_collector_that_died_keeps_pushes_waiting_for_a_while_only(
         await _some_polls()
         assert not pushing.done()
         clock.advance(1)
-    assert await catalog.hot.link(OTHER, digest) is not None
+    assert await Hot(catalog.reader).link(OTHER, digest) is not None
     assert await asked(catalog, "SELECT condemned_at FROM blobs") == [None]
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd.backends.memory import Memory
+from blobd.database import open_catalog
 from blobd.errors import BackendUnavailable, BlobNotFound
 from blobd.metrics import Metrics
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog import holds, open_catalog
+from blobd.registry.catalog import holds
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.links import RepositoryKeeper, Touches, mount
 from blobd.registry.names import Tag
 from blobd.registry.roots import ApiKeeper, CatalogRoots
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from blobd.database import Catalog
+    from blobd.database.opening import Server
     from blobd.digest import Digest
-    from blobd.registry.catalog import Catalog
-    from blobd.registry.catalog.opening import Server
     from blobd.registry.manifests import Manifests
 
 DAY_S = 86_400
@@ -98,7 +100,7 @@ async def test_a_dry_run_says_the_same_and_does_nothing(
         shared: False,
     }
     assert await _is_stored(store, released)
-    assert await catalog.hot.link(APP, unnamed) is not None
+    assert await Hot(catalog.reader).link(APP, unnamed) is not None
     assert await _collect(roots, store) == foreseen
 
 
@@ -153,7 +155,7 @@ async def test_a_link_that_no_manifest_names_lapses_after_its_grace(
     (verdict,) = await _collect(roots, store)
     assert verdict.goes
     assert "no manifest of team/app names it" in verdict.reasons[0]
-    assert await catalog.hot.link(APP, digest) is None
+    assert await Hot(catalog.reader).link(APP, digest) is None
 
 
 async def test_a_link_that_a_manifest_names_never_lapses(
@@ -167,8 +169,8 @@ async def test_a_link_that_a_manifest_names_never_lapses(
     (verdict,) = await _collect(roots, store)
     assert not verdict.goes
     assert verdict.reasons == ("linked by team/app",)
-    assert await catalog.hot.link(APP, digest) is not None
-    assert await catalog.hot.link(OTHER, digest) is None
+    assert await Hot(catalog.reader).link(APP, digest) is not None
+    assert await Hot(catalog.reader).link(OTHER, digest) is None
     await delete_manifest(catalog, APP, accepted.digest)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
 
@@ -288,7 +290,7 @@ async def test_a_collection_that_breaks_off_leaves_no_link_without_bytes(
     with pytest.raises(BackendUnavailable):
         await _collect(roots, _Torn(store.backend, Metrics()))
     assert not await _is_stored(store, digest)
-    assert await catalog.hot.link(APP, digest) is None
+    assert await Hot(catalog.reader).link(APP, digest) is None
     clock.advance(holds.REMOVAL_S + 1)
     assert [verdict.size_bytes for verdict in await _collect(roots, store)] == [0]
 

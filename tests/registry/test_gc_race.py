@@ -9,9 +9,10 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from blobd.backends.filesystem import Filesystem
+from blobd.database import open_catalog
 from blobd.digest import Digest
 from blobd.metrics import Metrics
-from blobd.registry.catalog import open_catalog
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.names import RepositoryName
 from blobd.registry.roots import CatalogRoots
 from blobd.store import BlobStore
@@ -24,7 +25,7 @@ from tests.registry.workers import SHARED
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from blobd.registry.catalog.opening import Server
+    from blobd.database.opening import Server
 
 PUSHERS = 3
 ROUNDS = 120
@@ -58,7 +59,7 @@ async def test_nothing_held_is_lost_and_nothing_unheld_is_left(
         for number, digests in enumerate(held):
             repository = RepositoryName(f"race/number{number}")
             for digest in map(Digest.parse, digests):
-                assert await catalog.hot.link(repository, digest) is not None
+                assert await Hot(catalog.reader).link(repository, digest) is not None
                 assert await fetch(backend, digest) in SHARED
         everything = {Digest.parse(digest) for digests in held for digest in digests}
         assert set(await listed(backend)) == everything, verdicts

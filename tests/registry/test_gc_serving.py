@@ -16,7 +16,7 @@ from tests.registry.protocol import Registry, digest_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from blobd.registry.catalog.opening import Server
+    from blobd.database.opening import Server
 
 CLIENTS = 3
 STEPS = 50

@@ -10,9 +10,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
 
-from blobd.registry.catalog import open_catalog
-from blobd.registry.catalog.postgresql import migrate
-from blobd.registry.catalog.postgresql.connections import Route
+from blobd.database import open_catalog
+from blobd.database.postgresql import migrate
+from blobd.database.postgresql.connections import Route
 from blobd.registry.packages.manage import find_package, list_grants
 from tests.cli.processes import run_blobd
 from tests.daemon import Daemon
@@ -50,7 +50,7 @@ FOUND = {
 
 def fill(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", "blobd.registry.catalog:migrations")
+    config.set_main_option("script_location", "blobd.database:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "0005")

@@ -11,6 +11,7 @@ from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, BlobNotFound
 from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog import holds
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.links import RepositoryKeeper, Touches, mount
 from blobd.registry.names import RepositoryName, Tag
 from blobd.registry.roots import CatalogRoots
@@ -19,8 +20,8 @@ from tests.registry.acts import APP, OTHER, Clock, image, push
 from tests.registry.conftest import KINDS, POOLED_KINDS
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog
     from blobd.metrics import Metrics
-    from blobd.registry.catalog import Catalog
     from blobd.registry.manifests import Manifests
     from blobd.store import BlobStore
 
@@ -40,11 +41,11 @@ async def test_a_repository_sees_what_was_pushed_to_it_and_nothing_else(
 ) -> None:
     """Promise 10: the store has it, the other repository does not."""
     digest = await push(catalog, store, b"layer")
-    link = await catalog.hot.link(APP, digest)
+    link = await Hot(catalog.reader).link(APP, digest)
     assert link is not None
     assert link.size_bytes == 5
-    assert await catalog.hot.link(OTHER, digest) is None
-    assert not await catalog.hot.knows(OTHER)
+    assert await Hot(catalog.reader).link(OTHER, digest) is None
+    assert not await Hot(catalog.reader).knows(OTHER)
 
 
 async def test_a_released_blob_is_gone_from_its_repository_at_once(
@@ -54,8 +55,8 @@ async def test_a_released_blob_is_gone_from_its_repository_at_once(
     digest = await push(catalog, store, b"layer")
     await push(catalog, store, b"layer", OTHER)
     await RepositoryKeeper(catalog, APP).release(digest)
-    assert await catalog.hot.link(APP, digest) is None
-    assert await catalog.hot.link(OTHER, digest) is not None
+    assert await Hot(catalog.reader).link(APP, digest) is None
+    assert await Hot(catalog.reader).link(OTHER, digest) is not None
     with pytest.raises(BlobNotFound):
         await RepositoryKeeper(catalog, APP).release(digest)
 
@@ -69,8 +70,8 @@ async def test_a_pin_that_is_not_kept_leaves_no_hold(catalog: Catalog) -> None:
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert await catalog.hot.link(APP, UNKNOWN) is None
-    assert not await catalog.hot.knows(APP), "no repository either"
+    assert await Hot(catalog.reader).link(APP, UNKNOWN) is None
+    assert not await Hot(catalog.reader).knows(APP), "no repository either"
     assert not await catalog.read(lambda transaction: holds.is_held(transaction, UNKNOWN))
 
 
@@ -84,7 +85,7 @@ async def test_a_pin_that_lapsed_cannot_be_kept(
         assert [verdict.goes async for verdict in collect(roots, store, metrics, dry_run=False)]
         with pytest.raises(BackendUnavailable):
             await pin.keep(5)
-    assert await catalog.hot.link(APP, UNKNOWN) is None
+    assert await Hot(catalog.reader).link(APP, UNKNOWN) is None
 
 
 async def test_a_mount_needs_a_source_that_links_the_blob(
@@ -95,10 +96,10 @@ async def test_a_mount_needs_a_source_that_links_the_blob(
     nobody = RepositoryName("team/nobody")
     assert not await mount(catalog, digest, into=OTHER, source=nobody, subject=EVERYONE)
     assert not await mount(catalog, UNKNOWN, into=OTHER, source=APP, subject=EVERYONE)
-    assert await catalog.hot.link(OTHER, digest) is None
-    assert not await catalog.hot.knows(OTHER), "no repository for a mount that failed"
+    assert await Hot(catalog.reader).link(OTHER, digest) is None
+    assert not await Hot(catalog.reader).knows(OTHER), "no repository for a mount that failed"
     assert await mount(catalog, digest, into=OTHER, source=APP, subject=EVERYONE)
-    link = await catalog.hot.link(OTHER, digest)
+    link = await Hot(catalog.reader).link(OTHER, digest)
     assert link is not None
     assert link.size_bytes == 5
 
@@ -110,7 +111,7 @@ async def test_a_mount_without_a_source_searches_what_the_caller_may_read(
     digest = await push(catalog, store, b"layer")
     assert await mount(catalog, digest, into=OTHER, source=None, subject=EVERYONE)
     assert not await mount(catalog, UNKNOWN, into=OTHER, source=None, subject=EVERYONE)
-    assert await catalog.hot.link(OTHER, digest) is not None
+    assert await Hot(catalog.reader).link(OTHER, digest) is not None
 
 
 async def test_a_blob_that_only_lies_in_the_store_cannot_be_mounted(
@@ -131,7 +132,7 @@ async def test_a_repository_mounts_what_it_has_already(catalog: Catalog, store: 
 
 
 async def _touched_at(catalog: Catalog, digest: Digest) -> float:
-    link = await catalog.hot.link(APP, digest)
+    link = await Hot(catalog.reader).link(APP, digest)
     assert link is not None
     return link.touched_at
 
@@ -190,7 +191,7 @@ async def test_what_is_not_linked_is_not_touched_into_being(
     await touches.use(APP, digest)
     await RepositoryKeeper(catalog, APP).release(digest)
     await touches.flush()
-    assert await catalog.hot.link(APP, digest) is None
+    assert await Hot(catalog.reader).link(APP, digest) is None
 
 
 async def test_the_last_touches_are_written_when_the_server_stops(

@@ -26,7 +26,7 @@ from tests.registry.acts import (
 )
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.manifests import Manifests
     from blobd.store import BlobStore
 

@@ -13,10 +13,11 @@ import pytest
 
 from blobd.backends.memory import Memory
 from blobd.backends.threads import Threads
+from blobd.database import open_catalog
 from blobd.digest import Digest
 from blobd.errors import DigestMismatch, DigestUnsupported
 from blobd.metrics import Metrics
-from blobd.registry.catalog import open_catalog
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.errors import (
     ManifestInvalid,
     ManifestReferencesUnknown,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from blobd.registry.catalog import Catalog
-    from blobd.registry.catalog.opening import Server
+    from blobd.database import Catalog
+    from blobd.database.opening import Server
 
 LATEST = Tag("latest")
 MISSING = Digest("sha256", "ef" * 32)
@@ -116,7 +117,7 @@ async def test_everything_a_manifest_names_and_the_repository_lacks_is_named(
     with pytest.raises(ManifestReferencesUnknown) as refusal:
         await manifests.put(APP, LATEST, content=content, content_type=None)
     assert refusal.value.digests == (other, MISSING)
-    assert not await catalog.hot.knows(APP)
+    assert not await Hot(catalog.reader).knows(APP)
     with pytest.raises(NameUnknown):
         await manifests.get(APP, LATEST)
 
@@ -175,7 +176,7 @@ async def test_an_index_of_a_build_cache_may_list_layers(
     layer = await push(catalog, store, b"layer")
     content = index(manifests=[descriptor(layer)])
     await manifests.put(APP, LATEST, content=content, content_type=OCI_INDEX)
-    assert await catalog.hot.named(APP, layer)
+    assert await Hot(catalog.reader).named(APP, layer)
 
 
 async def test_more_references_than_a_statement_holds_are_checked_all(
@@ -193,7 +194,7 @@ async def test_a_malformed_manifest_changes_nothing(catalog: Catalog, manifests:
     """Promise 9."""
     with pytest.raises(ManifestInvalid):
         await manifests.put(APP, LATEST, content=b"blablabla", content_type=OCI_MANIFEST)
-    assert not await catalog.hot.knows(APP)
+    assert not await Hot(catalog.reader).knows(APP)
 
 
 async def test_a_tag_moves_and_the_old_manifest_stays(
@@ -288,9 +289,9 @@ async def test_a_push_cancelled_anywhere_is_done_or_undone(
 
             yield call
             there = [
-                await catalog.hot.manifest(APP, digest_of(content)) is not None,
-                await catalog.hot.tagged(APP, LATEST) is not None,
-                await catalog.hot.named(APP, config),
+                await Hot(catalog.reader).manifest(APP, digest_of(content)) is not None,
+                await Hot(catalog.reader).tagged(APP, LATEST) is not None,
+                await Hot(catalog.reader).named(APP, config),
             ]
             assert len(set(there)) == 1, there
             await call()

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from blobd.digest import Digest
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.media_types import DOCKER_MANIFEST, OCI_MANIFEST
 from blobd.registry.names import Tag
 from blobd.registry.referrers import list_referrers
@@ -16,7 +17,7 @@ from tests.backends.acts import digest_of
 from tests.registry.acts import APP, CONFIG_TYPE, asked, descriptor, image, push
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.manifests import Manifests
     from blobd.store import BlobStore
 
@@ -81,7 +82,7 @@ async def test_what_was_stored_unread_is_read_when_it_comes_again(
     assert again.digest == accepted.digest == digest_of(content)
     assert await _listed(catalog) == {"mediaType": OCI_MANIFEST, "artifactType": CONFIG_TYPE}
     assert await asked(catalog, "SELECT annotations FROM manifests") == ['{"k":"v"}']
-    assert await catalog.hot.named(APP, digest_of(b"{}"))
+    assert await Hot(catalog.reader).named(APP, digest_of(b"{}"))
 
 
 @pytest.mark.parametrize(

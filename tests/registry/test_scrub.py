@@ -9,6 +9,7 @@ import pytest
 
 from blobd.digest import Span
 from blobd.errors import BlobCorrupt, Refused
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.quarantine import Damage, Quarantine
 from blobd.registry.scrub import Scrub
 from blobd.store import BlobStore
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from blobd.database import Catalog
     from blobd.digest import Digest
     from blobd.metrics import Metrics
-    from blobd.registry.catalog import Catalog
     from tests.backends.sites import Site
     from tests.engines.every import Engines
     from tests.registry.acts import Clock
@@ -89,12 +90,12 @@ async def test_a_flipped_byte_is_found_and_healed_by_a_push(
     await off_loop(harm, site, harmed)
     clock.advance(10)
     assert await found(scrub) == {whole: None, harmed: Damage.CONTENT}
-    assert await catalog.hot.link(APP, harmed) is None
+    assert await Hot(catalog.reader).link(APP, harmed) is None
     assert [info.digest async for info in store.backend.quarantined()] == [harmed]
     clock.advance(10)
     assert await found(scrub) == {whole: None}, "what is quarantined is not read again"
     assert await push(catalog, store, DATA) == harmed
-    assert await catalog.hot.link(APP, harmed) is not None
+    assert await Hot(catalog.reader).link(APP, harmed) is not None
     clock.advance(10)
     assert await found(scrub) == {whole: None, harmed: None}
 
@@ -107,7 +108,7 @@ async def test_a_blob_that_is_gone_is_found(
     await store.delete(digest)
     clock.advance(1)
     assert await found(scrub) == {digest: Damage.MISSING}
-    assert await catalog.hot.link(APP, digest) is None
+    assert await Hot(catalog.reader).link(APP, digest) is None
 
 
 async def test_a_scrub_goes_on_where_another_stopped(
@@ -164,7 +165,7 @@ async def test_a_blob_that_was_committed_again_is_let_be(
 ) -> None:
     """What was read is not what is stored now."""
     digest = await push(catalog, store, DATA)
-    known = await catalog.hot.blob(digest)
+    known = await Hot(catalog.reader).blob(digest)
     assert known is not None
     clock.advance(1)
     await push(catalog, store, DATA)
@@ -218,8 +219,8 @@ async def test_a_shortened_object_is_found_when_it_is_read(
     source = await Quarantine(catalog, store, metrics).open(digest)
     with pytest.raises(BlobCorrupt):
         await read(source, Span(0, len(DATA)))
-    assert await catalog.hot.link(APP, digest) is None
+    assert await Hot(catalog.reader).link(APP, digest) is None
     await push(catalog, store, DATA)
-    assert await catalog.hot.link(APP, digest) is not None
+    assert await Hot(catalog.reader).link(APP, digest) is not None
     source = await store.open(digest)
     assert await read(source, Span(0, len(DATA))) == DATA

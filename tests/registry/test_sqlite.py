@@ -11,11 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
+from blobd.database import open_catalog
+from blobd.database.sqlite import catalog as sqlite_catalog
+from blobd.database.sqlite.migrate import migrate
 from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, ConfigInvalid, StorageFull
-from blobd.registry.catalog import open_catalog
-from blobd.registry.catalog.sqlite import catalog as sqlite_catalog
-from blobd.registry.catalog.sqlite.migrate import migrate
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.tables import metadata
 from tests.backends.acts import off_loop
 from tests.registry.acts import APP, BLOB, link
@@ -23,7 +24,7 @@ from tests.registry.acts import APP, BLOB, link
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
 
 
 @pytest.fixture
@@ -87,8 +88,8 @@ async def test_hot_reads_do_not_keep_the_log_from_being_folded_in(
 ) -> None:
     """An unfinished statement would let the write-ahead log grow without end."""
     await link(catalog, BLOB)
-    assert await catalog.hot.link(APP, BLOB) is not None
-    assert await catalog.hot.knows(APP)
+    assert await Hot(catalog.reader).link(APP, BLOB) is not None
+    assert await Hot(catalog.reader).knows(APP)
 
     def fold_in() -> tuple[int, int, int]:
         with closing(sqlite3.connect(place)) as connection:
@@ -111,7 +112,7 @@ async def test_a_catalog_held_by_others_for_too_long_is_trouble_that_passes(
             await off_loop(other.execute, "BEGIN IMMEDIATE")
             with pytest.raises(BackendUnavailable):
                 await link(catalog, BLOB)
-            assert await catalog.hot.link(APP, BLOB) is None, "reads go on"
+            assert await Hot(catalog.reader).link(APP, BLOB) is None, "reads go on"
             await off_loop(other.rollback)
             await link(catalog, BLOB)
 
@@ -132,4 +133,4 @@ async def test_a_full_disk_is_told_as_one_and_reads_go_on(catalog: Catalog) -> N
 
     with pytest.raises(StorageFull):
         await fill_up()
-    assert await catalog.hot.link(APP, BLOB) is not None
+    assert await Hot(catalog.reader).link(APP, BLOB) is not None

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from blobd.database import open_catalog
+from blobd.database.sqlite.transaction import SqliteTransaction
 from blobd.digest import Digest
 from blobd.errors import StorageFull
-from blobd.registry.catalog import holds, open_catalog
-from blobd.registry.catalog.sqlite.transaction import SqliteTransaction
+from blobd.registry.catalog import holds
 from tests.registry.acts import asked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
 
 PINNED = "SELECT digest FROM pins ORDER BY digest"
 

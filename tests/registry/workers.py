@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from blobd.backends.filesystem import Filesystem
+from blobd.database import open_catalog
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog import open_catalog
 from blobd.registry.links import RepositoryKeeper, mount
 from blobd.registry.names import RepositoryName
 from blobd.registry.roots import ApiKeeper, CatalogRoots
@@ -29,9 +29,9 @@ from tests.backends.acts import digest_of, fetch
 from tests.registry.acts import place_of, push, push_as
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog
+    from blobd.database.opening import Server
     from blobd.digest import Digest
-    from blobd.registry.catalog import Catalog
-    from blobd.registry.catalog.opening import Server
 
 SHARED = [bytes([number]) * 5000 for number in range(6)]
 

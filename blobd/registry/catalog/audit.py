@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 
-from blobd.registry import texts
+from blobd.database import texts
 from blobd.registry.catalog.tables import audit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from blobd.database.statements import portions
 from blobd.registry.catalog.access import readable
-from blobd.registry.catalog.contents import portions
 from blobd.registry.catalog.packages import HAS_VERSION
 from blobd.registry.catalog.tables import accounts, manifests, packages, tags
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

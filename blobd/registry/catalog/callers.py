@@ -1,7 +1,6 @@
 """The reads that tell who a caller is, and how it stands to a package.
 
-Asked by every request, so written as `hot.py` is: statements in what SQLite and PostgreSQL have in
-common, with `?` for each value.
+Asked by every request, so they are statements for a `Reader`, as those in `hot.py` are.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from blobd.registry.auth.roles import Role, Visibility
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from blobd.database import Reader, Transaction
     from blobd.registry.auth.subjects import Subject, WorkflowOf
-    from blobd.registry.catalog.hot import Reader
-    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
 
 T = TypeVar("T")

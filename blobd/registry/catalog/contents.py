@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, literal_column, select
 
-from blobd.registry.catalog.rows import upsert
+from blobd.database.statements import portions, upsert
 from blobd.registry.catalog.tables import blobs, links, manifest_references, manifests, tags
 from blobd.registry.media_types import MANIFESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import Tag
-
-_DIGESTS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +161,3 @@ def present(
         rows = transaction.execute(query.where(manifests.c.digest.in_(some)))
         found.update((digest, size_bytes) for digest, size_bytes in rows)
     return found
-
-
-def portions(digests: Collection[Digest]) -> Iterator[Sequence[Digest]]:
-    """Yield the digests in order, as many at a time as fit into one statement."""
-    ordered = sorted(digests)
-    for start in range(0, len(ordered), _DIGESTS_PER_QUERY):
-        yield ordered[start : start + _DIGESTS_PER_QUERY]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from blobd.registry.catalog.rows import upsert
+from blobd.database.statements import upsert
 from blobd.registry.catalog.tables import daemons
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 _FORGOTTEN_AFTER_S = 86_400.0
 

@@ -23,8 +23,9 @@ from sqlalchemy import (
     update,
 )
 
+from blobd.database.statements import upsert
 from blobd.registry.catalog.access import open_to
-from blobd.registry.catalog.rows import find_repository, upsert
+from blobd.registry.catalog.repositories import find_repository
 from blobd.registry.catalog.tables import (
     api_holds,
     blobs,
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
 
 

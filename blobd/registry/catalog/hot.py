@@ -1,21 +1,18 @@
 """The reads of every request: a link, a manifest by digest, a manifest by tag.
 
-The statements stand here once, in what SQLite and PostgreSQL have in common, with `?` for each
-value; how a row is had is the business of the `Reader`. Every read sees what was committed before
-it, by whatever process; nothing is kept between two of them.
+How a row is had is the business of the database's `Reader`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from blobd.digest import Digest
 from blobd.registry.media_types import INDEXES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from blobd.database import Reader
     from blobd.registry.names import RepositoryName, Tag
 
 _INLINE_MAX_BYTES = 256 * 1024
@@ -95,14 +92,6 @@ class StoredManifest:
     media_type: str
     size_bytes: int
     content: bytes | None
-
-
-class Reader(Protocol):
-    """Runs prepared statements, each a transaction of its own, on connections kept for it."""
-
-    async def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
-        """Return all rows of a query. Raises BackendUnavailable."""
-        ...
 
 
 class Hot:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from blobd.registry.catalog.contents import portions
+from blobd.database.statements import portions
 from blobd.registry.catalog.tables import manifest_references, manifests, tags
 from blobd.registry.media_types import INDEXES
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog.transaction import Transaction
 
 _PARENTS_MAX = 20
 _CHILDREN_MAX = 100

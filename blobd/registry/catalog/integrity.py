@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
-from blobd.registry.catalog.contents import portions
-from blobd.registry.catalog.rows import upsert
+from blobd.database.statements import portions, upsert
 from blobd.registry.catalog.tables import blobs, leases, pins
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

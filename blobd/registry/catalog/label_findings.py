@@ -24,7 +24,7 @@ from blobd.registry.catalog.tables import (
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
 
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 UNSEEN = "?"
 

@@ -14,9 +14,9 @@ from blobd.registry.media_types import normalised
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName, Tag
 
 Columns = TypeVarTuple("Columns")

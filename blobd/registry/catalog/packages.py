@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from sqlalchemy import bindparam, delete, exists, func, select, update
 
+from blobd.database.statements import upsert
 from blobd.registry.catalog.access import readable
-from blobd.registry.catalog.rows import make_repository, upsert
+from blobd.registry.catalog.repositories import make_repository
 from blobd.registry.catalog.tables import (
     accounts,
     package_grants,
@@ -22,8 +23,8 @@ from blobd.registry.names import fold_account
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
+    from blobd.database.transaction import Transaction
     from blobd.registry.auth.subjects import Subject, WorkflowOf
-    from blobd.registry.catalog.transaction import Transaction
     from blobd.registry.names import RepositoryName
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, case, delete, select, update
 
-from blobd.registry.catalog.rows import upsert
+from blobd.database.statements import upsert
 from blobd.registry.catalog.tables import (
     index_pulls,
     manifest_references,
@@ -17,8 +17,8 @@ from blobd.registry.catalog.tables import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog.transaction import Transaction
 
 _PULLED_BEFORE = (
     select(index_pulls.c.digest)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import case, delete, or_, select, true
 
-from blobd.registry.catalog.rows import upsert
+from blobd.database.statements import upsert
 from blobd.registry.catalog.tables import accounts, package_roles, source_roles, teams
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement, Table
 
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

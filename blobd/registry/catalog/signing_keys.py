@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, text, update
 
-from blobd.registry.catalog.rows import upsert
+from blobd.database.statements import upsert
 from blobd.registry.catalog.tables import signing_keys
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 
 _LOCK = text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")

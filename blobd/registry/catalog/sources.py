@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select, update
 
+from blobd.database.statements import upsert
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog.access import given_to, owned_by
-from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import accounts, source_roles, sources
 from blobd.registry.names import fold_account
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

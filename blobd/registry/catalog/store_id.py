@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
+from blobd.database.statements import upsert
 from blobd.digest import Digest
-from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import blobs, store
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 _ONLY = 1
 

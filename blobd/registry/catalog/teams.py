@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from blobd.registry.catalog.rows import upsert
+from blobd.database.statements import upsert
 from blobd.registry.catalog.tables import (
     accounts,
     package_roles,
@@ -18,7 +18,7 @@ from blobd.registry.catalog.tables import (
 from blobd.registry.names import fold_account
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

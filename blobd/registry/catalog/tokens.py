@@ -12,7 +12,7 @@ from blobd.registry.catalog.tables import accounts, tokens
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, exists, insert, literal, select, update
 
+from blobd.database.statements import upsert
 from blobd.registry.catalog import contents, holds
-from blobd.registry.catalog.rows import find_repository, make_repository, upsert
+from blobd.registry.catalog.repositories import find_repository, make_repository
 from blobd.registry.catalog.tables import (
     links,
     manifest_references,
@@ -29,8 +30,8 @@ from blobd.registry.names import RepositoryName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog.transaction import Transaction
 
 
 def deleted_name(package_id: int) -> RepositoryName:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, union_all
 from blobd.registry.catalog.tables import api_holds, blobs, links
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, select, update
 
-from blobd.registry.catalog.contents import portions
+from blobd.database.statements import portions, upsert
 from blobd.registry.catalog.indexes import children_of, parents_of
-from blobd.registry.catalog.rows import upsert
 from blobd.registry.catalog.tables import blobs, tags, trashed_tags, versions
 
 if TYPE_CHECKING:
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Select
 
+    from blobd.database.transaction import Transaction
     from blobd.digest import Digest
     from blobd.registry.catalog.indexes import Parent
-    from blobd.registry.catalog.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

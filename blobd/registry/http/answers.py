@@ -27,7 +27,6 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     registry_errors.Unknown: Answer(404, "NAME_UNKNOWN"),
     registry_errors.Taken: Answer(409, "DENIED"),
     registry_errors.LastVersion: Answer(400, "DENIED"),
-    registry_errors.TextInvalid: Answer(400, "UNSUPPORTED"),
     registry_errors.TagImmutable: Answer(409, "DENIED"),
     registry_errors.TooPopular: Answer(403, "DENIED"),
     registry_errors.TagInvalid: Answer(400, "TAG_INVALID"),

@@ -9,12 +9,13 @@ from aiohttp import web
 from blobd.digest import Digest
 from blobd.errors import BlobNotFound
 from blobd.registry.auth.roles import Visibility
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.links import RepositoryKeeper
 from blobd.wire.headers import PRIVATE_FOR_GOOD, PUBLIC_FOR_GOOD
 from blobd.wire.respond import head_blob
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.identity.gate import Access
     from blobd.registry.links import Touches
     from blobd.registry.quarantine import Quarantine
@@ -28,6 +29,7 @@ class BlobRoutes:
         self, catalog: Catalog, quarantine: Quarantine, responder: Responder, touches: Touches
     ) -> None:
         self._catalog = catalog
+        self._hot = Hot(catalog.reader)
         self._quarantine = quarantine
         self._responder = responder
         self._touches = touches
@@ -37,7 +39,7 @@ class BlobRoutes:
     ) -> web.StreamResponse:
         """R21, R22."""
         repository, wanted = access.repository, Digest.parse(digest)
-        if await self._catalog.hot.link(repository, wanted) is None:
+        if await self._hot.link(repository, wanted) is None:
             raise BlobNotFound(wanted)
         source = await self._quarantine.open(wanted)
         return await self._responder.send_blob(

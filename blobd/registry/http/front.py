@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from blobd.config import Config
+    from blobd.database import Catalog
     from blobd.registry.auth.attempts import Attempts
     from blobd.registry.auth.sealing import Seals
-    from blobd.registry.catalog import Catalog
     from blobd.registry.quarantine import Quarantine
     from blobd.store import BlobStore
     from blobd.wire.origin import Origins

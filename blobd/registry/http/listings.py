@@ -16,7 +16,7 @@ from blobd.registry.tags import PAGE_MAX, Page, list_repositories, list_tags
 from blobd.wire.paging import page_size, parameter
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.gate import Access
 

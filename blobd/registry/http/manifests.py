@@ -28,7 +28,7 @@ from blobd.wire.ranges import Failed, NotModified, decide
 
 if TYPE_CHECKING:
     from blobd.config import Limits
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.http.guard import Guard
     from blobd.registry.http.package_work import PackageWork
     from blobd.registry.identity.gate import Access

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.catalog.accounts import Account
     from blobd.registry.http.page_actions import Actions
     from blobd.registry.http.visits import Visit, Visits

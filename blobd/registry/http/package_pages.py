@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from blobd.backends.threads import Threads
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.catalog.packages import Package
     from blobd.registry.http.visits import Visit, Visits
     from blobd.registry.identity.gate import Gate

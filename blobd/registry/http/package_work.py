@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from blobd.backends.threads import Threads
+    from blobd.database import Catalog
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog
     from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Accepted, Manifest
     from blobd.registry.packages.ledger import Ledger

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.registry import texts
+from blobd.database import texts
 from blobd.registry.errors import LoginNeeded
 from blobd.registry.http.rest.frame import check_scope
 from blobd.registry.http.rest.operation import Call, Changed, Done, Kind, Page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.registry import texts
+from blobd.database import texts
 from blobd.registry.pages.facts import Paging
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.errors import BlobdError
+from blobd.registry.catalog.callers import Callers
 from blobd.registry.catalog.packages import Listing
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import missing, page
@@ -20,7 +21,7 @@ from blobd.wire.errors import Unauthenticated
 from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.registry.http.owner_settings import OwnerSettings
     from blobd.registry.http.package_pages import PackagePages
     from blobd.registry.http.package_settings import PackageSettings
@@ -43,6 +44,7 @@ class PageRoutes:
 
     def __init__(self, catalog: Catalog, visits: Visits) -> None:
         self._catalog = catalog
+        self._callers = Callers(catalog.reader)
         self._visits = visits
 
     def add_to(
@@ -170,7 +172,7 @@ class PageRoutes:
         found, total = await list_packages(
             self._catalog, visit.subject, _listing(number, text, owner=owner)
         )
-        namespaces = await self._catalog.callers.namespaces(visit.subject)
+        namespaces = await self._callers.namespaces(visit.subject)
         facts = OwnerFacts(
             owner=account.name,
             kind=account.kind,

@@ -17,8 +17,8 @@ from blobd.wire.upload_protocol import UploadContext
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blobd.database import Catalog
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.gate import Access
     from blobd.registry.identity.upload_secrets import UploadSecrets

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
 
-from blobd.registry import texts
+from blobd.database import texts
 from blobd.registry.auth.bearer import SESSION, Claims
 from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.subjects import ANONYMOUS
@@ -35,9 +35,9 @@ from blobd.wire.middleware import body_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from blobd.database import Catalog
     from blobd.registry.auth.bearer import Keyring
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.gate import Gate
     from blobd.registry.identity.identify import Identify

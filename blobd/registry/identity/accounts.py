@@ -11,7 +11,7 @@ from blobd.registry.errors import Taken, Unknown
 from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
     from blobd.registry.catalog.accounts import Account, Member
 
 

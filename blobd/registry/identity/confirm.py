@@ -15,15 +15,15 @@ from blobd.registry.auth.decide import Verdict, decide, role_of
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import on_repository
 from blobd.registry.catalog.callers import asked_within
-from blobd.registry.catalog.rows import find_repository
+from blobd.registry.catalog.repositories import find_repository
 from blobd.registry.errors import Forbidden, LoginNeeded, NameUnknown, ScopeMissing, TokenRefused
 from blobd.registry.identity.identify import subject_of
 from blobd.wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
+    from blobd.database import Transaction
     from blobd.registry.auth.decide import Standing
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Transaction
     from blobd.registry.names import RepositoryName
 
 

@@ -10,7 +10,7 @@ from blobd.registry.catalog import accounts
 from blobd.registry.identity.tokens import write_personal_token
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
 
 ADMINISTRATOR = "admin"
 """Its name, unless that was a namespace before there were identities."""

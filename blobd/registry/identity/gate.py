@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.auth.subjects import EVERYONE
+from blobd.registry.catalog.callers import Callers
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.errors import (
     LoginNeeded,
     NamespaceClosed,
@@ -32,9 +34,9 @@ from blobd.wire.errors import Unauthenticated
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blobd.database import Catalog, Transaction
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.identity.identify import Identify
     from blobd.registry.identity.upload_secrets import UploadSecrets
     from blobd.registry.names import RepositoryName
@@ -85,6 +87,8 @@ class Gate:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
+        self._hot = Hot(catalog.reader)
+        self._callers = Callers(catalog.reader)
         self._identify = identify
         self._secrets = secrets
         self._clock = clock
@@ -151,7 +155,7 @@ class Gate:
             remembered is not None
             and remembered[0] > self._clock()
             # a push after a deletion makes a new package, where one during it is refused
-            and (action is not Action.WRITE or await self._catalog.hot.knows(repository))
+            and (action is not Action.WRITE or await self._hot.knows(repository))
         ):
             return remembered[1]
         scope = scope_of(repository, challenge or action)
@@ -200,22 +204,21 @@ class Gate:
             and self._identify
             and subject.signed_in
         ):
-            raise NamespaceMissing(repository, await self._catalog.callers.namespaces(subject))
-        standing = await self._catalog.callers.standing(subject, repository)
+            raise NamespaceMissing(repository, await self._callers.namespaces(subject))
+        standing = await self._callers.standing(subject, repository)
         try:
             check(subject, standing, repository, action, caller.asked_on(repository))
         except NameUnknown:
-            callers = self._catalog.callers
             if action is Action.WRITE and subject.workflow and standing.exists and standing.belongs:
                 # it makes packages here, so it would find out that the name is taken anyway
-                source = await callers.source_name(subject.workflow)
+                source = await self._callers.source_name(subject.workflow)
                 raise WorkflowNotGranted(repository, source) from None
             if action is not Action.WRITE or standing.owns or standing.belongs:
                 raise
             raise NamespaceClosed(
                 repository,
-                await callers.namespaces(subject),
-                exists=await callers.has_namespace(repository.partition("/")[0]),
+                await self._callers.namespaces(subject),
+                exists=await self._callers.has_namespace(repository.partition("/")[0]),
             ) from None
         return Access(
             subject,

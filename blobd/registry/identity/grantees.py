@@ -12,7 +12,7 @@ from blobd.registry.identity.accounts import known
 from blobd.registry.identity.teams import known_team
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Transaction
+    from blobd.database import Transaction
 
 
 def change_role(

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from blobd.registry.auth.bearer import ACCESS, REFRESH
 from blobd.registry.auth.credentials import Bearer, Password, parse_authorization
 from blobd.registry.auth.subjects import ANONYMOUS, Subject, WorkflowOf
+from blobd.registry.catalog.callers import Callers
 from blobd.registry.errors import BearerInvalid, TokenRefused
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog
     from blobd.registry.auth.attempts import Attempts
     from blobd.registry.auth.bearer import Claims, Keyring
     from blobd.registry.auth.coverage import Coverage
-    from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.callers import TokenFacts
     from blobd.wire.errors import Unauthenticated
 
@@ -52,6 +53,7 @@ class Identify:
 
     def __init__(self, catalog: Catalog, keyring: Keyring, attempts: Attempts) -> None:
         self._catalog = catalog
+        self._callers = Callers(catalog.reader)
         self._keyring = keyring
         self._attempts = attempts
 
@@ -80,7 +82,7 @@ class Identify:
         """
         secret = secret.rstrip("\r\n")
         digest = hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
-        facts = await self._catalog.callers.token_by_hash(digest)
+        facts = await self._callers.token_by_hash(digest)
         if facts is None:
             self._attempts.failed(address)
             raise TokenRefused(
@@ -103,7 +105,7 @@ class Identify:
 
     async def by_token_id(self, token_id: str, *, may_have_expired: bool = False) -> Subject:
         """Return whom a token speaks for now. Raises TokenRefused."""
-        facts = await self._catalog.callers.token_by_id(token_id)
+        facts = await self._callers.token_by_id(token_id)
         if facts is None:
             raise TokenRefused("the token behind this request", "is gone; log in again")
         return subject_of(facts) if may_have_expired else self._subject(facts)

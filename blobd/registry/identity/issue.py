@@ -14,15 +14,16 @@ from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.decide import Verdict, decide
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import CATALOG, Scope
+from blobd.registry.catalog.callers import Callers
 from blobd.registry.errors import NameInvalid
 from blobd.registry.names import parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from blobd.database import Catalog
     from blobd.registry.auth.bearer import Keyring
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog
 
 ACCESS_LIFETIME_S = 300
 """How long a bearer token counts; what its holder may do is looked up all the same."""
@@ -46,6 +47,7 @@ class Issuer:
 
     def __init__(self, catalog: Catalog, keyring: Keyring) -> None:
         self._catalog = catalog
+        self._callers = Callers(catalog.reader)
         self._keyring = keyring
 
     async def access(self, subject: Subject, asked: Iterable[Scope]) -> Issued:
@@ -76,7 +78,7 @@ class Issuer:
         except NameInvalid:
             return None
         wanted = _ACTIONS.keys() if "*" in asked.actions else _ACTIONS.keys() & asked.actions
-        standing = await self._catalog.callers.standing(subject, repository)
+        standing = await self._callers.standing(subject, repository)
         allowed = [
             word for word in wanted if decide(subject, standing, _ACTIONS[word]) is Verdict.ALLOWED
         ]

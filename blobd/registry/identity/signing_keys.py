@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blobd.data_folder import key_file
+from blobd.database.opening import catalog_file, catalog_place
 from blobd.errors import BackendUnavailable, ConfigInvalid
 from blobd.registry.auth.bearer import SigningKey
 from blobd.registry.auth.sealing import SECRET_MIN_CHARACTERS, Seal, Seals
 from blobd.registry.catalog import signing_keys
-from blobd.registry.catalog.opening import catalog_file, catalog_place
 from blobd.registry.catalog.signing_keys import StoredKey
 from blobd.registry.identity.issue import REFRESH_LIFETIME_S
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blobd.config import Config
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
 
 _SIGNS_ON_S = 120.0
 """How long a key may sign on that was replaced: processes look for newer ones once a minute."""

@@ -14,8 +14,8 @@ from blobd.registry.names import is_account, parse_account
 from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog, Transaction
     from blobd.registry.auth.roles import Role
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.roles import GivenRole
     from blobd.registry.catalog.sources import Source
 

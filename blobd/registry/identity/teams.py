@@ -12,7 +12,7 @@ from blobd.registry.identity.accounts import known
 from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
     from blobd.registry.catalog.teams import Team, TeamMember
 
 

@@ -22,7 +22,7 @@ from blobd.wire.errors import RequestInvalid
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
     from blobd.registry.catalog.tokens import Token
 
 PERSONAL_KIND = "personal"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from blobd.backends.threads import Threads
+    from blobd.database import Catalog, Transaction
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.browse import NamedDigest, Owner
     from blobd.registry.catalog.versions import Version
 

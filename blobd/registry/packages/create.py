@@ -12,14 +12,14 @@ from blobd.registry.catalog.packages import (
     grant_to_linked,
     insert_package,
 )
+from blobd.registry.catalog.repositories import find_repository, make_repository
 from blobd.registry.catalog.roles import PACKAGE_ROLES, Grantee
-from blobd.registry.catalog.rows import find_repository, make_repository
 from blobd.registry.errors import NameUnknown
 from blobd.registry.names import ACCOUNT_MAX_CHARACTERS
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Transaction
-    from blobd.registry.catalog.rows import Maker
+    from blobd.database import Transaction
+    from blobd.registry.catalog.repositories import Maker
     from blobd.registry.identity.gate import Access
 
 

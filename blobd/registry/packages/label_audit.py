@@ -22,7 +22,7 @@ from blobd.registry.errors import Unknown
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
     from blobd.registry.catalog.label_findings import Marked
 
 LINK, ROLES, WORKFLOWS, VISIBILITY = "link", "roles", "workflows", "visibility"

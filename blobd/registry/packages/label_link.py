@@ -18,8 +18,8 @@ from blobd.registry.catalog import accounts, packages, sources
 from blobd.registry.labels import SOURCE
 
 if TYPE_CHECKING:
+    from blobd.database import Transaction
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Transaction
     from blobd.registry.catalog.packages import Published
     from blobd.registry.labels import SourceLink
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from blobd.errors import BlobdError
 from blobd.registry.catalog import audit, pulls, tokens
-from blobd.registry.catalog.rows import find_repository
+from blobd.registry.catalog.repositories import find_repository
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.audit import Entry
     from blobd.registry.names import RepositoryName
 

@@ -23,8 +23,8 @@ from blobd.wire.errors import RequestInvalid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blobd.database import Catalog, Transaction
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.packages import Grant, Listing, Package
     from blobd.registry.catalog.roles import GivenRole
     from blobd.registry.catalog.versions import Version

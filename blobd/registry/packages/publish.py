@@ -13,6 +13,7 @@ from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Role
 from blobd.registry.catalog import contents, packages, trash, versions
 from blobd.registry.catalog.callers import asked_within
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.versions import NewVersion
 from blobd.registry.errors import TagImmutable
 from blobd.registry.labels import (
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from blobd.backends.threads import Threads
+    from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog import Catalog, Transaction
     from blobd.registry.catalog.packages import Published
     from blobd.registry.documents import Document
     from blobd.registry.identity.gate import Access
@@ -84,7 +85,7 @@ class PackagePublication:
 
     async def _content(self, digest: Digest) -> bytes:
         """Return a configuration; nothing where it is too large, or not for this repository."""
-        if await self._catalog.hot.link(self._repository, digest) is None:
+        if await Hot(self._catalog.reader).link(self._repository, digest) is None:
             return b""
         try:
             content = await self._store.read_small(

@@ -14,18 +14,18 @@ from blobd.errors import Refused
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import contents, packages, trash, versions
 from blobd.registry.catalog.indexes import parents_of
-from blobd.registry.catalog.rows import find_repository
+from blobd.registry.catalog.repositories import find_repository
 from blobd.registry.errors import LastVersion, ManifestUnknown, NameUnknown, TooPopular, Unknown
 from blobd.registry.names import RepositoryName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blobd.database import Catalog, Transaction
+    from blobd.database.catalog import Clock
     from blobd.digest import Digest
     from blobd.graces import Graces
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog, Transaction
-    from blobd.registry.catalog.catalog import Clock
     from blobd.registry.catalog.packages import Package
 
 POPULAR_DOWNLOADS = 5000

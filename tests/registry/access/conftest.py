@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 import pytest
 
 from blobd.config import load
+from blobd.database import open_catalog
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
 from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.scopes import parse_scopes
-from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.tables import accounts, memberships, sources, tokens
 from blobd.registry.identity.signing_keys import load_signing_keys, open_seals
 from tests.daemon import Daemon
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Executable
 
+    from blobd.database import Catalog, Transaction
     from blobd.registry.auth.sealing import Seals
-    from blobd.registry.catalog import Catalog, Transaction
 
 
 def basic(secret: str, user: str = "somebody") -> str:

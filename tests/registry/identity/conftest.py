@@ -17,7 +17,7 @@ from blobd.registry.identity.upload_secrets import UploadSecrets
 from tests.registry.identity.worlds import ACME, ADA, BOB, EVE, ROOT, fill, people, token
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from tests.registry.acts import Clock
 
 DAY_S = 86_400.0

@@ -11,13 +11,14 @@ from sqlalchemy import select
 from blobd.registry.auth.decide import Verdict, decide
 from blobd.registry.auth.roles import Action
 from blobd.registry.catalog.access import readable
+from blobd.registry.catalog.callers import Callers
 from blobd.registry.catalog.tables import packages, repositories
 from blobd.registry.names import RepositoryName
 from tests.registry.identity.worlds import PACKAGES, fill_at_random, subjects
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog import Catalog
 
 
 async def listed(catalog: Catalog, subject: Subject) -> set[str]:
@@ -41,7 +42,7 @@ async def test_lists_show_exactly_what_may_be_read(catalog: Catalog, seed: int) 
     for subject in subjects():
         allowed = set()
         for name in names:
-            standing = await catalog.callers.standing(subject, RepositoryName(name))
+            standing = await Callers(catalog.reader).standing(subject, RepositoryName(name))
             if decide(subject, standing, Action.READ) is Verdict.ALLOWED:
                 allowed.add(name)
         assert await listed(catalog, subject) == allowed, subject

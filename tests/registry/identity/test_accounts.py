@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from blobd.database import open_catalog
 from blobd.errors import BlobdError, Refused
 from blobd.registry.auth.roles import Role, Visibility
-from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog import teams as team_rows
 from blobd.registry.errors import Unknown
 from blobd.registry.identity import accounts, sources, teams, tokens
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
-    from blobd.registry.catalog import Catalog, Transaction
-    from blobd.registry.catalog.opening import Server
+    from blobd.database import Catalog, Transaction
+    from blobd.database.opening import Server
 
 NO_NAMES = ["a\0b", "\udcff", "", "A", "a/b", "@deleted", "x" * 101]
 

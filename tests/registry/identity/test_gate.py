@@ -26,7 +26,7 @@ from tests.registry.identity.worlds import ACME, BOB, EVE, add_package
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from tests.registry.acts import Clock
     from tests.registry.identity.conftest import Desk
 

@@ -16,7 +16,7 @@ from blobd.wire.errors import CredentialMalformed
 from tests.registry.identity.worlds import ADA, BOB
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from tests.registry.acts import Clock
     from tests.registry.identity.conftest import Desk
 

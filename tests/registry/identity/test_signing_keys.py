@@ -16,8 +16,8 @@ from blobd.registry.identity.signing_keys import (
 )
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog
     from blobd.registry.auth.bearer import SigningKey
-    from blobd.registry.catalog import Catalog
 
 FIRST, SECOND = Seal("first " * 8), Seal("second " * 8)
 

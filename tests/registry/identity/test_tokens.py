@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
+from blobd.database import open_catalog
 from blobd.errors import Refused
 from blobd.registry.auth.attempts import Attempts
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
@@ -15,7 +16,6 @@ from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.roles import SCOPES
 from blobd.registry.auth.sealing import Seals
 from blobd.registry.auth.subjects import WorkflowOf
-from blobd.registry.catalog import open_catalog
 from blobd.registry.catalog.tokens import note_uses
 from blobd.registry.errors import TokenRefused, Unknown
 from blobd.registry.identity import accounts, sources, tokens
@@ -29,8 +29,8 @@ from tests.registry.acts import asked
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from blobd.registry.catalog import Catalog
-    from blobd.registry.catalog.opening import Server
+    from blobd.database import Catalog
+    from blobd.database.opening import Server
     from tests.registry.acts import Clock
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from random import Random
 
-    from blobd.registry.catalog import Catalog
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database import Catalog
+    from blobd.database.transaction import Transaction
 
 ADA, BOB, EVE, ROOT, ACME, INITECH = range(101, 107)
 NAMES = {ADA: "ada", BOB: "bob", EVE: "eve", ROOT: "root", ACME: "acme", INITECH: "initech"}

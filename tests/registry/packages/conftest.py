@@ -14,6 +14,7 @@ from blobd.registry.auth.roles import SCOPES, Role, Visibility
 from blobd.registry.auth.subjects import Subject
 from blobd.registry.catalog import packages as package_rows
 from blobd.registry.catalog import versions as version_rows
+from blobd.registry.catalog.hot import Hot
 from blobd.registry.identity import accounts
 from blobd.registry.identity.gate import Access
 from blobd.registry.links import RepositoryKeeper
@@ -31,10 +32,10 @@ from tests.registry.acts import asked, image, index, push_as
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from blobd.database import Catalog
     from blobd.digest import Digest
-    from blobd.registry.catalog import Catalog
     from blobd.registry.catalog.packages import Package
-    from blobd.registry.catalog.rows import Maker
+    from blobd.registry.catalog.repositories import Maker
     from blobd.registry.catalog.versions import Version
     from blobd.store import BlobStore
     from tests.registry.acts import Clock
@@ -158,7 +159,7 @@ class Shop:
         names = await asked(self.catalog, "SELECT name FROM tags ORDER BY name")
         found = {}
         for name in names:
-            stored = await self.catalog.hot.tagged(APP, Tag(name))
+            stored = await Hot(self.catalog.reader).tagged(APP, Tag(name))
             if stored is not None:
                 found[name] = stored.digest
         return found

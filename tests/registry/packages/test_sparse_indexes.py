@@ -18,7 +18,7 @@ from tests.registry.packages.conftest import APP, GRACE_S
 
 if TYPE_CHECKING:
     from blobd.backends.threads import Threads
-    from blobd.registry.catalog import Catalog
+    from blobd.database import Catalog
     from blobd.store import BlobStore
     from tests.registry.packages.conftest import Shop
 

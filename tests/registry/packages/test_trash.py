@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from blobd.errors import BlobdError, Refused
-from blobd.registry.catalog.rows import make_repository
+from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.repositories import make_repository
 from blobd.registry.catalog.tables import manifests
 from blobd.registry.errors import ManifestUnknown, NameUnknown, TooPopular, Unknown
 from blobd.registry.packages.trash import POPULAR_DOWNLOADS, Trash
@@ -22,8 +23,8 @@ from tests.registry.packages.conftest import APP, GRACE_S, RETENTION_S
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from blobd.database import Transaction
     from blobd.digest import Digest
-    from blobd.registry.catalog import Transaction
     from tests.registry.packages.conftest import Shop
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ async def lapse(shop: Shop, seconds: float) -> int:
 async def test_a_deleted_version_is_hidden_held_and_restored_with_its_tags(shop: Shop) -> None:
     digest = await shop.push("v1", "latest")
     await shop.trash.delete_manifest(APP, digest, shop.ada)
-    assert await shop.catalog.hot.manifest(APP, digest) is None
+    assert await Hot(shop.catalog.reader).manifest(APP, digest) is None
     assert await shop.tags() == {}
     assert await shop.versions() == []
     (gone,) = await shop.versions(deleted=True)
@@ -100,8 +101,8 @@ async def test_a_deleted_package_comes_back_as_it_was(shop: Shop) -> None:
     await shop.trash.delete_package(before.package_id, shop.ada)
     with pytest.raises(Unknown):
         await shop.package()
-    assert await shop.catalog.hot.manifest(APP, digest) is None
-    assert not await shop.catalog.hot.knows(APP)
+    assert await Hot(shop.catalog.reader).manifest(APP, digest) is None
+    assert not await Hot(shop.catalog.reader).knows(APP)
     assert await lapse(shop, RETENTION_S - 3 * GRACE_S) == 0
     await shop.trash.restore_package(before.package_id)
     assert await shop.package() == before
@@ -247,10 +248,10 @@ async def test_whatever_is_done_what_can_be_restored_is_whole(shop: Shop, seed: 
             case _:
                 await shop.collect()
         for each, digest in alive.items():
-            assert await shop.catalog.hot.manifest(APP, digest) is not None
+            assert await Hot(shop.catalog.reader).manifest(APP, digest) is not None
             assert await shop.is_stored(digest_of(each))
         for each, (digest, _) in trashed.items():
-            assert await shop.catalog.hot.manifest(APP, digest) is None
+            assert await Hot(shop.catalog.reader).manifest(APP, digest) is None
             assert await shop.is_stored(digest_of(each))
     shop.clock.advance(RETENTION_S + GRACE_S)
     await shop.trash.purge()

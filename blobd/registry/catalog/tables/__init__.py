@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blobd.database.columns import metadata
 from blobd.registry.catalog.tables.accounts import (
     accounts,
     memberships,
@@ -25,7 +26,6 @@ from blobd.registry.catalog.tables.contents import (
     tags,
 )
 from blobd.registry.catalog.tables.daemons import daemons
-from blobd.registry.catalog.tables.kinds import metadata
 from blobd.registry.catalog.tables.packages import (
     audit,
     index_pulls,

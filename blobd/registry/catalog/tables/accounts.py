@@ -27,7 +27,7 @@ from sqlalchemy import (
     true,
 )
 
-from blobd.registry.catalog.tables.kinds import by_bytes, metadata
+from blobd.database.columns import by_bytes, metadata
 
 accounts = Table(
     "accounts",

@@ -33,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 
-from blobd.registry.catalog.tables.kinds import DigestText, by_bytes, metadata
+from blobd.database.columns import DigestText, by_bytes, metadata
 
 store = Table(
     "store",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, Integer, String, Table, Text
 
-from blobd.registry.catalog.tables.kinds import metadata
+from blobd.database.columns import metadata
 
 daemons = Table(
     "daemons",

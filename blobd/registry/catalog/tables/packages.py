@@ -29,7 +29,7 @@ from sqlalchemy import (
     false,
 )
 
-from blobd.registry.catalog.tables.kinds import DigestText, by_bytes, metadata
+from blobd.database.columns import DigestText, by_bytes, metadata
 
 packages = Table(
     "packages",

@@ -16,7 +16,7 @@ from blobd.registry.packages.manage import find_package
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from blobd.registry.catalog import Catalog, Transaction
+    from blobd.database import Catalog, Transaction
     from blobd.registry.catalog.packages import Package
     from blobd.registry.http.package_work import PackageWork
     from blobd.registry.http.rest.operation import Call

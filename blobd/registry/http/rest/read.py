@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from blobd.registry import texts
+from blobd.database import texts
 from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX, Field, Kind
 from blobd.wire.bodies import read_whole
 from blobd.wire.errors import MediaTypeUnsupported, RequestInvalid, RouteUnknown

@@ -6,22 +6,21 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog.callers import Callers
-    from blobd.registry.catalog.hot import Hot
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.reader import Reader
+    from blobd.database.transaction import Transaction
 
 T = TypeVar("T")
 Clock = Callable[[], float]
 
 
 class Catalog(Protocol):
-    """The registry's tables: `write` and `read`, `hot` and `callers` for every request.
+    """All tables: `write` and `read` in transactions, and a `reader` for every request.
 
     Raises BackendUnavailable wherever the database cannot be used at the moment; StorageFull.
     """
 
-    hot: Hot
-    callers: Callers
+    reader: Reader
+    """What requests wait for at every turn; read by it, and not by `read`."""
     now: Clock
     """Seconds since the epoch."""
     may_lose_locks: bool

@@ -27,7 +27,7 @@ def upgrade(connection: Connection, *, name: str) -> None:
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", "blobd.registry.catalog:migrations")
+    config.set_main_option("script_location", "blobd.database:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     try:

@@ -15,9 +15,9 @@ from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 
+from blobd.database import texts
 from blobd.digest import Digest
-from blobd.registry import texts
-from blobd.registry.errors import TextInvalid
+from blobd.errors import TextInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence

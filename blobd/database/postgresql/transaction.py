@@ -9,9 +9,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from blobd.registry.catalog.postgresql.connections import translated
-from blobd.registry.catalog.postgresql.reader import numbered
-from blobd.registry.catalog.transaction import Transaction, check_texts
+from blobd.database.postgresql.connections import translated
+from blobd.database.postgresql.reader import numbered
+from blobd.database.transaction import Transaction, check_texts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult, Executable
     from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
 
-    from blobd.registry.catalog.transaction import Parameters
+    from blobd.database.transaction import Parameters
 
 T = TypeVar("T")
 

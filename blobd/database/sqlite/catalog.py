@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy import create_engine, event, exc
 
 from blobd.backends.threads import Threads, outlast
+from blobd.database.sqlite.migrate import lock_path, migrate
+from blobd.database.sqlite.reader import TEMPORARY_IN_MEMORY, SqliteReader
+from blobd.database.sqlite.transaction import SqliteTransaction
+from blobd.database.sqlite.writer import Work, Writer
+from blobd.database.transaction import check_statements
 from blobd.errors import BackendUnavailable, BlobdError, StorageFull
-from blobd.registry.catalog.callers import Callers
-from blobd.registry.catalog.hot import Hot
-from blobd.registry.catalog.sqlite.migrate import lock_path, migrate
-from blobd.registry.catalog.sqlite.reader import TEMPORARY_IN_MEMORY, SqliteReader
-from blobd.registry.catalog.sqlite.transaction import SqliteTransaction
-from blobd.registry.catalog.sqlite.writer import Work, Writer
-from blobd.registry.catalog.transaction import check_statements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,8 +29,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-    from blobd.registry.catalog.catalog import Clock
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.catalog import Clock
+    from blobd.database.reader import Reader
+    from blobd.database.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -42,7 +41,7 @@ _BUSY, _LOCKED, _READONLY, _IO, _FULL, _CANNOT_OPEN = 5, 6, 8, 10, 13, 14
 
 
 class SqliteCatalog:
-    """One file; a `blobd.registry.catalog.Catalog`."""
+    """One file; a `blobd.database.Catalog`."""
 
     may_lose_locks = False
 
@@ -50,16 +49,15 @@ class SqliteCatalog:
         self,
         *,
         writer: Writer,
-        reader: Engine,
+        reading: Engine,
         threads: Threads,
-        hot_reader: SqliteReader,
+        reader: SqliteReader,
         clock: Clock,
     ) -> None:
         self._writer = writer
-        self._reader = reader
+        self._reading = reading
         self._threads = threads
-        self.hot = Hot(hot_reader)
-        self.callers = Callers(hot_reader)
+        self.reader: Reader = reader
         self.now = clock
 
     async def write(
@@ -83,7 +81,7 @@ class SqliteCatalog:
             return await self._threads.run(self._read, work, asyncio.get_running_loop())
 
     def _read(self, work: Callable[[Transaction], T], loop: asyncio.AbstractEventLoop) -> T:
-        with self._reader.begin() as connection:
+        with self._reading.begin() as connection:
             return work(SqliteTransaction(connection, loop))
 
 
@@ -115,7 +113,7 @@ async def open_sqlite(path: Path, *, durable: bool, clock: Clock) -> AsyncIterat
         stack.push_async_callback(outlast, writing)
         stack.callback(writer.end)
         yield SqliteCatalog(
-            writer=writer, reader=engine, threads=threads, hot_reader=reader, clock=clock
+            writer=writer, reading=engine, threads=threads, reader=reader, clock=clock
         )
 
 

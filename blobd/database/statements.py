@@ -6,25 +6,21 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String, bindparam, select
+from sqlalchemy import String
 from sqlalchemy.dialects import postgresql, sqlite
 
-from blobd.registry import texts
-from blobd.registry.catalog.tables import repositories
-from blobd.registry.errors import TextInvalid
+from blobd.database import texts
+from blobd.errors import TextInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sqlalchemy import ColumnElement, Executable, Table
 
-    from blobd.registry.catalog.transaction import Parameters, Transaction
-    from blobd.registry.names import RepositoryName
+    from blobd.database.transaction import Parameters, Transaction
+    from blobd.digest import Digest
 
-    Maker = Callable[[Transaction], int]
-    """Returns the id of a repository, which is made where there is none."""
-
-_FIND = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
+_DIGESTS_PER_QUERY = 500
 
 
 def upsert(
@@ -53,28 +49,11 @@ def upsert(
     return sum(transaction.change(statement, row) for row in some)
 
 
-def find_repository(transaction: Transaction, name: RepositoryName) -> int | None:
-    """Return a repository's id, if there is one."""
-    rows = transaction.fetch(_FIND, {"name": name})
-    return rows[0][0] if rows else None
-
-
-def maker(name: RepositoryName, *, now: float) -> Maker:
-    """Return what makes a repository that is nobody's."""
-    return lambda transaction: make_repository(transaction, name, now=now)
-
-
-def make_repository(transaction: Transaction, name: RepositoryName, *, now: float) -> int:
-    """Return a repository's id; the repository is made where there is none."""
-    found = find_repository(transaction, name)
-    if found is not None:
-        return found
-    statement = _upsert(transaction.dialect, repositories, ("name",), (), None)
-    transaction.change(statement, {"name": name, "created_at": now})
-    made = find_repository(transaction, name)
-    if made is None:
-        raise AssertionError(f"repository {name} was inserted and is not there")
-    return made
+def portions(digests: Collection[Digest]) -> Iterator[Sequence[Digest]]:
+    """Yield the digests in order, as many at a time as fit into one statement."""
+    ordered = sorted(digests)
+    for start in range(0, len(ordered), _DIGESTS_PER_QUERY):
+        yield ordered[start : start + _DIGESTS_PER_QUERY]
 
 
 def _check_lengths(table: Table, row: Parameters) -> None:

@@ -17,9 +17,9 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from blobd.backends.durable import sync_folder
+from blobd.database.migrate import HEAD, VERSIONS, upgrade
+from blobd.database.sqlite.reader import TEMPORARY_IN_MEMORY, escaped
 from blobd.errors import ConfigInvalid
-from blobd.registry.catalog.migrate import HEAD, VERSIONS, upgrade
-from blobd.registry.catalog.sqlite.reader import TEMPORARY_IN_MEMORY, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from blobd.database.transaction import check_texts
 from blobd.errors import BackendUnavailable
-from blobd.registry.catalog.transaction import check_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ TEMPORARY_IN_MEMORY = "PRAGMA temp_store = MEMORY"
 
 
 class SqliteReader:
-    """One connection for the event loop; a `blobd.registry.catalog.hot.Reader`."""
+    """One connection for the event loop; a `blobd.database.Reader`."""
 
     def __init__(self, path: Path) -> None:
         """Open the migrated database. Blocks."""

@@ -20,10 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import exc
 
 from blobd.backends.threads import Threads, outlast
-from blobd.errors import BackendUnavailable
-from blobd.registry.catalog.callers import Callers
-from blobd.registry.catalog.hot import Hot
-from blobd.registry.catalog.postgresql.connections import (
+from blobd.database.postgresql.connections import (
     Conflict,
     Route,
     close_engine,
@@ -31,9 +28,10 @@ from blobd.registry.catalog.postgresql.connections import (
     open_engine,
     open_pool,
 )
-from blobd.registry.catalog.postgresql.migrate import look, migrate
-from blobd.registry.catalog.postgresql.reader import PostgresqlReader
-from blobd.registry.catalog.postgresql.transaction import PostgresqlTransaction
+from blobd.database.postgresql.migrate import look, migrate
+from blobd.database.postgresql.reader import PostgresqlReader
+from blobd.database.postgresql.transaction import PostgresqlTransaction
+from blobd.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,8 +39,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from blobd.registry.catalog.catalog import Clock
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.catalog import Clock
+    from blobd.database.reader import Reader
+    from blobd.database.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -82,7 +81,7 @@ class Engines:
 
 
 class PostgresqlCatalog:
-    """One database; a `blobd.registry.catalog.Catalog`."""
+    """One database; a `blobd.database.Catalog`."""
 
     may_lose_locks = True
 
@@ -91,15 +90,14 @@ class PostgresqlCatalog:
         *,
         engines: Engines,
         begins: Begins,
-        hot_reader: PostgresqlReader,
+        reader: PostgresqlReader,
         clock: Clock,
         tasks: TaskGroup,
     ) -> None:
         self._engines = engines
         self._begins = begins
         self._tasks = tasks
-        self.hot = Hot(hot_reader)
-        self.callers = Callers(hot_reader)
+        self.reader: Reader = reader
         self.now = clock
 
     async def write(
@@ -198,7 +196,7 @@ async def open_postgresql(
         yield PostgresqlCatalog(
             engines=Engines(*engines),
             begins=_begins(route, durable=durable, waits_for_disk=found.waits_for_disk),
-            hot_reader=PostgresqlReader(pool, route),
+            reader=PostgresqlReader(pool, route),
             clock=clock,
             tasks=await stack.enter_async_context(_tasks()),
         )

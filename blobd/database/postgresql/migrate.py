@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 from sqlalchemy import exc
 
-from blobd.errors import ConfigInvalid
-from blobd.registry.catalog.migrate import HEAD, VERSIONS, upgrade
-from blobd.registry.catalog.postgresql.connections import (
+from blobd.database.migrate import HEAD, VERSIONS, upgrade
+from blobd.database.postgresql.connections import (
     COMMAND_WAIT_S,
     CONNECT_WAIT_S,
     Route,
@@ -25,6 +24,7 @@ from blobd.registry.catalog.postgresql.connections import (
     passes_pooler,
     told,
 )
+from blobd.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

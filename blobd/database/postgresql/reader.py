@@ -8,19 +8,19 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from blobd.registry.catalog.postgresql.connections import POOL_WAIT_S, translated
-from blobd.registry.catalog.transaction import check_texts
+from blobd.database.postgresql.connections import POOL_WAIT_S, translated
+from blobd.database.transaction import check_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import asyncpg
 
-    from blobd.registry.catalog.postgresql.connections import Route
+    from blobd.database.postgresql.connections import Route
 
 
 class PostgresqlReader:
-    """A pool of connections; a `blobd.registry.catalog.hot.Reader`."""
+    """A pool of connections; a `blobd.database.Reader`."""
 
     def __init__(self, pool: asyncpg.Pool, route: Route) -> None:
         self._pool = pool

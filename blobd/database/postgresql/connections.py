@@ -21,8 +21,8 @@ import asyncpg
 from sqlalchemy import NullPool, event, exc
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from blobd.database.transaction import check_statements
 from blobd.errors import BackendUnavailable, StorageFull
-from blobd.registry.catalog.transaction import check_statements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-    from blobd.registry.catalog.sqlite.transaction import SqliteTransaction
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.sqlite.transaction import SqliteTransaction
+    from blobd.database.transaction import Transaction
 
 _BATCH_MAX = 64
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from blobd.database.sqlite.catalog import open_sqlite
 from blobd.errors import ConfigInvalid
-from blobd.registry.catalog.sqlite.catalog import open_sqlite
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from blobd.config import Config
-    from blobd.registry.catalog.catalog import Catalog, Clock
+    from blobd.database.catalog import Catalog, Clock
 
 _SERVER = ("postgresql", "postgres", "postgresql+asyncpg")
 _WRONG = (
@@ -46,7 +46,7 @@ def open_catalog(
     if isinstance(place, Path):
         return open_sqlite(place, durable=durable, clock=clock)
     # Loaded here: what it needs is an extra, and takes memory.
-    from blobd.registry.catalog.postgresql.catalog import open_postgresql
+    from blobd.database.postgresql.catalog import open_postgresql
 
     return open_postgresql(place.url, durable=durable, clock=clock)
 
@@ -54,7 +54,7 @@ def open_catalog(
 def load_catalog(place: Path | Server) -> None:
     """Import what a catalog there needs, for processes that are forked afterwards."""
     if isinstance(place, Server):
-        import_module("blobd.registry.catalog.postgresql.catalog")
+        import_module("blobd.database.postgresql.catalog")
 
 
 def catalog_file(config: Config) -> Path | None:

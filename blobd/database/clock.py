@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from blobd.registry.catalog.transaction import Transaction
+    from blobd.database.transaction import Transaction
 
 _NOW = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 

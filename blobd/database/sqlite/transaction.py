@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from blobd.registry.catalog.transaction import Transaction, check_texts
+from blobd.database.transaction import Transaction, check_texts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Executable
 
-    from blobd.registry.catalog.transaction import Parameters
+    from blobd.database.transaction import Parameters
 
 T = TypeVar("T")
 
