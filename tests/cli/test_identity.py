@@ -148,7 +148,7 @@ def test_source_repositories_have_roles(operator: Operator) -> None:
     operator.do("repo", "grant", "lab/code", "rea", "write")
     operator.do("repo", "grant", "lab/code", "lab/all", "read")
     assert operator.json("repo", "roles", "lab/code") == [
-        {"kind": "team", "name": "all", "role": "read"},
+        {"kind": "team", "name": "lab/all", "role": "read"},
         {"kind": "user", "name": "rea", "role": "write"},
     ]
     operator.do("repo", "grant", "lab/code", "rea", "none")

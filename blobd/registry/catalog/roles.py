@@ -31,6 +31,7 @@ class GivenRole:
 
     kind: str
     name: str
+    """By which a role is given and taken away: a user's, or ORGANISATION/TEAM."""
     role: str
     inherited: bool = False
     """Whether a package has it from the source repository that it inherits from."""
@@ -74,13 +75,16 @@ class Roles:
     ) -> list[GivenRole]:
         """Return the roles that were given to everybody but one, by kind and name."""
         roles = self.table
-        name = case((roles.c.grantee_kind == "team", teams.c.name), else_=accounts.c.name)
+        owners = accounts.alias()
+        team = owners.c.name.concat("/").concat(teams.c.name)
+        name = case((roles.c.grantee_kind == "team", team), else_=accounts.c.name)
         query = (
             select(roles.c.grantee_kind, name, roles.c.role)
             .outerjoin(
                 accounts, (roles.c.grantee_kind == "user") & (accounts.c.id == roles.c.grantee_id)
             )
             .outerjoin(teams, (roles.c.grantee_kind == "team") & (teams.c.id == roles.c.grantee_id))
+            .outerjoin(owners, owners.c.id == teams.c.organisation_id)
             .where(self.thing == thing_id, self._others(but))
             .order_by(roles.c.grantee_kind, name)
         )

@@ -126,7 +126,7 @@ async def open_registry(
     actions = Actions(operations, origins)
     PageRoutes(catalog, visits).add_to(
         routes,
-        PackagePages(catalog, threads, gate, visits),
+        PackagePages(catalog, threads, gate, visits, actions),
         SignIn(visits, work),
         PackageSettings(catalog, visits, actions),
         OwnerSettings(catalog, visits, actions),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.registry.auth.roles import Action, Role
-from blobd.registry.errors import LoginNeeded, NameInvalid, NameUnknown, Unknown
+from blobd.registry.catalog.accounts import ORGANISATION
+from blobd.registry.errors import Forbidden, LoginNeeded, NameInvalid, NameUnknown, Unknown
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import missing, page
 from blobd.registry.names import fold_account, parse_name
@@ -14,31 +16,47 @@ from blobd.registry.packages.manage import find_package, list_versions
 from blobd.registry.pages.facts import TagsFacts, VersionFacts, VersionsFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import web
 
     from blobd.backends.threads import Threads
     from blobd.database import Catalog
     from blobd.registry.catalog.packages import Package
+    from blobd.registry.http.page_actions import Actions
     from blobd.registry.http.visits import Visit, Visits
     from blobd.registry.identity.gate import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A package that a visitor may read."""
+
+    package: Package
+    is_admin: bool
+    may_change: bool
+    """Whether forms that change it are for the visitor."""
 
 
 class PackagePages:
     """Handlers. Each answers 404 alike for what is not there and what is not for the visitor."""
 
-    def __init__(self, catalog: Catalog, threads: Threads, gate: Gate, visits: Visits) -> None:
+    def __init__(
+        self, catalog: Catalog, threads: Threads, gate: Gate, visits: Visits, actions: Actions
+    ) -> None:
         self._catalog = catalog
         self._threads = threads
         self._gate = gate
         self._visits = visits
+        self._actions = actions
 
     async def tags(self, request: web.BaseRequest, owner: str, name: str) -> web.StreamResponse:
-        """A package with its tags."""
+        """A package with its tags, and for its admins who may do what with it."""
         visit = await self._visits.visit(request)
         found = await self._find(visit, owner, name)
         if found is None:
             return missing(visit)
-        package, administers = found
+        package = found.package
         number, text = page_number(request), search_text(request)
         order = request.query.get("sort", BY_VERSION)
         if order not in ORDERS:
@@ -54,7 +72,13 @@ class PackagePages:
         )
         kept = "" if order == BY_VERSION else order
         facts = TagsFacts(
-            package, tags, text, order, paging(number, tags.total, q=text, sort=kept), administers
+            package=package,
+            tags=tags,
+            text=text,
+            order=order,
+            paging=paging(number, tags.total, q=text, sort=kept),
+            administers=found.may_change,
+            access=await self._access(visit, found),
         )
         return page(visit, "tags.html", facts=facts, view="tags")
 
@@ -64,12 +88,12 @@ class PackagePages:
         found = await self._find(visit, owner, name)
         if found is None:
             return missing(visit)
-        package, administers = found
+        package = found.package
         number = page_number(request)
         shown, total = await list_versions(
             self._catalog, package.package_id, offset=(number - 1) * PER_PAGE, limit=PER_PAGE
         )
-        facts = VersionsFacts(package, shown, paging(number, total), administers)
+        facts = VersionsFacts(package, shown, paging(number, total), found.may_change)
         return page(visit, "versions.html", facts=facts, view="versions")
 
     async def version(
@@ -80,15 +104,15 @@ class PackagePages:
         found = await self._find(visit, owner, name)
         if found is None:
             return missing(visit)
-        package, administers = found
+        package = found.package
         detail = await describe_version(self._catalog, package.package_id, which)
         if detail is None:
             return missing(visit)
-        facts = VersionFacts(package, detail, administers)
+        facts = VersionFacts(package, detail, found.may_change)
         return page(visit, "version.html", facts=facts, view="versions")
 
-    async def _find(self, visit: Visit, owner: str, name: str) -> tuple[Package, bool] | None:
-        """Return a package that the visitor may read, and whether its forms are for them."""
+    async def _find(self, visit: Visit, owner: str, name: str) -> _Seen | None:
+        """Return a package that the visitor may read."""
         try:
             repository = parse_name(f"{fold_account(owner)}/{name}")
             package = await find_package(self._catalog, owner, name)
@@ -97,4 +121,17 @@ class PackagePages:
             return None
         if package.version_count == 0:
             return None
-        return package, visit.may_send_forms and access.role >= Role.ADMIN
+        is_admin = access.role >= Role.ADMIN
+        return _Seen(package, is_admin, may_change=is_admin and visit.may_send_forms)
+
+    async def _access(self, visit: Visit, seen: _Seen) -> Mapping[str, object] | None:
+        """Return who may do what, as the management API says it; None where it is not to say."""
+        if not (seen.is_admin and self._visits.closed):
+            return None
+        package = seen.package
+        word = "Org" if package.owner_kind == ORGANISATION else "User"
+        path = {"owner": package.owner, "name": package.name}
+        try:
+            return await self._actions.shape(visit, f"get{word}Access", path)
+        except (Forbidden, LoginNeeded, Unknown):
+            return None

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 _FORMS: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "visibility": ("change{}Package", (), ("visibility",)),
     "immutable": ("change{}Package", (), ("immutable_tags",)),
+    "sparse": ("change{}Package", (), ("sparse_indexes",)),
     "link": ("link{}Package", (), ("repository",)),
     "unlink": ("unlink{}Package", (), ()),
     "mode": ("set{}AccessMode", (), ("inherits",)),
     "role": ("set{}Role", ("grantee",), ("role",)),
     "remove-role": ("remove{}Role", ("grantee",), ()),
-    "grant": ("set{}Grant", ("source", "kind"), ("role",)),
+    "grant": ("set{}Grant", ("source", "kind"), ("role", "may_publish")),
     "remove-grant": ("remove{}Grant", ("source", "kind"), ()),
     "delete": ("delete{}Package", (), ()),
     "delete-version": ("delete{}Version", ("version_id",), ()),
@@ -46,6 +47,7 @@ not."""
 _DONE: Mapping[str, str] = {
     "visibility": "The visibility has been changed.",
     "immutable": "The rule for tags has been changed.",
+    "sparse": "The rule for indexes has been changed.",
     "link": "The package has been linked; nobody's rights have changed.",
     "unlink": "The link has ended, with what that repository's workflows were granted.",
     "mode": "Inheritance has been changed.",
@@ -118,7 +120,7 @@ class PackageSettings:
                 "name": package.name,
                 **{place: first(form, place).strip() for place in places},
             },
-            **{field: first(form, field).strip() for field in fields},
+            **{field: first(form, field).strip() for field in fields if field in form},
         )
 
     async def _page(
@@ -135,7 +137,7 @@ class PackageSettings:
             package = await find_package(self._catalog, owner, name)
             word = "Org" if package.owner_kind == ORGANISATION else "User"
             path = {"owner": package.owner, "name": package.name}
-            access = await self._actions.run(visit, f"get{word}Access", path)
+            access = await self._actions.shape(visit, f"get{word}Access", path)
             deleted = await self._actions.entries(
                 visit, f"list{word}Versions", path, state="deleted"
             )

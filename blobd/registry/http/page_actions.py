@@ -64,6 +64,13 @@ class Actions:
         done = await self.run(visit, name, path, **values)
         return done.warnings if isinstance(done, Done | Changed) else ()
 
+    async def shape(
+        self, visit: Visit, name: str, path: Mapping[str, str], /
+    ) -> Mapping[str, object] | None:
+        """Return the one thing that an operation shows. Raises as `run`."""
+        found = await self.run(visit, name, path)
+        return found if isinstance(found, dict) else None
+
     async def entries(
         self, visit: Visit, name: str, path: Mapping[str, str], /, **values: object
     ) -> list[dict[str, object]]:

@@ -79,6 +79,8 @@ class TagsFacts:
     paging: Paging = field(default_factory=Paging)
     administers: bool = False
     """Whether the visitor may change the package here."""
+    access: Mapping[str, object] | None = None
+    """Who may do what with it, as the management API says it; None for who may not know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,49 @@ def test_linking_inheriting_roles_and_workflows(town: Town, app: str, ada: Perso
     assert api(town, "ada").get(f"{path_of(app)}/access")["repository"] is None
 
 
+def test_a_teams_role_is_taken_from_the_team(town: Town, app: str, ada: Person) -> None:
+    """By the button beside it, whatever user has the name of the team."""
+    town.person("ada").push_image(app)
+    settings = f"/packages/{app}/-/settings"
+    try:
+        sent(ada, "/packages/acme/-/settings", do="team", name="bob")
+        for grantee in ("bob", "acme/bob"):
+            sent(ada, settings, do="role", grantee=grantee, role="read")
+        sent(ada, settings, do="remove-role", grantee="acme/bob")
+        access = api(town, "ada").get(f"{path_of(app)}/access")
+        assert [(role["kind"], role["name"]) for role in access["roles"]] == [
+            ("user", "ada"), ("user", "bob"),
+        ]  # fmt: skip
+    finally:
+        sent(ada, "/packages/acme/-/settings", do="remove-team", team="bob")
+
+
+def test_tags_that_stay_and_indexes_that_may_be_sparse(town: Town, app: str, ada: Person) -> None:
+    town.person("ada").push_image(app)
+    settings = f"/packages/{app}/-/settings"
+    for what, field, asked in (
+        ("immutable", "immutable_tags", "Let tags move"),
+        ("sparse", "sparse_indexes", "Take whole indexes only"),
+    ):
+        assert asked not in ada.open(settings).body.decode()
+        assert asked in sent(ada, settings, do=what, **{field: "yes"})
+        assert api(town, "ada").get(path_of(app))[field] is True
+        assert asked not in sent(ada, settings, do=what, **{field: "no"})
+        assert api(town, "ada").get(path_of(app))[field] is False
+
+
+def test_workflows_that_may_publish(town: Town, app: str, ada: Person) -> None:
+    """The box that is not ticked is not sent."""
+    town.person("ada").push_image(app)
+    settings = f"/packages/{app}/-/settings"
+    grant = {"do": "grant", "source": "acme/code", "kind": "automation", "role": "admin"}
+    for ticked in ({"may_publish": "yes"}, {}):
+        sent(ada, settings, **grant, **ticked)
+        (granted,) = api(town, "ada").get(f"{path_of(app)}/access")["workflows"]
+        assert granted["may_publish"] is bool(ticked)
+        assert ("may publish to the world" in ada.page) is bool(ticked)
+
+
 def test_deleting_and_restoring(town: Town, app: str, ada: Person) -> None:
     client = town.person("ada")
     client.push_image(app, "v1", "first")

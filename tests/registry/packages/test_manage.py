@@ -71,7 +71,7 @@ async def test_roles_are_given_to_people_and_teams(shop: Shop) -> None:
     await manage.set_role(shop.catalog, package_id, "acme/core", Role.ADMIN)
     given = await manage.list_roles(shop.catalog, package_id)
     assert [(one.kind, one.name, one.role) for one in given] == [
-        ("team", "core", "admin"),
+        ("team", "acme/core", "admin"),
         ("user", "bob", "write"),
     ]
     await manage.set_role(shop.catalog, package_id, "bob", Role.NONE)
