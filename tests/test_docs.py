@@ -200,6 +200,11 @@ def test_every_section_and_promise_that_is_cited_is_on_the_design_page() -> None
     assert cited(r"[Pp]romise (\d+)") <= set(promises)
 
 
+def test_nothing_is_cited_that_is_not_in_the_repository() -> None:
+    """Numbers of tasks and pages that only the authors have mean nothing to a reader."""
+    assert cited(r"\b[Ii]ssue \d+, item|\([Ii]ssue \d+[,)]|\btrap \d+\b") == set()
+
+
 def test_the_glossary_has_no_word_that_the_code_has_dropped() -> None:
     """Each word occurs in the package or on its map."""
     glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")

@@ -91,7 +91,7 @@ def refused(call: Callable[..., object], *arguments: object) -> str:
 
 
 def test_from_login_to_restore(town: Town, client: Client, image: Image, name: str) -> None:
-    """Issue 5: each line of its paragraph on real clients."""
+    """Refused, logged in, pushed, published, pulled by anybody, deleted, restored."""
     reference = f"{town.host}/acme/{name}:v1"
     package = f"/orgs/acme/packages/container/{name}"
     # nobody known pushes

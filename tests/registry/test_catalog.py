@@ -56,7 +56,7 @@ def test_the_catalog_lies_beside_the_blobs_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
 def test_a_server_is_named_as_everybody_names_it(scheme: str) -> None:
-    """Issue 4, item 6: libpq's URLs, and SQLAlchemy's; the password is not for people's eyes."""
+    """In libpq's form or SQLAlchemy's; `repr` hides the password."""
     place = catalog_place(Config(catalog=CatalogConfig(url=f"{scheme}://user:secret@host/db")))
     assert place == Server("postgresql://user:secret@host/db")
     assert "secret" not in repr(place)
@@ -64,7 +64,7 @@ def test_a_server_is_named_as_everybody_names_it(scheme: str) -> None:
 
 @pytest.mark.parametrize("url", ["secret", "sqlite://", "sqlite:///:memory:", "mysql://secret@a"])
 def test_another_database_is_refused_by_name(url: str) -> None:
-    """Issue 2, item 2; and the URL, which may hold a password, is not repeated."""
+    """The message does not repeat the URL, which may hold a password."""
     with pytest.raises(ConfigInvalid, match=r"catalog\.url") as refusal:
         catalog_place(Config(catalog=CatalogConfig(url=url)))
     assert "secret" not in str(refusal.value)
@@ -148,7 +148,7 @@ async def test_an_acknowledged_link_survives_a_kill(tmp_path: Path, place: Path 
 
 
 async def test_processes_that_open_at_once_all_do(tmp_path: Path, place: Path | Server) -> None:
-    """Issue 2, item 6."""
+    """Only one of them migrates."""
     async with AsyncExitStack() as stack:
         workers = [
             await stack.enter_async_context(worker("open", tmp_path, place)) for _ in range(4)

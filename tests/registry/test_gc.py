@@ -85,7 +85,6 @@ async def test_a_blob_that_somebody_else_links_stays(
 async def test_a_dry_run_says_the_same_and_does_nothing(
     catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
 ) -> None:
-    """Issue 2, item 7."""
     released = await push(catalog, store, b"released")
     unnamed = await push(catalog, store, b"unnamed")
     shared = await push(catalog, store, b"shared")
@@ -144,7 +143,7 @@ async def test_what_a_crashed_push_published_goes_after_a_while(
 async def test_a_link_that_no_manifest_names_lapses_after_its_grace(
     catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
 ) -> None:
-    """Issue 2, item 7: 24 h after the last push, mount or HEAD by a pusher."""
+    """24 h after the last push, mount or HEAD by a pusher."""
     digest = await push(catalog, store, b"layer")
     clock.advance(DAY_S)
     assert await _collect(roots, store) == []
@@ -310,7 +309,6 @@ async def test_a_delete_that_breaks_off_leaves_no_hold_without_bytes(
 
 
 async def test_what_goes_is_counted(catalog: Catalog, store: BlobStore, roots: Roots) -> None:
-    """Issue 2, item 8."""
     digest = await push(catalog, store, b"layer")
     await RepositoryKeeper(catalog, APP).release(digest)
     metrics = Metrics()

@@ -1,4 +1,4 @@
-"""Labels that describe a package, and those that only try to (issue 5, item 5; ghcr.md 3)."""
+"""Labels that describe a package, and those that only try to."""
 
 from __future__ import annotations
 

@@ -140,7 +140,6 @@ async def _touched_at(catalog: Catalog, digest: Digest) -> float:
 async def test_a_touch_is_written_beside_the_request_and_at_most_hourly(
     catalog: Catalog, store: BlobStore, clock: Clock
 ) -> None:
-    """Issue 2, item 7."""
     touches = Touches(catalog, unnamed_link_grace_s=DAY_S)
     digest = await push(catalog, store, b"layer")
     pushed_at = clock()
@@ -170,7 +169,7 @@ async def test_a_link_about_to_lapse_is_touched_in_the_request(
 async def test_an_old_link_that_a_manifest_names_is_not_written_in_the_request(
     catalog: Catalog, store: BlobStore, clock: Clock, manifests: Manifests
 ) -> None:
-    """Issue 2, item 7: the usual case, an image pushed again after a while."""
+    """The usual case, an image pushed again after a while."""
     touches = Touches(catalog, unnamed_link_grace_s=DAY_S)
     digest = await push(catalog, store, b"layer")
     pushed_at = clock()

@@ -39,7 +39,7 @@ def test_head_says_what_get_would_send(registry: Registry, name: str) -> None:
 
 
 def test_the_empty_blob_is_a_blob(registry: Registry, name: str) -> None:
-    """Issue 2, item 4: zero bytes."""
+    """Zero bytes have a digest too."""
     digest = registry.push(name, b"")
     answer = registry.get(f"/v2/{name}/blobs/{digest}")
     assert (answer.status, answer.body) == (200, b"")
@@ -122,7 +122,7 @@ def test_a_well_formed_digest_of_an_unknown_algorithm_is_not_found(
 
 
 def test_a_deleted_blob_is_gone_at_once_and_only_here(registry: Registry, name: str) -> None:
-    """R69 and trap 13: per repository, though bytes are stored once."""
+    """R69: per repository, though bytes are stored once."""
     digest = registry.push(name, DATA)
     registry.push(f"{name}/other", DATA)
     path = f"/v2/{name}/blobs/{digest}"

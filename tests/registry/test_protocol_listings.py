@@ -110,7 +110,7 @@ def _refer(registry: Registry, name: str, artifact_type: str, **more: Any) -> st
 
 
 def test_referrers_are_never_not_found(registry: Registry, name: str) -> None:
-    """R59, R63, trap 16."""
+    """R59, R63."""
     assert _referrers(registry, name)[0] == []
     registry.push(name, b"{}")
     assert _referrers(registry, name)[0] == []
@@ -151,7 +151,7 @@ def test_referrers_are_described(registry: Registry, name: str) -> None:
 
 @pytest.mark.parametrize("written", ["x%2Fsbom%2Bjson", "x/sbom+json", "x/sbom%2bjson"])
 def test_referrers_are_filtered(registry: Registry, name: str, written: str) -> None:
-    """R65 and trap 5: a + that a client forgot to encode included."""
+    """R65: a + that a client forgot to encode included."""
     wanted = _refer(registry, name, "x/sbom+json")
     _refer(registry, name, "x/other")
     found, headers = _referrers(registry, name, f"?artifactType={written}")

@@ -61,7 +61,7 @@ def test_the_asked_digest_is_answered(registry: Registry, name: str) -> None:
 
 @pytest.mark.parametrize("accept", ["text/html", OCI_INDEX, "application/json;q=0.1, */*;q=0"])
 def test_accept_never_turns_a_manifest_away(registry: Registry, name: str, accept: str) -> None:
-    """R20, trap 19."""
+    """R20."""
     registry.put_manifest(name, "v1", _image(registry, name))
     answer = registry.get(f"/v2/{name}/manifests/v1", Accept=accept)
     assert answer.status == 200
@@ -132,7 +132,6 @@ def test_a_manifest_under_another_digest_is_refused(registry: Registry, name: st
     ],
 )
 def test_a_malformed_manifest_is_refused(registry: Registry, name: str, content: bytes) -> None:
-    """Issue 2, item 9."""
     answer = registry.put_manifest(name, "v1", content, OCI_MANIFEST)
     assert (answer.status, answer.codes) == (400, ["MANIFEST_INVALID"])
     assert registry.get(f"/v2/{name}/manifests/v1").status == 404
@@ -196,7 +195,7 @@ def test_docker_images_and_lists(registry: Registry, name: str) -> None:
 
 
 def test_foreign_layers_and_urls_need_not_be_here(registry: Registry, name: str) -> None:
-    """R48, trap 22; R46: nor need there be any layer."""
+    """R48, R46: an image needs no layer."""
     foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
     layers = [
         descriptor(digest_of(b"a"), foreign, urls=["https://example.com/a"]),
@@ -222,7 +221,7 @@ def test_a_foreign_layer_that_is_neither_here_nor_elsewhere_is_refused(
 
 
 def test_unknown_fields_and_types_come_back(registry: Registry, name: str) -> None:
-    """R14, trap 21: and configs are not looked into."""
+    """R14; configs are not parsed."""
     config = registry.push(name, b"not json at all")
     content = image(
         config,

@@ -262,7 +262,7 @@ def test_mount_from_anywhere(registry: Registry, name: str) -> None:
     ],
 )
 def test_a_mount_that_cannot_be_opens_a_session(registry: Registry, name: str, query: str) -> None:
-    """R41 and trap 14: never an error, and the session works."""
+    """R41: never an error, and the session works."""
     data = DATA + name.encode()
     known = registry.push(f"{name}/source", data)
     unknown = digest_of(data + b"?")

@@ -1,4 +1,4 @@
-"""The catalog in an SQLite file: migrations, and the trouble that files have (issue 2, item 2)."""
+"""The catalog in an SQLite file: migrations, and the trouble that files have."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_file_that_is_no_catalog_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_is_told_as_a_setting(tmp_path: Path) -> None:
-    """Issue 2, item 2: one clear line."""
+    """In one clear line."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigInvalid, match="cannot be written"):
         migrate(tmp_path / "file" / "catalog.sqlite", durable=False)

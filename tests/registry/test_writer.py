@@ -77,7 +77,7 @@ async def _statements(catalog: Catalog) -> list[str]:
 
 
 async def test_writes_that_arrive_together_share_one_commit(catalog: Catalog) -> None:
-    """Issue 3: one fsync answers for all."""
+    """One fsync answers for all."""
     sent = await _statements(catalog)
     async with asyncio.TaskGroup() as group, _writer_kept_busy(catalog):
         for number in range(3):

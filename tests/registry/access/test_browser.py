@@ -1,5 +1,4 @@
-"""The pages in a browser: what visitors see, that nothing users wrote runs, on phones and by keys
-(issue 5, item 8)."""
+"""The pages in a browser: what visitors see on any screen and by keys; no script of users runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model's calls and the others, over a real socket (issue 5, items 4, 6 and 7)."""
+"""The model's calls and the others, over a real socket."""
 
 from __future__ import annotations
 

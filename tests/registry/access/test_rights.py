@@ -1,5 +1,4 @@
-"""Who is told what: every endpoint of the registry, for who may not, who may, and who did not ask
-(issue 5, items 3 and 4)."""
+"""What every endpoint of the registry answers anonymous, unrelated and permitted callers."""
 
 from __future__ import annotations
 

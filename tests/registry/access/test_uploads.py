@@ -1,4 +1,4 @@
-"""An upload outlives the token it began with, and is nobody else's (issue 5, item 3)."""
+"""An upload outlives the token it began with, and is nobody else's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bearer tokens: what is signed, and everything that must not pass (issue 5, item 3)."""
+"""Bearer tokens: what is signed, and everything that must not pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Authorization header, and failed logins (issue 5, item 3)."""
+"""The Authorization header, and failed logins."""
 
 from __future__ import annotations
 

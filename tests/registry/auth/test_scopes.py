@@ -1,4 +1,4 @@
-"""Scopes and challenges (distribution-spec.md 2.1 to 2.3, RFC 6750)."""
+"""Scopes and challenges (RFC 6750)."""
 
 from __future__ import annotations
 

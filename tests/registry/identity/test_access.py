@@ -1,4 +1,4 @@
-"""What lists show is what requests for each of it would be allowed (issue 5, item 4)."""
+"""What lists show is what requests for each of it would be allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads, last uses and the audit are gathered and written (issue 5, items 5 and 9)."""
+"""Downloads, last uses and the audit are gathered and written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What admins change: visibility, roles, links and modes, grants (issue 5, item 4)."""
+"""What admins change: visibility, roles, links and modes, grants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a push makes of its package (issue 5, items 4 and 5)."""
+"""What a push makes of its package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleted is hidden and held, restored is whole, forgotten is gone (issue 5, item 7)."""
+"""Deleted is hidden and held, restored is whole, forgotten is gone."""
 
 from __future__ import annotations
 
