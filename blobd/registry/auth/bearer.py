@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -77,6 +77,8 @@ class Claims:
     issued_at: float
     """Also from when on it counts."""
     expires_at: float
+    serial: str = field(default="", compare=False)
+    """What it is told from all others by (RFC 7519, section 4.1.7); given when it is signed."""
 
 
 class Keyring:
@@ -105,7 +107,7 @@ class Keyring:
         if not self._keys or self._clock() - self._loaded_at > _FRESH_S:
             await self._reload()
         key, private = max(self._keys.values(), key=lambda pair: pair[0].created_at)
-        token_id = secrets.token_urlsafe(12)
+        serial = secrets.token_urlsafe(12)
         payload: dict[str, Any] = {
             "iss": _ISSUER,
             "aud": self._audience,
@@ -113,7 +115,7 @@ class Keyring:
             "iat": int(claims.issued_at),
             "nbf": int(claims.issued_at),
             "exp": int(claims.expires_at),
-            "jti": token_id,
+            "jti": serial,
             "use": claims.use,
             "pat": claims.token_id,
         }
@@ -126,7 +128,7 @@ class Keyring:
         scopes = claims.covers.scopes
         token = encoded(access=[_entry(scope) for scope in scopes])
         if len(token) > _NAMED_MAX_CHARACTERS:
-            token = encoded(hashed_access=HashedScopes.of(scopes, key=token_id).claim())
+            token = encoded(hashed_access=HashedScopes.of(scopes, key=serial).claim())
         if len(token) > _MAX_CHARACTERS:
             raise TooManyScopes(len(scopes), len(scopes) * _MAX_CHARACTERS // len(token))
         return token
@@ -233,4 +235,5 @@ def _claims(payload: dict[str, Any]) -> Claims:
         covers=_covers(payload),
         issued_at=max(float(payload["iat"]), float(payload["nbf"])),
         expires_at=float(payload["exp"]),
+        serial=str(payload.get("jti", "")),
     )

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from blobd.backends.threads import Threads
 from blobd.errors import ConfigInvalid
 from blobd.registry.auth.bearer import Keyring
+from blobd.registry.http.account_pages import AccountPages
 from blobd.registry.http.answers import ANSWERS
 from blobd.registry.http.base import BaseRoutes
 from blobd.registry.http.blobs import BlobRoutes
@@ -131,6 +132,8 @@ async def open_registry(
         PackageSettings(catalog, visits, actions),
         OwnerSettings(catalog, visits, actions),
         TokenPages(visits, actions),
+        AccountPages(visits, actions, "users"),
+        AccountPages(visits, actions, "organisations"),
     )
     if identify is not None:
         issuer = Issuer(catalog, keyring)

@@ -32,6 +32,7 @@ _FORMS: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "remove-team": ("removeTeam", ("organisation", "team"), ()),
     "team-member": ("addTeamMember", ("organisation", "team", "user"), ()),
     "remove-team-member": ("removeTeamMember", ("organisation", "team", "user"), ()),
+    "inherit": ("changeOrganisation", ("organisation",), ("packages_inherit_access",)),
     "restore": ("restore{}Package", ("owner", "name"), ()),
 }
 _DONE: Mapping[str, str] = {
@@ -42,6 +43,7 @@ _DONE: Mapping[str, str] = {
     "remove-team": "The team has been removed, with every role that it had.",
     "team-member": "The member has been put into the team.",
     "remove-team-member": "The member has been taken out of the team.",
+    "inherit": "The rule for new packages has been changed; those that are there stay as they are.",
     "restore": "The package has been restored.",
 }
 

@@ -22,6 +22,7 @@ from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:
     from blobd.database import Catalog
+    from blobd.registry.http.account_pages import AccountPages
     from blobd.registry.http.owner_settings import OwnerSettings
     from blobd.registry.http.package_pages import PackagePages
     from blobd.registry.http.package_settings import PackageSettings
@@ -55,6 +56,8 @@ class PageRoutes:
         settings: PackageSettings,
         owners: OwnerSettings,
         tokens: TokenPages,
+        users: AccountPages,
+        organisations: AccountPages,
     ) -> None:
         """Add all paths. No name has `-` as a part, so what is behind it is no package."""
         root = render.ROOT
@@ -67,6 +70,14 @@ class PageRoutes:
         self._add(routes, "page_sign_out", rf"{root}/-/sign-out", None, sign_in.sign_out)
         self._add(routes, "page_tokens", rf"{SETTINGS}/tokens/?", tokens.list, tokens.revoke)
         self._add(routes, "page_new_token", rf"{SETTINGS}/tokens/new", tokens.form, tokens.create)
+        self._add(routes, "page_users", rf"{SETTINGS}/users/?", users.show, users.change)
+        self._add(
+            routes,
+            "page_organisations",
+            rf"{SETTINGS}/organisations/?",
+            organisations.show,
+            organisations.change,
+        )
         self._add(
             routes,
             "page_owner_settings",

@@ -58,11 +58,14 @@ class SignIn:
         return response
 
     async def sign_out(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Forget who is signed in; the token stays as it is."""
+        """End the session; the token stays as it is. Who is signed out already stays so."""
         visit = await self._visits.visit(request)
-        check_secret(await read_form(request), visit.around.csrf)
+        form = await read_form(request)
         response = see_other(f"{render.ROOT}/")
-        self._visits.end(request, response)
+        if not visit.may_send_forms:
+            return response
+        check_secret(form, visit.around.csrf)
+        await self._visits.end(request, response)
         self._work.note(request, visit.subject, "sign-out", None)
         return response
 

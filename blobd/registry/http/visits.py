@@ -2,7 +2,8 @@
 
 The cookie is a signed statement of which personal access token somebody signed in with, for pages
 alone: no API looks at cookies, and no API takes the statement as a token. Whatever ends the token
-ends the session with the next request, and after SESSION_LIFETIME_S it ends by itself.
+ends the session with the next request; so does signing out, for whoever has a copy of the cookie;
+and after SESSION_LIFETIME_S it ends by itself.
 
 A form that changes something carries a secret that follows from the cookie, which a page of another
 site can neither read nor make the browser put into a form.
@@ -14,6 +15,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode
@@ -21,11 +23,10 @@ from urllib.parse import parse_qs, urlencode
 from aiohttp import web
 
 from blobd.database import texts
-from blobd.registry.auth.bearer import SESSION, Claims
-from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.subjects import ANONYMOUS
 from blobd.registry.errors import BearerInvalid, TokenRefused
 from blobd.registry.identity.identify import Caller
+from blobd.registry.identity.sessions import SESSION_LIFETIME_S, Sessions
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import Around
 from blobd.wire.bodies import read_whole
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from blobd.registry.identity.identify import Identify
     from blobd.wire.origin import Origins
 
-SESSION_LIFETIME_S = 12 * 3600.0
 CSRF = "csrf"
 """The field of a form that holds the session's secret."""
 _CHALLENGE = 'Basic realm="blobd packages", charset="UTF-8"'
@@ -90,7 +90,7 @@ class Visits:
         self._gate = gate
         self._guard = guard
         self._origins = origins
-        self._keyring = keyring
+        self._sessions = Sessions(catalog, keyring)
         self._identify = identify
 
     @property
@@ -118,6 +118,7 @@ class Visits:
             visitor=caller.subject.name,
             here=request.rel_url.raw_path_qs if request.method in {"GET", "HEAD"} else "",
             csrf=csrf,
+            is_administrator=caller.subject.is_administrator,
             closed=self.closed,
         )
         return Visit(request, caller, around)
@@ -160,21 +161,14 @@ class Visits:
         self, request: web.BaseRequest, response: web.Response, subject: Subject
     ) -> None:
         """Set the cookie by which a person stays signed in."""
-        now = self._catalog.now()
-        claims = Claims(
-            use=SESSION,
-            account=subject.name,
-            token_id=subject.token_id,
-            covers=NamedScopes(()),
-            issued_at=now,
-            expires_at=now + SESSION_LIFETIME_S,
-        )
-        value = await self._keyring.sign(claims)
+        value = await self._sessions.begin(subject)
         self._set(request, response, _SESSION, value, int(SESSION_LIFETIME_S))
         self._set(request, response, _BEFORE, "", 0)
 
-    def end(self, request: web.BaseRequest, response: web.Response) -> None:
-        """Take the cookie away."""
+    async def end(self, request: web.BaseRequest, response: web.Response) -> None:
+        """End the session, whoever has a copy of its cookie, and take the cookie away."""
+        with suppress(BearerInvalid):
+            await self._sessions.end(request.cookies.get(self._name(request, _SESSION), ""))
         self._set(request, response, _SESSION, "", 0)
 
     async def _caller(self, request: web.BaseRequest) -> tuple[Caller, str]:
@@ -186,7 +180,7 @@ class Visits:
                 error.challenge = _CHALLENGE
                 raise
         try:
-            claims = await self._keyring.verify(cookie, use=SESSION)
+            claims = await self._sessions.verify(cookie)
             subject = await self._identify.by_claims(claims)
         except (BearerInvalid, TokenRefused):
             return Caller(ANONYMOUS), ""

@@ -26,6 +26,8 @@ class Around:
     """This page's path and query, to come back to after signing in."""
     csrf: str = ""
     """What forms of this session must carry; empty where there is no session."""
+    is_administrator: bool = False
+    """Whether the visitor administers the registry."""
     closed: bool = True
     """Whether there are identities: without them there is nothing to sign in to."""
 

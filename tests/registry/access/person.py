@@ -48,6 +48,11 @@ class Person:
         self.open(f"/packages/-/sign-in?{urlencode({'next': onward})}")
         return self.submit("/packages/-/sign-in", token=f"blobd_pat_{name}")
 
+    @property
+    def secret(self) -> str:
+        """What the forms of the last page carry to be of this session."""
+        return next(form.hidden["csrf"] for form in Forms(self.page).found if "csrf" in form.hidden)
+
     def _shown(self) -> dict[str, str]:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         return {**self._headers, **({"Cookie": cookie} if cookie else {})}

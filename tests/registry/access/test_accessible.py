@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -87,3 +88,31 @@ async def test_axe_finds_nothing_on_any_page(
         await tab.follow("document.querySelector('button.primary').click()")
         assert "blobd_pat_" in await tab.evaluate("document.querySelector('main').innerText")
         assert await faults(tab, axe) == []
+
+
+async def test_axe_finds_nothing_on_the_administrators_pages(
+    town: Town, axe: str, tmp_path: Path
+) -> None:
+    shut_out = f"n{secrets.token_hex(5)}"
+    client = api(town, "admin")
+    client.do("POST", "/users", name=shut_out)
+    client.do("POST", f"/users/{shut_out}/disable")
+    paths = [
+        "/settings/users", f"/settings/users?q={shut_out}&done=disable",
+        "/settings/users?q=nobody-of-this-name", "/settings/organisations?done=add",
+    ]  # fmt: skip
+    async with open_tab(tmp_path / "profile") as tab:
+        await tab.open(f"http://{town.address}/packages/-/sign-in?next=/settings/users")
+        secret = town.daemon.first_token
+        await tab.evaluate(f"document.querySelector('#token').value = '{secret}'")
+        await tab.follow("document.querySelector('button.primary').click()")
+        assert await tab.evaluate("document.querySelector('h1').innerText") == "Users"
+        for scheme, width in (("light", 320), ("dark", 1280)):
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            await tab.ask("Emulation.setEmulatedMedia", features=[feature])
+            await tab.resize(width, 900, phone=width == 320)
+            for path in paths:
+                await tab.open(f"http://{town.address}{path}")
+                assert await faults(tab, axe) == [], f"{path} {scheme}"
+                wide = await tab.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, path

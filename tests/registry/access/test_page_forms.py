@@ -215,6 +215,16 @@ def test_members_and_teams(town: Town, ada: Person) -> None:
     assert "last owner" in ada.page
 
 
+def test_an_organisations_new_packages_inherit_or_not(town: Town, ada: Person) -> None:
+    place = f"o{secrets.token_hex(4)}"
+    api(town, "admin").do("POST", "/orgs", name=place, owner="ada")
+    settings = f"/packages/{place}/-/settings"
+    for said, word in ((False, "no"), (True, "yes")):
+        sent(ada, settings, do="inherit", packages_inherit_access=word)
+        assert api(town, "ada").get(f"/orgs/{place}")["packages_inherit_access"] is said
+        assert ("do not inherit access" in ada.page) is not said
+
+
 def test_forms_are_for_admins_and_say_nothing_to_others(town: Town, app: str, ada: Person) -> None:
     town.person("ada").push_image(app)
     settings = f"/packages/{app}/-/settings"

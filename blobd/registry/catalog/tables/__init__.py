@@ -5,6 +5,7 @@ from __future__ import annotations
 from blobd.database.columns import metadata
 from blobd.registry.catalog.tables.accounts import (
     accounts,
+    ended_sessions,
     memberships,
     signing_keys,
     source_roles,
@@ -42,6 +43,7 @@ __all__ = [
     "audit",
     "blobs",
     "daemons",
+    "ended_sessions",
     "index_pulls",
     "leases",
     "links",

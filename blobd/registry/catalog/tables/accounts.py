@@ -8,6 +8,8 @@ source_roles what people and teams may do there.
 tokens       personal access tokens and workflow tokens: hashes, never secrets.
 signing_keys the Ed25519 keys that bearer tokens are signed with; `private` is 32 bytes, or 61
     where it is sealed (`registry/auth/sealing.py`).
+ended_sessions sessions on pages that somebody has signed out of, until they would have ended by
+    themselves.
 """
 
 from __future__ import annotations
@@ -113,4 +115,11 @@ signing_keys = Table(
     Column("kid", String(32), primary_key=True),
     Column("private", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
+)
+
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("serial", String(32), primary_key=True),
+    Column("expires_at", Float, nullable=False, index=True),
 )
