@@ -9,7 +9,7 @@ from blobd.errors import ConfigInvalid
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-HEAD = "0012"
+HEAD = "0013"
 """The last of the migrations; a test holds it to them."""
 
 VERSIONS = "SELECT version_num FROM alembic_version"

@@ -32,6 +32,8 @@ class NewVersion:
     description: str | None
     licences: str | None
     size_bytes: int
+    warnings: Sequence[str] = ()
+    """What of its own words was cut or not taken over, a line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Version:
     """The indexes that list it."""
     children: tuple[Digest, ...]
     """What an index lists, as far as it is here."""
+    warnings: tuple[str, ...] = ()
+    """What of its own words was cut or not taken over."""
 
 
 _COLUMNS = (
@@ -71,6 +75,7 @@ _COLUMNS = (
     versions.c.downloads,
     versions.c.last_pulled_at,
     versions.c.deleted_at,
+    versions.c.warnings,
 )
 _DELETED_AT = select(versions.c.deleted_at).where(
     versions.c.repository_id == bindparam("id"), versions.c.digest == bindparam("blob")
@@ -89,6 +94,7 @@ def write_version(
         "description": version.description,
         "licences": version.licences,
         "size_bytes": version.size_bytes,
+        "warnings": "\n".join(version.warnings) or None,
         "created_at": now,
         "updated_at": now,
         "downloads": 0,
@@ -105,6 +111,7 @@ def write_version(
             "description",
             "licences",
             "size_bytes",
+            "warnings",
             "platforms",
         ],
         unique=("repository_id", "digest"),
@@ -185,6 +192,21 @@ def list_versions(
         .subquery()
     )
     query = select(*_COLUMNS).join(page, page.c.id == versions.c.id).order_by(*newest)
+    return _with_tags(transaction, package_id, query)
+
+
+def list_warned(transaction: Transaction, package_id: int, *, limit: int) -> list[Version]:
+    """Return versions of which not all words were taken over, the newest first."""
+    query = (
+        select(*_COLUMNS)
+        .where(
+            versions.c.repository_id == package_id,
+            versions.c.warnings.is_not(None),
+            _is(deleted=False),
+        )
+        .order_by(versions.c.created_at.desc(), versions.c.id.desc())
+        .limit(limit)
+    )
     return _with_tags(transaction, package_id, query)
 
 
@@ -286,6 +308,7 @@ def _with_tags(
             tags=tuple(named[row.digest]),
             parents=parents.get(row.digest, ()),
             children=children.get(row.digest, ()),
+            warnings=tuple((row.warnings or "").splitlines()),
         )
         for row in rows
     ]

@@ -11,7 +11,13 @@ from blobd.registry.errors import Forbidden, LoginNeeded, NameInvalid, NameUnkno
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import missing, page
 from blobd.registry.names import fold_account, parse_name
-from blobd.registry.packages.browse import BY_VERSION, ORDERS, describe_version, find_tags
+from blobd.registry.packages.browse import (
+    BY_VERSION,
+    ORDERS,
+    describe_version,
+    find_tags,
+    find_warned,
+)
 from blobd.registry.packages.manage import find_package, list_versions
 from blobd.registry.pages.facts import TagsFacts, VersionFacts, VersionsFacts
 
@@ -79,6 +85,7 @@ class PackagePages:
             paging=paging(number, tags.total, q=text, sort=kept),
             administers=found.may_change,
             access=await self._access(visit, found),
+            warned=await find_warned(self._catalog, package.package_id) if found.is_admin else (),
         )
         return page(visit, "tags.html", facts=facts, view="tags")
 
@@ -108,7 +115,7 @@ class PackagePages:
         detail = await describe_version(self._catalog, package.package_id, which)
         if detail is None:
             return missing(visit)
-        facts = VersionFacts(package, detail, found.may_change)
+        facts = VersionFacts(package, detail, found.may_change, found.is_admin)
         return page(visit, "version.html", facts=facts, view="versions")
 
     async def _find(self, visit: Visit, owner: str, name: str) -> _Seen | None:

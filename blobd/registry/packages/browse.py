@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BY_VERSION, BY_NAME, BY_TIME = "version", "name", "time"
 ORDERS = (BY_VERSION, BY_NAME, BY_TIME)
 """How tags can be sorted: as versions or by time, the newest first, or by name."""
+WARNED_MAX = 5
+"""Versions that a package's page names because not all of their own words were taken over."""
 _CHILDREN_MAX = 100
 _ATTACHMENTS_MAX = 200
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -126,6 +128,13 @@ async def find_tags(
         return TagPage(entries, len(ordered), suggested, attached)
 
     return await catalog.read(describe)
+
+
+async def find_warned(catalog: Catalog, package_id: int) -> list[Version]:
+    """Return the newest versions of which a text was cut or not taken over, one more than fit."""
+    return await catalog.read(
+        lambda transaction: versions.list_warned(transaction, package_id, limit=WARNED_MAX + 1)
+    )
 
 
 async def describe_version(catalog: Catalog, package_id: int, which: str) -> Detail | None:

@@ -142,6 +142,7 @@ class PackagePublication:
             description=self._said.text,
             licences=self._said.licences,
             size_bytes=size_bytes,
+            warnings=self._said.warnings,
         )
 
     def _changes(

@@ -83,6 +83,8 @@ class TagsFacts:
     """Whether the visitor may change the package here."""
     access: Mapping[str, object] | None = None
     """Who may do what with it, as the management API says it; None for who may not know."""
+    warned: Sequence[Version] = ()
+    """For admins: versions of which not all words are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class VersionFacts:
     package: Package
     detail: Detail
     administers: bool = False
+    is_admin: bool = False
+    """Whether the visitor is told what was left out, wherever forms may be sent from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ versions = Table(
     Column("downloads", BigInteger, nullable=False),
     Column("last_pulled_at", Float),
     Column("deleted_at", Float),
+    Column("warnings", Text),
     UniqueConstraint("repository_id", "digest"),
 )
 Index(
@@ -101,6 +102,13 @@ Index(
     versions.c.deleted_at,
     versions.c.created_at,
     versions.c.id,
+)
+Index(
+    "versions_warned",
+    versions.c.repository_id,
+    versions.c.created_at,
+    sqlite_where=versions.c.warnings.is_not(None),
+    postgresql_where=versions.c.warnings.is_not(None),
 )
 Index(
     "versions_deleted",
