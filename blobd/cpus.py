@@ -18,7 +18,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
     """Return the number of CPUs to start workers for, at least 1.
 
     A quota of one and a half CPUs counts as two: rounding down would leave the half unused.
-    `os.cpu_count` knows neither affinity nor quotas. `root` is where `proc` and the mounts are.
+    `os.cpu_count` ignores affinity and quotas. `root` is where `proc` and the mounts are.
     """
     allowed = float(len(os.sched_getaffinity(0)))
     for quota in _quotas(root):

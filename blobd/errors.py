@@ -1,4 +1,4 @@
-"""Every failure blobd tells apart: a domain word, its facts as attributes, and whether to retry.
+"""Every kind of failure: a domain word, its facts as attributes, and whether to retry.
 
 These are the failures of storage and uploads. Nothing here knows HTTP: `wire/answers.py` holds the
 one table from errors to answers, `wire/errors.py` and `registry/errors.py` the errors of those
@@ -89,7 +89,7 @@ class UploadExpired(BlobdError):
 
 
 class UploadOvertaken(BlobdError):
-    """Another request has taken this upload over; this one may not write any more."""
+    """Another request has taken this upload over; this one cannot write to it."""
 
     def __init__(self, upload_id: str, offset: int) -> None:
         super().__init__(f"upload {upload_id} was taken over by a newer request")

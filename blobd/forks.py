@@ -1,6 +1,7 @@
 """Processes that are forked from this one, end with it, and never run its code by mistake.
 
-Whoever forks has no other thread and no event loop: the new process would have half of them.
+Fork from a process without other threads and without an event loop: the child would get only half
+of them.
 """
 
 from __future__ import annotations
@@ -94,5 +95,5 @@ def _begin(parent: int, name: str) -> None:
     prctl(_PR_SET_NAME, name.encode())
     if prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it ended before it could be told that its end is to be followed
+    if os.getppid() != parent:  # it ended before its end could be watched
         os._exit(1)

@@ -1,9 +1,9 @@
 """Incremental digests whose state can be saved and restored in the middle of a block.
 
-hashlib cannot save a half-done hash. OpenSSL's one-shot API of old, `SHA256_Init/Update/Final`
+hashlib cannot save a half-done hash. OpenSSL's older API, `SHA256_Init/Update/Final`
 and `SHA512_*`, works on a plain struct that can be copied as bytes; it is reached through the
 library that `_hashlib` itself has loaded, runs at hashlib's speed, and without the GIL. Where
-that fails its self-test, and for blake3, a hasher has no state: whoever continues an upload then
+that fails its self-test, and for blake3, a hasher has no state: continuing an upload then
 reads the staged bytes again.
 
 A hasher belongs to one task at a time; `update` may run on any thread.

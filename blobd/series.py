@@ -1,9 +1,9 @@
 """Values of metrics in memory that the workers of one daemon share.
 
 The memory is no file system's: it cannot run full while the daemon runs, and a write to it cannot
-fail. It has one region for each worker, which that worker alone writes; whoever answers a scrape
-adds the regions up. A region outlives its worker: the one that replaces it counts on where it
-stopped, so that a counter never falls.
+fail. It has one region for each worker, which that worker alone writes; the worker that answers a
+scrape adds the regions up. A region outlives its worker: the one that replaces it counts on where
+it stopped, so that a counter never falls.
 
 A region holds at most `SERIES_MAX` series. An update that finds no room for its series is counted
 in `UNRECORDED` and otherwise lost; series that have room are not affected.

@@ -129,7 +129,7 @@ class BlobStore:
         return committed
 
     async def delete(self, digest: Digest) -> int:
-        """Remove a blob's bytes, whoever holds it; return the bytes freed. Raises BlobNotFound."""
+        """Remove a blob's bytes, whatever holds it; return the bytes freed. Raises BlobNotFound."""
         freed_bytes = await self.backend.delete(digest)
         self._metrics.deleted_bytes.inc(freed_bytes)
         return freed_bytes

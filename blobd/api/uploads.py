@@ -30,7 +30,7 @@ class UploadRoutes:
         keeper: Keeper,
         tokens: Sequence[str] = (),
     ) -> None:
-        """`tokens` tell callers apart where there are several: each has a share of the limits."""
+        """With several `tokens`, each is an account with a share of the limits."""
         self._uploads = uploads
         self._protocol = protocol
         self._keeper = keeper

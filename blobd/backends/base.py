@@ -21,8 +21,8 @@ Invariants every backend keeps (tests cite the numbers)
     B5  One writer per upload. `stage` asks the present writer to let go and returns when it has;
         from then on that writer's calls raise UploadOvertaken and change nothing.
     B6  A call that fails or is cancelled leaves a state that one of the calls could have left.
-        A cancelled call first waits for the thread that works for it: when it has returned,
-        nothing works on its arguments any more.
+        A cancelled call first waits for the thread that works for it: once it has returned,
+        nothing uses its arguments.
     B7  Commit takes time that does not depend on the blob's size, but for bytes not yet synced.
         It publishes its own staging even where the blob exists already, and is safe beside
         another commit of the same digest and beside `delete`.
@@ -97,7 +97,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """Something that a crash has left, and that belongs to nothing any more."""
+    """Something that a crash left behind and that nothing refers to."""
 
     kind: str
     name: str
@@ -121,7 +121,7 @@ class FileSource:
 class StreamSource:
     """A blob that is read piece by piece; `read(span)` yields exactly the span's bytes.
 
-    Whoever does not read to the end closes the generator. Several may be read at once.
+    Close the generator unless it is read to its end. Several may be read at once.
     """
 
     size_bytes: int
@@ -170,7 +170,8 @@ class Staging(Protocol):
         Raises UploadOvertaken before anything is written; StorageFull or BackendUnavailable
         after some, all or none was: then the offset is the record's again, and the caller
         continues from there or lets go. If cancelled: all of the pieces are written, or the
-        same holds as after an error. Who found a tail saves a checkpoint before he appends.
+        same holds as after an error. A writer that found a tail saves a
+        checkpoint before it appends.
         """
         ...
 
@@ -309,8 +310,8 @@ class Backend(Protocol):
     ) -> AsyncIterator[Orphan]:
         """Yield what crashes have left that no verb above will ever come by.
 
-        `deep` also compares all that is stored with all that says so. With `remove`, what nobody
-        can need any more is removed; a damaged blob never is. `clock` says what is old.
+        `deep` also compares everything stored with the records of it. With `remove`, leftovers that
+        nothing can need are removed; a damaged blob never is. `clock` says what is old.
         """
         ...
 

@@ -5,7 +5,7 @@
     uploads/<id>/record        JSON, replaced whole: offset, memo, who saved it, the commit begun
     uploads/<id>/claim         see `takeover.py`
 
-The record names the digest before the rename, so the pair tells everything after a crash: with
+The record names the digest before the rename, so the pair says everything after a crash: with
 the bytes still in the folder the upload is open, without them the record is a receipt.
 """
 

@@ -1,11 +1,12 @@
 """Blobs in an S3 bucket, shared by any number of replicas: nothing is copied, nothing is local.
 
 Bytes go to the engine while they arrive, as parts; a commit names them and moves nothing. What the
-bucket holds and who may write what is told in `s3_bucket.py`, `s3_log.py` and `s3_index.py`.
+bucket holds, and which writer may write what, is described in `s3_bucket.py`, `s3_log.py` and
+`s3_index.py`.
 
-Two things differ from a backend on one machine. A writer in another process is not interrupted:
-he learns that he has been overtaken from his next record (B5). And a reader may be sent elsewhere
-(RemoteSource); objects outlive their blobs long enough for that.
+Two things differ from a backend on one machine. A writer in another process is not interrupted: it
+learns that it has been overtaken when it writes its next record (B5). And a reader may be sent
+elsewhere (RemoteSource); objects outlive their blobs long enough for that.
 """
 
 from __future__ import annotations

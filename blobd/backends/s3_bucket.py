@@ -7,16 +7,16 @@
 
 How a commit is decided
     The receipt is written first: the record with the next number, naming the digest, and the parts
-    of which the blob is made. Who has that number is nobody's rival any more, so he completes the
-    multipart upload after it, and writes the index record last. A crash in between leaves a
-    receipt, and whoever reads that does the rest.
+    of which the blob is made. The writer of that number has no rival left, so it then completes the
+    multipart upload, and writes the index record last. A crash in between leaves a receipt, and
+    whichever process reads that does the rest.
 
-Who may write to a multipart upload that a record names
-    The one who wrote the record, unless it is *resting*. A successor of a writer who may still be
-    sending completes the parts that count, which ends the multipart upload, and begins another
-    one; a successor of a resting one claims it by the next record before he sends his own parts.
+Which writer may write to a multipart upload that a record names
+    The one that wrote the record, unless the upload is *resting*. A successor of a writer that may
+    still be sending completes the parts that count, which ends the multipart upload, and begins
+    another one; a successor of a resting one claims it with the next record before it sends parts.
 
-Every method blocks. One hand-over to a thread does a whole act, so that a caller who is cancelled
+Every method blocks. One hand-over to a thread does a whole act, so that a cancelled caller
 finds it done or not done.
 """
 
@@ -148,7 +148,7 @@ class Bucket:
         for segment in receipt.segments:
             found_bytes = self.calls.size(segment.key)
             if found_bytes is None or found_bytes < segment.size_bytes:
-                return  # deleted so long ago that nothing tells of it any more
+                return  # deleted long ago: no trace of it is left
         self.publish(upload_id, digest, receipt)
 
     def forget(self, upload_id: str) -> None:

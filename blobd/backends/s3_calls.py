@@ -130,7 +130,7 @@ class S3Calls:
             raise
 
     def read_end(self, key: str, view: memoryview) -> bool:
-        """Fill a buffer with the end of an object; return whether that is so long.
+        """Fill a buffer with the end of an object; return whether the object is that long.
 
         An engine that sends more than was asked for sends the end last.
         """

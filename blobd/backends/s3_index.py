@@ -9,7 +9,7 @@ all of a blob, or it is not there. Records are small and overwritten whole.
 A record with `quarantined_at` keeps the bytes of a damaged blob: it names no blob, but its objects
 stay, until a commit or a delete of the digest replaces it.
 
-An object that no record names any more stays for those who still read it, or hold a redirect to
+An object that no record names stays for clients that are still reading it, or hold a redirect to
 it. It is *doomed*: noted, and removed by the sweep long after, if no record names it then.
 """
 
@@ -122,7 +122,7 @@ class Index:
                 self.forget(digest)
 
     def forget(self, digest: Digest) -> None:
-        """Do not believe what was found of a digest any more."""
+        """Drop what is cached of a digest."""
         self._known.pop(digest, None)
 
     def is_doomed(self, key: str) -> bool:

@@ -3,14 +3,14 @@
     uploads/<id>/<number>[-<nonce>]     one line of JSON, then the tail
 
 A record is written once and never changed; the highest number is what the session is. Writing the
-next number is how a writer makes his bytes the session's, how a successor claims the upload, and
-how a commit is decided; whoever comes second with a number has been overtaken. So two processes
-that write one upload cannot both be told that their bytes are saved.
+next number is how a writer makes its bytes the session's, how a successor claims the upload, and
+how a commit is decided; the second writer of a number has been overtaken. So of two processes
+that write one upload, only one is answered that its bytes are saved.
 
 Where the engine honours If-None-Match, the number is the key, and the engine says who was first.
-Where it does not, a nonce keeps the keys apart, and a writer looks after writing: his record counts
-when it is alone with its number. Whoever finds another one takes his own back. Whoever reads two
-in that moment reads again.
+Where it does not, a nonce keeps the keys apart, and a writer lists after writing: its record counts
+if it is alone with its number. A writer that finds another record takes its own back. A reader that
+finds two at that moment reads again.
 
 The *tail* is what was received and fills no part yet: it lies behind the line, so that record and
 tail are one atomic write. A claim carries none; it names the record in which the tail lies.
@@ -174,7 +174,7 @@ class SessionLog:
             number = items[-1][0]
             rivals = [rival for other, rival in items if other == number]
             if tries == _AGREEMENT_TRIES:
-                # Who was alone when he looked was first; the others have died before they looked.
+                # The writer that found itself alone was first; the others died before they looked.
                 rivals = [min(rivals, key=lambda rival: (rival.modified_at, rival.key))]
             if len(rivals) == 1 and (state := self._read(number, rivals[0])) is not None:
                 return state
@@ -204,8 +204,8 @@ class SessionLog:
     def _put_alone(self, upload_id: str, state: State, body: Sequence[Buffer]) -> str:
         """Write a record that is alone with its number; return its key. Raises Taken.
 
-        Of two who write at once, each finds the other's, and both take theirs back: so they try
-        again, not at once again.
+        Of two writers at once, each finds the other's record, and both take theirs back: so they
+        try again, at different times.
         """
         for _ in range(_RIVAL_TRIES):
             key = f"{state.key}-{secrets.token_hex(8)}"

@@ -1,4 +1,4 @@
-"""The parts of one writer on their way: several at a time, out of buffers that he holds.
+"""The parts of one writer on their way: several at a time, out of buffers that it holds.
 
 A part is sent when it is full and more bytes come, so that all but the last have one size. Buffers
 belong to the parts, not to who appends: work that is abandoned goes on for a moment, gives its

@@ -76,7 +76,7 @@ async def _read_object(threads: Threads, reading: _Reading) -> AsyncGenerator[by
                 yield piece
         finally:
             ahead.abandon()
-            with suppress(BackendUnavailable):  # of a piece that nobody wants any more
+            with suppress(BackendUnavailable):  # of a piece that was abandoned
                 await outlast(ahead)
     finally:
         if reading.download is not None:

@@ -6,7 +6,7 @@ so that uploads that failed together do not come back together. Retry-After is o
 sent earlier, and where it asks for more than is left of the budget, none is sent at all. Nothing is
 shared between requests: one that fails for long takes no attempts from the next.
 
-The waits are on threads, and end at once when nobody wants the result any more (`threads.py`).
+The waits are on threads, and end at once when no caller wants the result (`threads.py`).
 """
 
 from __future__ import annotations

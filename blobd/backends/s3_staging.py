@@ -1,7 +1,7 @@
 """One writer's hand on a session in the bucket: bytes become parts while they arrive.
 
-What a writer has appended since the record is his alone: it lies in parts that no record names and
-in the buffer. When something fails, or he is cancelled, he stands at the record again; the end of
+What a writer has appended since the record is its own: it lies in parts that no record names and in
+the buffer. When something fails, or the writer is cancelled, it is back at the record; the end of
 the upload that lies behind the record is fetched only when it is needed.
 """
 

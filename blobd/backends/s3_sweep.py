@@ -1,7 +1,7 @@
-"""What crashes leave in a bucket, found by listing, and removed when nobody can need it any more.
+"""What crashes leave in a bucket, found by listing, and removed once nothing can need it.
 
     session     aborted, and not removed to the end
-    multipart   a multipart upload that no open session names: its writer died before he said so
+    multipart   a multipart upload that no open session names: its writer died before a record
     replaced    an object that a digest named once; it stayed for its readers
     object      an object without a record: its session has ended, and no digest names it
     blob        a record without its object: the blob is damaged, and stays for somebody to look at
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _OBJECT = re.compile(re.escape(OBJECTS) + "([0-9a-f]{32})-[0-9a-f]{16}")
 _UNRECORDED_S = 3600.0
-"""A writer saves every few seconds; what he has not named for so long he never will."""
+"""A writer saves every few seconds: what no record has named for this long never will be."""
 
 
 @dataclass(frozen=True, slots=True)

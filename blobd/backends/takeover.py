@@ -1,13 +1,13 @@
 """One writer per upload over all processes of a host, and the newest asker wins (B5).
 
-The writer holds a kernel lock on the upload's folder; kill -9 frees it. Whoever wants the upload
-and finds it locked leaves a *claim* there, a symbolic link whose target is the time of asking on
-the host's monotonic clock and the boot in which that clock runs, and tries again. The writer
-looks for a newer claim before every write, and the watch looks for it while the writer waits.
-Claims are never removed but with the folder: an older one is simply too old to matter.
+The writer holds a kernel lock on the upload's folder; kill -9 frees it. A process that wants the
+upload and finds it locked leaves a *claim* there, a symbolic link whose target is the time of
+asking on the host's monotonic clock and the boot in which that clock runs, and tries again. The
+writer looks for a newer claim before every write, and the watch looks for it while the writer
+waits. Claims are removed only with the folder: an older one is simply too old to matter.
 
-Who finds the upload free leaves no claim. So a record tells when its writer had asked, and whoever
-asked before that and still waits finds there that his turn has passed.
+A process that finds the upload free leaves no claim. So a record holds the time at which its writer
+asked, and an earlier asker that still waits finds there that its turn has passed.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Ownership:
 def nobody_writes(folder: Path) -> Iterator[bool]:
     """Within: whether the upload is without a writer, and if so kept from getting one.
 
-    Never disturbs a writer; who wants to become one meanwhile waits. Raises OSError. Blocks.
+    Never disturbs a writer; a process that wants to become one meanwhile waits. Raises OSError.
+    Blocks.
     """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -130,7 +131,7 @@ class Watch:
             self._guards.discard(guard)
 
     def close(self) -> None:
-        """End the thread; nothing may be guarded any more."""
+        """End the thread; guard nothing after that."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -168,7 +169,7 @@ class Guard:
         self._cancelling = task.cancelling()
         self._loop = asyncio.get_running_loop()
         self._inside = True
-        # most uploads are over before the watch would look for the first time
+        # most uploads end before the watch would look for the first time
         self._timer = self._loop.call_later(_WATCH_INTERVAL_S, self._watch.add, self)
 
     async def __aexit__(

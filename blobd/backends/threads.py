@@ -1,11 +1,11 @@
 """Bounded threads for calls that block: file operations, hashing, an S3 client.
 
 A thread cannot be cancelled. So a cancelled caller waits until the thread that works for it is
-done, and is cancelled then: when `run` has returned, in whatever way, nothing works on its
-arguments any more, and a buffer among them may be reused (B6).
+done, and is cancelled then: once `run` has returned, in whatever way, nothing uses its
+arguments, and a buffer among them may be reused (B6).
 
 So work that waits before it tries something again must not go on with that: it waits by `pause`,
-which ends at once when whoever waits for the work is cancelled, or has abandoned it.
+which ends at once when the caller that waits for the work is cancelled, or has abandoned it.
 
 A small blob costs a handful of these hand-overs, so they are made of little: a queue the threads
 wait at, and one future of the event loop for each call. An executor of the standard library has a
@@ -37,7 +37,7 @@ _LOOK_S = 0.02
 
 
 class Cancellation:
-    """Says to threads that nobody waits for their work any more. May be set on any thread."""
+    """Signals to threads that no caller waits for their work. May be set on any thread."""
 
     __slots__ = ("is_set",)
 
@@ -68,7 +68,7 @@ def cancellable() -> Iterator[Cancellation]:
 
 
 def pause(seconds: float) -> bool:
-    """Wait on this thread; return False, at once, when its work is not wanted any more. Blocks."""
+    """Wait on this thread; return False, at once, when its work is abandoned. Blocks."""
     heeded: tuple[Cancellation, ...] = getattr(_thread, "heeded", ())
     end_s = time.monotonic() + seconds
     while not any(cancellation.is_set for cancellation in heeded):
@@ -90,7 +90,7 @@ class Handed(asyncio.Future[T]):
 
 
 class _Work(Generic[T]):
-    """A call handed over, and the future of whoever waits for it."""
+    """A call handed over, and the future of its caller."""
 
     __slots__ = ("call", "cancellation", "ended", "future", "loop", "scope")
 
@@ -99,19 +99,19 @@ class _Work(Generic[T]):
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self.loop.create_future() if future is None else future
         self.ended = False
-        """Whether the thread is done with it, also when nobody waits any more."""
+        """Whether the thread is done with it, also if no caller waits."""
         self.cancellation = Cancellation()
         self.scope = _scope.get()
 
     def do(self) -> None:
-        """Call, on a thread, and tell the loop."""
+        """Call, on a thread, and hand the result to the loop."""
         result: Any = None
         error: BaseException | None = None
         own, scope = self.cancellation, self.scope
         _thread.heeded = (*_thread.pool, own) if scope is None else (*_thread.pool, own, scope)
         try:
             result = self.call()
-        except BaseException as caught:  # noqa: BLE001 raised again by whoever waits for it
+        except BaseException as caught:  # noqa: BLE001 raised again in the caller
             error = caught
         with suppress(RuntimeError):  # the loop has closed: nobody waits
             self.loop.call_soon_threadsafe(self._settle, result, error)

@@ -1,8 +1,8 @@
 """One writer per upload within a process, and the newest asker wins (B5).
 
-Whoever wants an upload that somebody writes asks him to let go and waits in line until he has. The
-line has one place: a newer asker takes it, and the one before him is turned away. What processes
-do to each other is not known here.
+A request that wants an upload which another one is writing asks that writer to let go and waits in
+line. The line has one place: a newer request takes it, and the one before is turned away. Other
+processes are unknown here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Seat:
-    """Who writes an upload now, and who waits to."""
+    """The writer of an upload, and the one that waits to be."""
 
     writer: Turn | None = None
     successor: asyncio.Future[bool] | None = None
@@ -30,7 +30,7 @@ class _Seat:
 
 
 class Turns:
-    """Who writes which upload. For one event loop."""
+    """The writers of all uploads. For one event loop."""
 
     def __init__(self, *, wait_s: float) -> None:
         self.wait_s = wait_s
@@ -43,7 +43,7 @@ class Turns:
         return seat is not None and seat.writer is not None
 
     async def take(self, upload_id: str, *, offset: Offset) -> Turn:
-        """Become an upload's writer; `offset` is what is told of it to who is turned away.
+        """Become an upload's writer; `offset` is reported to a request that is turned away.
 
         Raises UploadBusy, UploadOvertaken. If cancelled, nothing is held.
         """

@@ -264,7 +264,7 @@ class Fault:
 
 
 class Faulty:
-    """Fails as it was told to, within what the contract allows, and otherwise behaves."""
+    """Fails on request, within what the contract allows, and otherwise behaves."""
 
     def __init__(self, backend: Backend, faults: Iterable[Fault] = ()) -> None:
         self._backend = backend

@@ -10,7 +10,7 @@
 
 A push hashes the bytes once, while they are being sent. When the connection drops, or the server
 restarts, push and pull go on at the exact byte where they stood. What goes wrong for good is a
-`ClientError`: `code` and `message` as the server told them, `status`, and for a push `upload_id`,
+`ClientError`: `code` and `message` as the server sent them, `status`, and for a push `upload_id`,
 with which a later process continues: `client.push("layer.tar.gz", upload_id=...)`.
 
 A frontend that receives pieces itself and passes them on uses `client.requests`: every request of

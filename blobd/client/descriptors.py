@@ -1,6 +1,6 @@
 """Reading and writing what may block for ever: pipes, FIFOs, terminals, sockets, devices.
 
-No thread waits for the other end. The event loop does, so that a cancellation (Ctrl-C) is over at
+No thread waits for the other end. The event loop does, so that a cancellation (Ctrl-C) ends at
 once; a thread then moves what can be moved without waiting. Flags of a descriptor are left alone:
 standard input and output are shared with other processes.
 """

@@ -1,4 +1,4 @@
-"""One HTTP exchange with the server: a deadline that moves with the bytes, failures told apart."""
+"""One HTTP exchange with the server: a moving deadline, and a class for each kind of failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Exchanges:
     def __init__(
         self, session: aiohttp.ClientSession, base: URL, *, token: str | None, stall_s: float
     ) -> None:
-        """`stall_s`: an exchange in which nothing moves for so long is Unreachable."""
+        """`stall_s`: an exchange in which nothing moves for this long is Unreachable."""
         self._session = session
         self._base = str(base).rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
@@ -118,7 +118,7 @@ class Exchanges:
 class _Watched:
     """A body that pushes a deadline on with every piece, and remembers its own failure.
 
-    aiohttp tells a body's failure as one of the connection; only the body knows better.
+    aiohttp reports a body's failure as one of the connection; only the body knows better.
     """
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What the client tells its caller: blobs, uploads, and how far a transfer is."""
+"""What the client returns: blobs, uploads, and the progress of a transfer."""
 
 from __future__ import annotations
 

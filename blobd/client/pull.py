@@ -121,7 +121,7 @@ async def _replace(
             await loop.run_in_executor(worker, target.append, piece)
         await loop.run_in_executor(worker, target.publish)
     finally:
-        # Whoever pulls next must find the file unlocked, also after a cancellation.
+        # The next pull must find the file unlocked, also after a cancellation.
         closing = loop.run_in_executor(worker, target.close)
         try:
             await asyncio.shield(closing)

@@ -154,7 +154,7 @@ class Push:
         return not ended and error.code != "DIGEST_INVALID"
 
     def _stand_at(self, offset: int) -> int:
-        """Take note of an offset that the server told; bytes gained renew the patience."""
+        """Take note of an offset that the server reported; bytes gained renew the patience."""
         self._offset = offset
         if offset > self._furthest:
             self._furthest = offset

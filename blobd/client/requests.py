@@ -1,4 +1,4 @@
-"""Every request of the blob API as one call: no retries, failures told apart.
+"""Every request of the blob API as one call: no retries, and a class for each kind of failure.
 
 The client builds on these; a registry frontend that has pieces of its own to pass on may use them
 directly. Each raises Unreachable, Unavailable, Denied, Refused or AnswerMalformed; what it raises
@@ -160,9 +160,9 @@ class Requests:
         async with await self._exchanges.ask(
             "GET", f"/blobs/{digest}", headers=headers, ok=(206,)
         ) as answer:
-            told = _header(answer, "Content-Range")
-            if not told.startswith(f"bytes {span}/"):
-                raise AnswerMalformed(f"asked for bytes {span}, got {told!r}")
+            got = _header(answer, "Content-Range")
+            if not got.startswith(f"bytes {span}/"):
+                raise AnswerMalformed(f"asked for bytes {span}, got {got!r}")
             yield self._exchanges.pieces(answer)
 
 
@@ -174,7 +174,7 @@ def _header(answer: aiohttp.ClientResponse, name: str) -> str:
 
 
 def _offset(answer: aiohttp.ClientResponse, *, refused_at: int | None = None) -> int:
-    """Return the offset that a Range header tells; without one there is no byte yet.
+    """Return the offset that a Range header gives; without one there is no byte yet.
 
     Some servers say `0-0` then too. `refused_at`: a chunk from there was just refused.
     """
@@ -184,5 +184,5 @@ def _offset(answer: aiohttp.ClientResponse, *, refused_at: int | None = None) ->
     try:
         span = Span.parse(text)
     except ValueError as error:
-        raise AnswerMalformed(f"Range {text!r} tells no offset") from error
+        raise AnswerMalformed(f"Range {text!r} gives no offset") from error
     return 0 if span.stop == refused_at == 1 else span.stop

@@ -2,7 +2,7 @@
 
 A source hands out pieces at the offset it is asked for, as a dropped connection may ask for some
 of them again, and hashes every byte once, on the way. File and hash are worked on by one thread of
-the source's own, so that a call which was abandoned half-way is over before the next one begins.
+the source's own, so that a call which was abandoned half-way ends before the next one begins.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class StreamSource:
             if start <= at < start + len(piece):
                 return piece[at - start :]
             start += len(piece)
-        raise SourceSpent(f"byte {at} of the source is not kept any more")
+        raise SourceSpent(f"byte {at} of the source has been discarded")
 
     async def digest(self) -> Digest:
         if self._hash is None:

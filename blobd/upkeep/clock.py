@@ -8,7 +8,7 @@ once the clocks have run alike for `upkeep.clock_settle_s`, by the old time or b
 clock that was corrected for good is believed later, and one that jumped to and fro never.
 
 Nothing is kept over a restart. A daemon that starts long after the last trace of an earlier one in
-its folder, or before it, cannot tell a long rest from a wrong clock: it waits for as long.
+its folder, or before it, cannot distinguish a long rest from a wrong clock: it waits for as long.
 """
 
 from __future__ import annotations

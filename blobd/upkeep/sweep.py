@@ -1,4 +1,4 @@
-"""What crashes have left: removed in the background, and told."""
+"""What crashes left behind: removed in the background, and logged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger("blobd.upkeep")
 
 
 async def sweep(backend: Backend, metrics: Metrics, *, clock: Callable[[], float]) -> None:
-    """Remove what nobody can need any more; `clock` says what is old.
+    """Remove what nothing can need; `clock` says what is old.
 
     May run in several processes at once.
     """

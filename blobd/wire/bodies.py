@@ -69,7 +69,7 @@ class TakenBody(asyncio.BufferedProtocol):
 
     @property
     def invited(self) -> bool:
-        """Whether the client is sending: it did not ask to be told first, or it was told."""
+        """Whether the client is sending: it did not wait for 100 Continue, or has received it."""
         return self._invite is None
 
     async def ready(self) -> bool:
@@ -214,7 +214,7 @@ class StreamBody:
 
     @property
     def invited(self) -> bool:
-        """Whether the client is sending: it did not ask to be told first, or it was told."""
+        """Whether the client is sending: it did not wait for 100 Continue, or has received it."""
         return not self._invite
 
     async def ready(self) -> bool:
@@ -264,7 +264,7 @@ def open_body(request: web.BaseRequest, *, idle_timeout_s: float) -> WireBody:
 
 
 def check_body(request: web.BaseRequest) -> None:
-    """Refuse a head from which nobody can tell how the body is sent, or whether it will be.
+    """Refuse a head that leaves open how the body is framed, or whether there is one.
 
     Raises RequestInvalid for a coding other than chunked, and for any in HTTP/1.0, whose framing
     RFC 9112 section 6.1 calls faulty; ExpectationUnsupported.
@@ -280,7 +280,7 @@ def check_body(request: web.BaseRequest) -> None:
 
 
 def _expects_continue(request: web.BaseRequest) -> bool:
-    """Whether the client waits to be told to send; HTTP/1.0 has no interim answers."""
+    """Whether the client waits for 100 Continue; HTTP/1.0 has no interim answers."""
     return request.version >= HttpVersion11 and "100-continue" in _expectations(request)
 
 

@@ -2,15 +2,15 @@
 
 aiohttp's parser sees heads and small bodies. The body of a request that announces more than
 SMALL_BODY_BYTES, or chunked coding, never reaches it: reading is paused at the end of the head,
-and whoever handles the request takes the transport over (`bodies.py`). Such a connection closes
+and the request's handler takes the transport over (`bodies.py`). Such a connection closes
 after its answer.
 
 On the way, what a plain port must survive. A TLS ClientHello is answered 400 at its first byte:
 docker, podman and skopeo knock with one before every command, and containerd (Docker 29, nerdctl,
 kubelet) goes on in plain HTTP only after an answer that begins with `HTTP/`. A head that does not
-come is not waited for. Whoever is refused this way can read the answer: the connection lingers,
-half closed, because closing a socket that has unread bytes sends a reset, which may take the
-answer with it.
+come is not waited for. A client that is refused this way can read the answer: the connection
+lingers, half closed, because closing a socket that has unread bytes sends a reset, which may take
+the answer with it.
 """
 
 from __future__ import annotations
@@ -291,7 +291,7 @@ class Connection(RequestHandler):
             self._end_lingering()
 
     def _break_body(self) -> None:
-        """Tell whoever reads the small body that is still coming that it will not end."""
+        """Make the reader of a small body that is still arriving fail: it will not end."""
         payload = self._messages[-1][1] if self._messages else self._payload
         if payload is not None:
             payload.feed_eof()  # after the bytes that came, which are kept
@@ -414,7 +414,7 @@ def connection_of(request: web.BaseRequest) -> Connection:
 
 
 def has_large_body(request: web.BaseRequest) -> bool:
-    """Whether the request's body is kept from aiohttp, to be taken over by whoever handles it."""
+    """Whether the request's body is kept from aiohttp, to be taken over by its handler."""
     headers = request.headers
     return "Transfer-Encoding" in headers or (request.content_length or 0) > SMALL_BODY_BYTES
 

@@ -2,8 +2,9 @@
 
 A process that has used up its descriptors can accept nobody, and says so to nobody. So connections
 stop below that limit: a new one then takes the place of the one that has been idle for longest
-(between two requests, or before its first byte), and where none is idle it is answered 503.
-Whoever sends a request at once is therefore served or told, however many connections lie idle.
+(between two requests, or before its first byte), and where none is idle it is answered 503. A
+client that sends a request at once is therefore served or answered, however many connections are
+idle.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Connections:
             self._idle[connection] = None
 
     def busy(self, connection: Closable) -> None:
-        """Note that it does not any more."""
+        """Note that it ended."""
         self._idle.pop(connection, None)
 
     def _close_idle(self) -> bool:

@@ -1,4 +1,4 @@
-"""Who may speak to the blob API: bearer tokens, compared in constant time."""
+"""Authentication of the blob API: bearer tokens, compared in constant time."""
 
 from __future__ import annotations
 

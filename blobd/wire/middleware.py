@@ -142,7 +142,7 @@ class Front:
             return
         if not isinstance(body, TakenBody) and body.invited and response.status != 408:
             # A small one is taken in before the answer: some clients that are answered in the
-            # middle of a body tell their user of that, and not of the answer.
+            # middle of a body report that to their user, and not the answer.
             await body.discard(limit_bytes=SMALL_BODY_BYTES, limit_s=_SMALL_BODY_S)
         if isinstance(body, TakenBody) or not body.invited or response.status == 408:
             response.force_close()

@@ -2,7 +2,7 @@
 
 Each proxy adds to a list what it saw of the connection that it took: `Forwarded` (RFC 7239), or
 X-Forwarded-For, -Proto and -Host. The lists are read from their end, which the nearest proxy wrote.
-An entry counts while whoever wrote it is trusted: the peer of the connection for the last entry
+An entry counts if its writer is trusted: the peer of the connection for the last entry
 (an address in `registry.trusted_proxies`, or a unix socket), and for each entry before it the
 address that the entry behind it names. What stands before an untrusted address anybody could have
 written. Several lines of one header are one list (RFC 9110, section 5.3).

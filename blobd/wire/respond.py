@@ -76,7 +76,8 @@ class Responder:
             if isinstance(decision, Partial) and len(decision.spans) > 1:
                 return await self._send_multipart(request, headers, source, decision.spans)
             if isinstance(source, RemoteSource):
-                # The URL is signed for a while: who has it may read, so nobody is to keep it.
+                # The URL is signed for a while: anyone who has it can read, so it must not be
+                # cached.
                 headers |= {"Location": source.url, "Cache-Control": "no-store"}
                 return web.Response(status=307, headers=headers)
             return await self._send_span(request, headers, source, decision)

@@ -34,10 +34,10 @@ class FileSender:
         self._stall_s = stall_s
 
     async def send(self, fd: int, span: Span, *, sent: Callable[[int], None]) -> None:
-        """Send the span; `sent` is told the bytes of each call.
+        """Send the span; `sent` gets the bytes of each call.
 
         Raises ConnectionResetError when the client is gone or takes nothing for `stall_s`. If
-        cancelled, no thread is sending any more, and the connection must be closed.
+        cancelled, no thread is sending, and the connection must be closed.
         """
         with self._duplicate() as out:
             await self._flush()
