@@ -13,8 +13,9 @@
 #     --layers=false: COPY empty; LABEL; COPY empty; COPY empty; LABEL "FROM localhost/base:latest"
 #     --layers=true:  COPY; LABEL empty "FROM <id>"; COPY "FROM localhost/base:latest";
 #                     COPY "FROM <id>"; LABEL empty "FROM <id>"
-# What blobd does: it does not read the history. A label links a package only where the pusher is an
-#   admin of what it names, wherever the label comes from.
+# What blobd does: it ignores the comments. It compares the steps with those of the base that the
+#   manifest's annotations name, where that is in the registry, and tells the pusher whose the label is.
+#   A label links a package only where the pusher is an admin of what it names, wherever it comes from.
 #
 # Needs: root; buildah, or Debian's apt-get to install it.
 set -euo pipefail

@@ -65,6 +65,14 @@ class Podman:
         plain = "--tls-verify=false"
         self._run("manifest", "push", plain, "--all", reference, f"docker://{reference}")
 
+    def build(self, context: Path, reference: str, *options: str) -> None:
+        """Build what a folder's Containerfile says."""
+        self._run("build", "--quiet", "--tls-verify=false", *options, "-t", reference, str(context))
+
+    def push_built(self, reference: str) -> None:
+        """Push an image under the name that it was built as."""
+        self._push(reference, reference)
+
     def forget(self) -> None:
         self._run("rmi", "--all", "--force")
         shutil.rmtree(self._home.system_store / "cache", ignore_errors=True)

@@ -1,16 +1,16 @@
 """Whether the label of a push links its package to a source repository.
 
 Anybody can write a label, and a base image brings its own along: no history of an image says for
-sure whose a label is (buildah's `FROM` comment is on the last step of a build). So a label is a
-wish of who pushes, and does what the pusher could do by hand: it links where the pusher is an admin
-of the package and of the source repository. It gives rights only at the first publish, and only to
-a source repository of the package's own owner. An administrator of the registry counts by the roles
-that were given to it as a person: it builds on other people's images as everybody does.
+sure whose a label is (`base_image.py` finds it out where it can, for people to read). So a label is
+a wish of who pushes, and does what the pusher could do by hand: it links where the pusher is an
+admin of the package and of the source repository. It gives rights only at the first publish, and
+only to a source repository of the package's own owner. An administrator of the registry counts by
+the roles that were given to it as a person: it builds on other people's images as everybody does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from blobd.registry.auth.roles import Role
@@ -47,6 +47,17 @@ class Linked:
     """For the audit."""
     warning: str | None = None
     """For the pusher, where the label did less than it might be expected to."""
+
+    def came_with(self, base: str) -> Linked:
+        """Return the same of a label that is its base image's; both sides are told so."""
+        its = f"the label came with the base image {base}"
+        warning = (
+            f"{self.warning}; {its}"
+            if self.warning
+            else f"{SOURCE} linked the package, and {its}: where it is built from other sources, "
+            "set a label of its own and link it by hand (PUT …/repository)"
+        )
+        return replace(self, said=f"{self.said[:800]} ({its[:200]})", warning=warning)
 
 
 def link_by_label(

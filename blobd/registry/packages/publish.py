@@ -12,17 +12,20 @@ from blobd.errors import BlobNotFound
 from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Role
 from blobd.registry.catalog import contents, packages, trash, versions
-from blobd.registry.catalog.callers import asked_within
+from blobd.registry.catalog.callers import Callers, asked_within
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.versions import NewVersion
-from blobd.registry.errors import TagImmutable
+from blobd.registry.documents import read_document
+from blobd.registry.errors import ManifestInvalid, TagImmutable
 from blobd.registry.labels import (
+    SOURCE,
     Description,
     describe,
     labels_of_config,
     platform_of_config,
 )
 from blobd.registry.media_types import IMAGE_CONFIGS, IMAGES, normalised
+from blobd.registry.packages.base_image import came_along, named_base
 from blobd.registry.packages.label_link import Linked, Push, link_by_label
 
 if TYPE_CHECKING:
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
     from blobd.registry.documents import Document
     from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Pushed
-    from blobd.registry.names import Tag
+    from blobd.registry.names import RepositoryName, Tag
+    from blobd.registry.packages.base_image import NamedBase
     from blobd.store import BlobStore
 
 _CONFIG_MAX_BYTES = 4 * 1024 * 1024
@@ -64,6 +68,8 @@ class PackagePublication:
         """What became of the image's source label; None where it has none, or was linked before."""
         self._said = Description()
         self._platform: str | None = None
+        self._base: NamedBase | None = None
+        """The base image that the source label came with, where that is known."""
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -78,14 +84,42 @@ class PackagePublication:
         if document.media_type in IMAGES:
             config = document.blobs[0]
             if normalised(config.media_type) in IMAGE_CONFIGS:
-                content = await self._content(config.digest)
+                content = await self._content(self._repository, config.digest)
                 labels |= labels_of_config(content)
                 self._platform = platform_of_config(content)
+                if SOURCE in labels:
+                    self._base = await self._find_base(document, content)
         self._said = describe(labels)
 
-    async def _content(self, digest: Digest) -> bytes:
+    async def _find_base(self, document: Document, config: bytes) -> NamedBase | None:
+        """Return the base image that the source label came with; None where nobody can know."""
+        base = named_base(document.annotations)
+        if base is None:
+            return None
+        callers, subject = Callers(self._catalog.reader), self._access.subject
+        standing = await callers.standing(subject, base.repository)
+        if role_of(subject, standing) < Role.READ:
+            return None
+        hot = Hot(self._catalog.reader)
+        found = [
+            None if base.digest is None else await hot.manifest(base.repository, base.digest),
+            None if base.tag is None else await hot.tagged(base.repository, base.tag),
+        ]
+        for manifest in found:
+            if manifest is None or manifest.content is None or manifest.media_type not in IMAGES:
+                continue
+            try:
+                below = read_document(manifest.content, manifest.media_type).blobs[0]
+            except ManifestInvalid:
+                continue
+            content = await self._content(base.repository, below.digest)
+            if await self._threads.run(came_along, SOURCE, config, content):
+                return base
+        return None
+
+    async def _content(self, repository: RepositoryName, digest: Digest) -> bytes:
         """Return a configuration; nothing where it is too large, or not for this repository."""
-        if await Hot(self._catalog.reader).link(self._repository, digest) is None:
+        if await Hot(self._catalog.reader).link(repository, digest) is None:
             return b""
         try:
             content = await self._store.read_small(
@@ -178,6 +212,8 @@ class PackagePublication:
             hosts=self._source_hosts,
         )
         self.linked = link_by_label(transaction, package_id, package, label, push)
+        if self._base is not None:
+            self.linked = self.linked.came_with(str(self._base))
         if self.linked.source_id is None:
             return {}
         return {"source_id": self.linked.source_id, "inherits": self.linked.inherits}

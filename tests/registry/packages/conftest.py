@@ -71,14 +71,24 @@ class Shop:
         repository: RepositoryName = APP,
         subject: Subject | None = None,
         exists: bool = True,
+        built: Mapping[str, object] | None = None,
+        **more: object,
     ) -> Digest:
-        """Push an image with one layer under tags, or by its digest alone."""
+        """Push an image with one layer under tags, or by its digest alone.
+
+        `built` is what its configuration has beside its labels, `more` what its manifest has.
+        """
         who = subject or self.ada
         make = self._maker(repository, who, exists=exists)
         keeper = RepositoryKeeper(self.catalog, repository, make)
-        config = {"os": "linux", "architecture": architecture, "config": {"Labels": labels or {}}}
+        config = {
+            "os": "linux",
+            "architecture": architecture,
+            "config": {"Labels": labels or {}},
+            **(built or {}),
+        }
         config_digest = await push_as(keeper, self.store, json.dumps(config).encode())
-        content = image(config_digest, await push_as(keeper, self.store, layer))
+        content = image(config_digest, await push_as(keeper, self.store, layer), **more)
         return await self.put(content, *tags, repository=repository, subject=who)
 
     async def push_blob(self, data: bytes) -> Digest:
