@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.errors import BlobdError
-from blobd.registry.catalog.callers import Callers
+from blobd.registry.catalog.accounts import membership
 from blobd.registry.catalog.packages import Listing
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import missing, page
@@ -22,6 +22,8 @@ from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:
     from blobd.database import Catalog
+    from blobd.registry.auth.subjects import Subject
+    from blobd.registry.catalog.accounts import Account
     from blobd.registry.http.account_pages import AccountPages
     from blobd.registry.http.owner_settings import OwnerSettings
     from blobd.registry.http.package_pages import PackagePages
@@ -45,7 +47,6 @@ class PageRoutes:
 
     def __init__(self, catalog: Catalog, visits: Visits) -> None:
         self._catalog = catalog
-        self._callers = Callers(catalog.reader)
         self._visits = visits
 
     def add_to(
@@ -178,21 +179,36 @@ class PageRoutes:
         _, all_of_them = await list_packages(
             self._catalog, visit.subject, Listing(owner=owner, limit=1)
         )
-        if all_of_them == 0 and visit.subject.name != account.name:
+        belongs = await self._belongs(visit.subject, account)
+        if all_of_them == 0 and not belongs:
             return missing(visit)
         found, total = await list_packages(
             self._catalog, visit.subject, _listing(number, text, owner=owner)
         )
-        namespaces = await self._callers.namespaces(visit.subject)
         facts = OwnerFacts(
             owner=account.name,
             kind=account.kind,
             packages=found,
             text=text,
             paging=paging(number, total, q=text),
-            has_settings=visit.may_send_forms and account.name in namespaces,
+            has_settings=visit.may_send_forms and belongs,
         )
         return page(visit, "owner.html", owner=facts)
+
+    async def _belongs(self, subject: Subject, account: Account) -> bool:
+        """Return whether an account is a visitor's own, or an organisation's that it is in.
+
+        Administrators belong everywhere: they see even accounts without a package.
+        """
+        person = subject.person_id
+        if person is None:
+            return subject.is_administrator
+        if subject.is_administrator or person == account.account_id:
+            return True
+        role = await self._catalog.read(
+            lambda transaction: membership(transaction, account.account_id, person)
+        )
+        return role is not None
 
 
 def _listing(number: int, text: str, *, owner: str | None = None) -> Listing:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.daemon import which
 from tests.registry.access.chromium import open_tab
+from tests.registry.access.test_cut_texts import push as push_labelled
 from tests.registry.access.test_rest import api, path_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ async def test_axe_finds_nothing_on_any_page(
     client.do("PUT", f"{path_of(app)}/access/roles/bob", role="read")
     client.do("PUT", f"{path_of(app)}/access/workflows/acme%2Fcode/automation", role="write")
     client.do("POST", "/orgs/acme/teams", name=app.partition("/")[2])
-    (version,) = client.get(f"{path_of(app)}/versions")
+    push_labelled(ada, app, "v3", description="x" * 600)
+    version = client.get(f"{path_of(app)}/versions")[0]
     paths = [
         "/", "/packages/", "/packages/?q=nothing-of-this-name", "/packages/acme",
         f"/packages/{app}", f"/packages/{app}/-/versions",

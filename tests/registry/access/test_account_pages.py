@@ -82,6 +82,22 @@ def test_making_an_organisation_with_its_owner(town: Town, admin: Person, name: 
     assert 'role="alert"' in admin.page
 
 
+def test_who_has_no_package_yet_has_a_page(town: Town, admin: Person, name: str) -> None:
+    """For the administrator, and an organisation's members: it leads to the settings."""
+    sent(admin, _USERS, do="add", name=f"{name}u")
+    sent(admin, _ORGANISATIONS, do="add", name=name, owner="bob")
+    bob, eve = Person(town), Person(town)
+    bob.sign_in("bob")
+    eve.sign_in("eve")
+    for who, account in ((admin, f"{name}u"), (admin, name), (bob, name)):
+        assert who.open(f"/packages/{account}").status == 200
+        assert f'href="/packages/{account}/-/settings"' in who.page
+        assert who.open(f"/packages/{account}/-/settings").status == 200
+    for account in (name, f"{name}u"):
+        assert eve.open(f"/packages/{account}").status == 404
+        assert Person(town).open(f"/packages/{account}").status == 404
+
+
 def test_long_lists_are_searched_and_paged(admin: Person, name: str) -> None:
     for number in range(31):
         sent(admin, _USERS, do="add", name=f"{name}{number}")
