@@ -132,9 +132,9 @@ class Daemon:
     neighbours: Neighbours
     scrub: Scrub
 
-    async def note_operator(self, what: str) -> None:
-        """Note in the audit what was done by the command line."""
-        entry = Entry(self.catalog.now(), "", "operator", detail=what)
+    async def note_operator(self, what: str, *, package: str | None = None) -> None:
+        """Note in the audit what was done by the command line, to a package (OWNER/NAME) if any."""
+        entry = Entry(self.catalog.now(), "", "operator", package=package, detail=what)
         await self.catalog.write(lambda transaction: write_entries(transaction, [entry]))
 
     async def forget_audit(self) -> None:

@@ -13,6 +13,9 @@ from blobd.cli.accounts import org, user
 from blobd.cli.check_config import check_config
 from blobd.cli.failures import Commands
 from blobd.cli.fsck import fsck
+from blobd.cli.package_access import grant, link, revoke, roles, unlink
+from blobd.cli.package_labels import audit_links
+from blobd.cli.package_trash import delete, restore
 from blobd.cli.packages import package
 from blobd.cli.repos import repo
 from blobd.cli.scrub import scrub
@@ -37,5 +40,7 @@ def main() -> None:
 
 for command in (serve, check_config, push, pull, uploads, du, gc, fsck, scrub, adopt):
     main.add_command(command)
+for command in (link, unlink, roles, grant, revoke, delete, restore, audit_links):
+    package.add_command(command)
 for group in (user, org, team, repo, package, token, key):
     main.add_command(group)

@@ -1,41 +1,18 @@
-"""`blobd user`, `blobd org` and `blobd team`: who there is, and who belongs together."""
+"""`blobd user` and `blobd org`: who there is, and who belongs together."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from blobd.cli import show
-from blobd.cli.opened import opened
+from blobd.cli.arguments import JSON
+from blobd.cli.opened import change, on_catalog
 from blobd.cli.settings import with_config
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from blobd.config import Config
-    from blobd.database import Catalog
-
-T = TypeVar("T")
-
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-def on_catalog(config: Config, work: Callable[[Catalog], Awaitable[T]], *, noted: str = "") -> T:
-    """Return what the work returns on the catalog of a configuration.
-
-    What changes anything is `noted` in the audit, as what the operator did.
-    """
-
-    async def run() -> T:
-        async with opened(config) as daemon:
-            done = await work(daemon.catalog)
-            if noted:
-                await daemon.note_operator(noted)
-            return done
-
-    return asyncio.run(run())
 
 
 @click.group
@@ -51,10 +28,12 @@ def add_user(config: Config, name: str, admin: bool) -> None:  # noqa: FBT001 - 
     """Make a user; `blobd token create` gives it a token to log in with."""
     from blobd.registry.identity import accounts
 
-    on_catalog(
+    rank = "administrator" if admin else "user"
+    change(
         config,
         lambda catalog: accounts.add_user(catalog, name, is_administrator=admin),
         noted=f"user add {name}",
+        said=f"made the {rank} {name}; `blobd token create` gives it a token",
     )
 
 
@@ -73,8 +52,11 @@ def disable(config: Config, name: str) -> None:
     """Shut a user out: none of its tokens counts from now."""
     from blobd.registry.identity import accounts
 
-    on_catalog(
-        config, lambda catalog: accounts.disable_user(catalog, name), noted=f"user disable {name}"
+    change(
+        config,
+        lambda catalog: accounts.disable_user(catalog, name),
+        noted=f"user disable {name}",
+        said=f"disabled {name}: none of its tokens counts from now",
     )
 
 
@@ -85,8 +67,11 @@ def enable(config: Config, name: str) -> None:
     """Let a user in again, with the tokens it had."""
     from blobd.registry.identity import accounts
 
-    on_catalog(
-        config, lambda catalog: accounts.enable_user(catalog, name), noted=f"user enable {name}"
+    change(
+        config,
+        lambda catalog: accounts.enable_user(catalog, name),
+        noted=f"user enable {name}",
+        said=f"enabled {name}, with the tokens it had",
     )
 
 
@@ -103,10 +88,11 @@ def add_organisation(config: Config, name: str, owner: str) -> None:
     """Make an organisation."""
     from blobd.registry.identity import accounts
 
-    on_catalog(
+    change(
         config,
         lambda catalog: accounts.add_organisation(catalog, name, owner=owner),
         noted=f"org add {name} of {owner}",
+        said=f"made the organisation {name}, owned by {owner}",
     )
 
 
@@ -140,10 +126,11 @@ def set_member(config: Config, name: str, user_name: str, role: str) -> None:
     """Let a user belong to an organisation; owners are admins of all its packages."""
     from blobd.registry.identity import accounts
 
-    on_catalog(
+    change(
         config,
         lambda catalog: accounts.set_member(catalog, name, user_name, role),
         noted=f"org set {name} {user_name} {role}",
+        said=f"{user_name} belongs to {name}, as {role}",
     )
 
 
@@ -155,10 +142,12 @@ def set_packages_inherit(config: Config, name: str, inherit: str) -> None:
     """Say whether new packages inherit access from their source repository."""
     from blobd.registry.identity import accounts
 
-    on_catalog(
+    verb = "inherit" if inherit == "on" else "do not inherit"
+    change(
         config,
         lambda catalog: accounts.set_packages_inherit(catalog, name, inherit=inherit == "on"),
         noted=f"org inherit {name} {inherit}",
+        said=f"new packages of {name} {verb} access from their source repository",
     )
 
 
@@ -167,13 +156,14 @@ def set_packages_inherit(config: Config, name: str, inherit: str) -> None:
 @click.argument("name")
 @click.argument("user_name", metavar="USER")
 def remove_member(config: Config, name: str, user_name: str) -> None:
-    """Let a user belong to an organisation no longer."""
+    """End that a user belongs to an organisation."""
     from blobd.registry.identity import accounts
 
-    on_catalog(
+    change(
         config,
         lambda catalog: accounts.remove_member(catalog, name, user_name),
         noted=f"org rm {name} {user_name}",
+        said=f"{user_name} no longer belongs to {name}",
     )
 
 

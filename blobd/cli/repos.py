@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from blobd.cli import show
-from blobd.cli.accounts import JSON, on_catalog
+from blobd.cli.arguments import JSON
+from blobd.cli.opened import change, on_catalog
 from blobd.cli.settings import with_config
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ def add_repo(config: Config, full_name: str, visibility: str, host: str | None) 
     from blobd.registry.identity import sources
 
     owner, _, name = full_name.partition("/")
-    on_catalog(
+    change(
         config,
         lambda catalog: sources.add_source(
             catalog, owner, name, Visibility(visibility), host=host or ""
         ),
         noted=f"repo add {full_name}",
+        said=f"named the {visibility} source repository {full_name}",
     )
 
 
@@ -55,10 +57,12 @@ def remove_repo(config: Config, full_name: str) -> None:
     """Forget a source repository: its packages are unlinked, its tokens and grants gone."""
     from blobd.registry.identity import sources
 
-    on_catalog(
+    change(
         config,
         lambda catalog: sources.remove_source(catalog, full_name),
         noted=f"repo rm {full_name}",
+        said=f"forgot the source repository {full_name}: its packages are unlinked, "
+        "its tokens and grants gone",
     )
 
 
@@ -92,12 +96,13 @@ def set_visibility(config: Config, full_name: str, visibility: str) -> None:
     from blobd.registry.auth.roles import Visibility
     from blobd.registry.identity import sources
 
-    on_catalog(
+    change(
         config,
         lambda catalog: sources.change_source(
             catalog, full_name, visibility=Visibility(visibility)
         ),
         noted=f"repo visibility {full_name} {visibility}",
+        said=f"{full_name} is {visibility}",
     )
 
 
@@ -124,12 +129,13 @@ def set_repo(
         raise click.UsageError("name a setting to change, such as --writers-link")
     changes = {"host": host, "writers_link": writers_link}
     said = " ".join(f"{key}={value}" for key, value in changes.items() if value is not None)
-    on_catalog(
+    change(
         config,
         lambda catalog: sources.change_source(
             catalog, full_name, host=host, writers_link=writers_link
         ),
         noted=f"repo set {full_name} {said}",
+        said=f"{full_name}: {said}",
     )
 
 
@@ -156,8 +162,9 @@ def set_role(config: Config, full_name: str, grantee: str, role: str) -> None:
     from blobd.registry.auth.roles import Role
     from blobd.registry.identity import sources
 
-    on_catalog(
+    change(
         config,
         lambda catalog: sources.set_source_role(catalog, full_name, grantee, Role[role.upper()]),
         noted=f"repo grant {full_name} {grantee} {role}",
+        said=f"{grantee} has {'no role' if role == 'none' else f'the role {role}'} in {full_name}",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobd.cli import show
+from blobd.cli.arguments import JSON
 from blobd.cli.opened import opened
 from blobd.cli.settings import with_config
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from blobd.config import Config
     from blobd.registry.catalog.usage import Usage
     from blobd.upkeep.gc import Verdict
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class _Stored:
 
 @click.command(short_help="Show what is stored, and what storing it once saves.")
 @with_config()
-@_JSON
+@JSON
 def du(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the bytes that are stored against the bytes that are held.
 
@@ -76,7 +75,7 @@ def du(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
     is_flag=True,
     help="With --dry-run: say it of every stored blob, not of the candidates alone.",
 )
-@_JSON
+@JSON
 def gc(config: Config, dry_run: bool, every: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Remove blobs that nobody holds any more, and say for each candidate why it stays or goes.
 

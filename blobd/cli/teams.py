@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from blobd.cli import show
-from blobd.cli.accounts import JSON, on_catalog
+from blobd.cli.arguments import JSON
+from blobd.cli.opened import change, on_catalog
 from blobd.cli.settings import with_config
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ def add_team(config: Config, team_name: tuple[str, str]) -> None:
     """Make a team."""
     from blobd.registry.identity import teams
 
-    on_catalog(
+    change(
         config,
         lambda catalog: teams.add_team(catalog, *team_name),
         noted=f"team add {'/'.join(team_name)}",
+        said=f"made the team {'/'.join(team_name)}",
     )
 
 
@@ -57,10 +59,11 @@ def remove_team(config: Config, team_name: tuple[str, str]) -> None:
     """Remove a team; what it was given is nobody's any more."""
     from blobd.registry.identity import teams
 
-    on_catalog(
+    change(
         config,
         lambda catalog: teams.remove_team(catalog, *team_name),
         noted=f"team rm {'/'.join(team_name)}",
+        said=f"removed the team {'/'.join(team_name)}, with all that it was given",
     )
 
 
@@ -84,10 +87,11 @@ def add_member(config: Config, team_name: tuple[str, str], user_name: str) -> No
     """Put a member of the organisation into a team."""
     from blobd.registry.identity import teams
 
-    on_catalog(
+    change(
         config,
         lambda catalog: teams.add_team_member(catalog, *team_name, user_name),
         noted=f"team join {'/'.join(team_name)} {user_name}",
+        said=f"{user_name} is in {'/'.join(team_name)}",
     )
 
 
@@ -99,10 +103,11 @@ def remove_member(config: Config, team_name: tuple[str, str], user_name: str) ->
     """Take a user out of a team."""
     from blobd.registry.identity import teams
 
-    on_catalog(
+    change(
         config,
         lambda catalog: teams.remove_team_member(catalog, *team_name, user_name),
         noted=f"team leave {'/'.join(team_name)} {user_name}",
+        said=f"{user_name} is not in {'/'.join(team_name)}",
     )
 
 

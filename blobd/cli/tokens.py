@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from blobd.cli import show
-from blobd.cli.accounts import JSON, on_catalog
+from blobd.cli.arguments import JSON
+from blobd.cli.opened import change, on_catalog
 from blobd.cli.settings import with_config
 
 if TYPE_CHECKING:
@@ -72,17 +73,21 @@ def create(
     """Make a token and print it, once: what is stored is a hash."""
     from blobd.registry.identity import tokens
 
-    made = on_catalog(
+    made = change(
         config,
         lambda catalog: tokens.create_token(
             catalog, user_name, scopes=scopes, note=note, lifetime_s=lifetime_s
         ),
         noted=f"token create {user_name} {' '.join(scopes)}",
+        said=None,
     )
     if as_json:
         show.as_json({"id": made.token_id, "token": made.secret, "expires_at": made.expires_at})
     else:
         click.echo(made.secret)
+        ends = "" if made.expires_at is None else f", until {show.moment(made.expires_at)}"
+        said = f"made {made.token_id} for {user_name}: {' '.join(scopes)}{ends}; not shown again"
+        click.echo(said, err=True)
 
 
 @token.command("ls")
@@ -118,10 +123,11 @@ def revoke(config: Config, token_id: str) -> None:
     """End a token by its id; it counts no longer from the next request."""
     from blobd.registry.identity import tokens
 
-    on_catalog(
+    change(
         config,
         lambda catalog: tokens.revoke_token(catalog, token_id),
         noted=f"token revoke {token_id}",
+        said=f"revoked {token_id}: it does not count from the next request on",
     )
 
 
@@ -150,9 +156,11 @@ def rotate(config: Config) -> None:
     from blobd.registry.identity import signing_keys
 
     seals = signing_keys.open_seals(config)
-    made = on_catalog(
+    made = change(
         config,
         lambda catalog: signing_keys.add_signing_key(catalog, seals),
         noted="key rotate",
+        said=None,
     )
     click.echo(made[0].kid)
+    click.echo("this new key signs within a minute; older ones verify until theirs end", err=True)

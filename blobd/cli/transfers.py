@@ -13,22 +13,17 @@ from typing import TYPE_CHECKING
 import click
 
 from blobd.cli import show
-from blobd.digest import SUPPORTED_ALGORITHMS, Digest, MalformedDigest
+from blobd.cli.arguments import parsed_digest
+from blobd.digest import SUPPORTED_ALGORITHMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from blobd.client import Blob, Progress
     from blobd.client.facts import ProgressCallback
+    from blobd.digest import Digest
 
     Command = Callable[..., None]
-
-
-def _parsed_digest(_: click.Context, __: click.Parameter, text: str | None) -> Digest | None:
-    try:
-        return Digest.parse(text) if text is not None else None
-    except MalformedDigest as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _checked_address(_: click.Context, __: click.Parameter, address: str) -> str:
@@ -67,7 +62,7 @@ def _with_server(command: Command) -> Command:
 
 @click.command(short_help="Store a file and print its digest.")
 @click.argument("file")
-@click.option("--digest", callback=_parsed_digest, help="What the bytes must hash to.")
+@click.option("--digest", callback=parsed_digest, help="What the bytes must hash to.")
 @click.option(
     "--algorithm",
     type=click.Choice(SUPPORTED_ALGORITHMS),
@@ -137,7 +132,7 @@ def push(
 
 
 @click.command(short_help="Fetch a blob into a file, verified.")
-@click.argument("digest", callback=_parsed_digest)
+@click.argument("digest", callback=parsed_digest)
 @click.option(
     "-o",
     "--output",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blobd.cli import show
+from blobd.cli.arguments import JSON
 from blobd.cli.opened import opened
 from blobd.cli.settings import with_config
 from blobd.errors import UploadUnknown
@@ -16,8 +17,6 @@ from blobd.errors import UploadUnknown
 if TYPE_CHECKING:
     from blobd.config import Config
     from blobd.session import Upload
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group
@@ -27,7 +26,7 @@ def uploads() -> None:
 
 @uploads.command("ls")
 @with_config()
-@_JSON
+@JSON
 def list_uploads(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """List open uploads, oldest first.
 
@@ -63,7 +62,7 @@ def remove(config: Config, upload_ids: tuple[str, ...]) -> None:
 
 @uploads.command(short_help="Remove abandoned and overdue uploads now.")
 @with_config()
-@_JSON
+@JSON
 def expire(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Remove abandoned and overdue uploads now, as the daemon does every expire_interval_s.
 
@@ -89,6 +88,7 @@ async def _cancel(config: Config, upload_ids: tuple[str, ...]) -> None:
             if upload_id not in owners:
                 raise UploadUnknown(upload_id)
             await daemon.uploads.cancel(upload_id, owners[upload_id])
+            click.echo(f"removed {upload_id}")
 
 
 async def _expire(config: Config) -> list[str]:

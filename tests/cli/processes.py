@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +58,39 @@ def running(*arguments: str | Path, **environment: str) -> Iterator[subprocess.P
             yield process
         finally:
             process.kill()
+
+
+class Operator:
+    """Runs commands beside a daemon."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        """Settings are for every command, `section__name=value`, as in the environment."""
+        self._data = data
+        self._settings = {f"BLOBD_{name.upper()}": value for name, value in settings.items()}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        return run_blobd(*words, "--data", self._data, input_bytes=b"", **self._settings)
+
+    def do(self, *words: str) -> str:
+        run = self.run(*words)
+        assert run.returncode == 0, run.stderr.decode()
+        return run.stdout.decode()
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.do(*words, "--json"))
+
+    def refused(self, *words: str) -> str:
+        """Return the one line with which a command failed."""
+        run = self.run(*words)
+        assert run.returncode == 1, run.stderr.decode()
+        (line,) = run.stderr.decode().splitlines()
+        return line
+
+    def misused(self, *words: str) -> str:
+        """Return what a command says that was called wrongly."""
+        run = self.run(*words)
+        assert run.returncode == 2, run.stderr.decode()
+        return run.stderr.decode()
 
 
 def _command(arguments: tuple[str | Path, ...]) -> list[str]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.processes import run_blobd
+from tests.cli.processes import Operator
 from tests.daemon import Daemon
-from tests.registry.protocol import Registry, digest_of
+from tests.registry.protocol import Registry
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -24,31 +21,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     settings = {"registry.auth": "true", "store.durability": "none"}
     with Daemon(data, settings=settings) as running:
         yield running
-
-
-class Operator:
-    """Runs commands beside a daemon."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        return run_blobd(*words, "--data", self._data)
-
-    def do(self, *words: str) -> str:
-        run = self.run(*words)
-        assert run.returncode == 0, run.stderr.decode()
-        return run.stdout.decode()
-
-    def json(self, *words: str) -> Any:
-        return json.loads(self.do(*words, "--json"))
-
-    def refused(self, *words: str) -> str:
-        """Return the one line with which a command failed."""
-        run = self.run(*words)
-        assert run.returncode == 1, run.stderr.decode()
-        (line,) = run.stderr.decode().splitlines()
-        return line
 
 
 @pytest.fixture
@@ -212,27 +184,42 @@ def test_what_an_operator_does_is_in_the_audit(daemon: Daemon, operator: Operato
     assert made["token"] not in answer.body.decode()
 
 
-def test_settings_of_a_package_are_shown_and_changed(daemon: Daemon, operator: Operator) -> None:
-    """Beside the running daemon; what is not named stays, and the audit has it."""
-    assert daemon.first_token is not None
-    basic = base64.b64encode(f"x:{daemon.first_token}".encode()).decode()
-    registry = Registry(daemon.registry)
-    operator.do("org", "add", "shop", "--owner", "admin")
-    path = "/v2/shop/app/blobs/uploads/?digest=" + digest_of(b"bytes")
-    octets = {"Authorization": f"Basic {basic}", "Content-Type": "application/octet-stream"}
-    assert registry.send("POST", path, b"bytes", octets).status == 201
-    shown = {
-        "visibility": "private",
-        "immutable_tags": "no",
-        "sparse_indexes": "no",
-        "repository": "",
-    }
-    assert operator.json("package", "show", "shop/app") == [shown]
-    operator.do("package", "set", "shop/app", "--sparse-indexes")
-    operator.do("package", "set", "shop/app", "--immutable-tags")
-    changed = {"immutable_tags": "yes", "sparse_indexes": "yes"}
-    assert operator.json("package", "show", "shop/app") == [shown | changed]
-    operator.do("package", "set", "shop/app", "--whole-indexes", "--mutable-tags")
-    assert operator.json("package", "show", "shop/app") == [shown]
-    assert operator.run("package", "set", "shop/app").returncode == 2
-    assert "shop/none" in operator.refused("package", "set", "shop/none", "--sparse-indexes")
+def test_changes_of_accounts_say_what_they_did(operator: Operator) -> None:
+    for words, said in (
+        (("user", "add", "tell"), "made the user tell"),
+        (("user", "disable", "tell"), "disabled tell"),
+        (("user", "enable", "tell"), "enabled tell"),
+        (("org", "add", "guild", "--owner", "tell"), "made the organisation guild, owned by tell"),
+        (("org", "set", "guild", "admin"), "admin belongs to guild, as member"),
+        (("org", "inherit", "guild", "off"), "new packages of guild do not inherit"),
+        (("team", "add", "guild/all"), "made the team guild/all"),
+        (("team", "join", "guild/all", "admin"), "admin is in guild/all"),
+        (("team", "leave", "guild/all", "admin"), "admin is not in guild/all"),
+        (("team", "rm", "guild/all"), "removed the team guild/all"),
+        (("org", "rm", "guild", "admin"), "admin no longer belongs to guild"),
+    ):
+        assert operator.do(*words).startswith(said)
+
+
+def test_changes_of_source_repositories_say_what_they_did(operator: Operator) -> None:
+    for words, said in (
+        (("repo", "add", "admin/tool"), "named the private source repository admin/tool"),
+        (("repo", "visibility", "admin/tool", "public"), "admin/tool is public"),
+        (("repo", "set", "admin/tool", "--writers-link"), "admin/tool: writers_link=True"),
+        (("repo", "grant", "admin/tool", "admin", "read"), "admin has the role read"),
+        (("repo", "grant", "admin/tool", "admin", "none"), "admin has no role"),
+        (("repo", "rm", "admin/tool"), "forgot the source repository admin/tool"),
+    ):
+        assert operator.do(*words).startswith(said)
+
+
+def test_changes_of_secrets_say_what_they_did_beside_what_scripts_read(operator: Operator) -> None:
+    run = operator.run("token", "create", "--user", "admin", "--scope", "read:packages")
+    assert run.stdout.startswith(b"blobd_pat_")
+    assert len(run.stdout.splitlines()) == 1
+    assert b" for admin: read:packages, until " in run.stderr
+    token_id = run.stderr.split()[1].decode()
+    assert operator.do("token", "revoke", token_id).startswith(f"revoked {token_id}")
+    run = operator.run("key", "rotate")
+    assert len(run.stdout.split()) == 1
+    assert b"signs within a minute" in run.stderr

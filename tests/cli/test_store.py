@@ -72,7 +72,8 @@ def test_uploads_are_listed_and_removed_beside_the_daemon(tmp_path: Path) -> Non
         shown = run_blobd("uploads", "ls", "--data", daemon.data).stdout.decode()
         assert first in shown
         assert "blob-api" in shown
-        assert run_blobd("uploads", "rm", first, "--data", daemon.data).returncode == 0
+        removed = run_blobd("uploads", "rm", first, "--data", daemon.data)
+        assert (removed.returncode, removed.stdout.decode()) == (0, f"removed {first}\n")
         assert [upload["upload_id"] for upload in told("uploads", "ls", "--data", daemon.data)] == [
             second
         ]
