@@ -129,13 +129,14 @@ class Session:
         """Make what was appended so far the session's offset; `last`: nothing more will be."""
         hasher = self.live_hasher
         self.memo = Memo.of(self.memo.owner, self.memo.created_at, hasher, self.memo.account)
-        self._saved_offset = self.staging.offset
+        offset = self.staging.offset
         await self.staging.checkpoint(self.memo.dump(), last=last)
+        self._saved_offset = offset
         self._saved_s = time.monotonic()
 
     async def save_arrived(self) -> None:
         """Save after a failure. At the record again, an append failed and the hasher is ahead."""
-        if self.staging.offset > self.staging.record.offset:
+        if self.staging.offset > self._saved_offset:
             await self.save(last=True)
 
     async def save_sometimes(self) -> None:

@@ -105,6 +105,8 @@ class FileStaging:
         self._saver = Saver(boot, ownership.asked_ns)
         self._unsynced_bytes = self._kept_bytes
         self._syncing: asyncio.Future[None] | None = None
+        self._saving_bytes = 0
+        """What a record counts that is saved behind the sync under way."""
         self._folder_is_durable = False
         self._committed: Committed | None = None
         self._removed = False
@@ -129,9 +131,9 @@ class FileStaging:
             for first in range(0, len(pieces), _MAX_PIECES):
                 self._write_all(list(pieces[first : first + _MAX_PIECES]))
         except OSError as error:
-            os.ftruncate(self._fd, self._kept_bytes)
-            os.lseek(self._fd, self._kept_bytes, os.SEEK_SET)
-            self.offset = self._kept_bytes
+            self.offset = max(self._kept_bytes, self._saving_bytes)
+            os.ftruncate(self._fd, self.offset)
+            os.lseek(self._fd, self.offset, os.SEEK_SET)
             raise translated(error) from error
 
     def _take_name(self) -> None:
@@ -175,6 +177,7 @@ class FileStaging:
     def _start_sync(self, record: Record | None) -> None:
         """Sync on a thread what was appended so far, and then save the record that names it."""
         self._unsynced_bytes = 0
+        self._saving_bytes = 0 if record is None else record.offset
         self._syncing = self._threads.start(self._sync, record)
 
     def _sync(self, record: Record | None) -> None:
@@ -311,9 +314,9 @@ class FileStaging:
             await self._threads.run(self._remove)
             raise
         except _NOT_SAVED:
-            self._syncing = None
+            self._syncing, self._saving_bytes = None, 0
             raise
-        self._syncing = None
+        self._syncing, self._saving_bytes = None, 0
 
     def _check(self) -> None:
         if self._committed is not None or self._removed:

@@ -72,6 +72,36 @@ class TestFailures:
             await staging.commit(digest_of(b"saved, then more"))
         assert await off_loop(site.peek_blob, digest_of(b"saved, then more")) == b"saved, then more"
 
+    async def test_an_append_that_fails_goes_back_to_the_record_on_its_way(
+        self, backend: Filesystem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """append, checkpoint: a record saved behind a sync counts no bytes that were cut."""
+        monkeypatch.setattr(filesystem_staging, "_SYNCED_FROM_BYTES", 0)
+        syncing, may_sync = threading.Event(), threading.Event()
+
+        def sync(fd: int) -> None:
+            syncing.set()
+            assert may_sync.wait(SOON_S)
+
+        def full(fd: int, pieces: Sequence[bytes]) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        upload_id = await begin(backend)
+        async with staged(backend, upload_id) as staging:
+            await staging.append([b"saved"])
+            monkeypatch.setattr(os, "fdatasync", sync)
+            monkeypatch.setattr(os, "writev", full)
+            await staging.checkpoint(b"memo")
+            await off_loop(syncing.wait, SOON_S)
+            with pytest.raises(StorageFull):
+                await staging.append([b"no room"])
+            assert staging.offset == 5
+            may_sync.set()
+        monkeypatch.undo()
+        async with staged(backend, upload_id) as staging:
+            assert staging.offset == 5
+            await staging.commit(digest_of(b"saved"))
+
     async def test_a_record_that_cannot_be_written_leaves_the_last_one(
         self, backend: Filesystem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
