@@ -34,6 +34,7 @@ from blobd.backends.filesystem_folder import (
     write_record,
 )
 from blobd.backends.filesystem_staging import FileStaging
+from blobd.backends.late_sync import LateSync
 from blobd.backends.takeover import Ownership, Superseded, Watch
 from blobd.backends.threads import Threads
 from blobd.digest import SUPPORTED_ALGORITHMS, Digest, MalformedDigest
@@ -84,6 +85,7 @@ class Filesystem:
         self._boot = boot_id()
         self._threads = Threads(threads, "blobd-files")
         self._watch = Watch()
+        self._late_sync = LateSync()
 
     async def begin(self, upload_id: str, memo: bytes) -> Record:
         record = Record(upload_id, 0, memo, time.time())
@@ -124,6 +126,7 @@ class Filesystem:
                 admits=admits,
                 ownership=ownership,
                 watch=self._watch,
+                late_sync=self._late_sync,
                 threads=self._threads,
                 durable=self._durable,
                 boot=self._boot,
@@ -387,6 +390,7 @@ class Filesystem:
             await self._threads.run(write_and_read)
 
     async def aclose(self) -> None:
+        await self._threads.run(self._late_sync.close)
         await self._threads.run(self._watch.close)
         self._threads.close()
 

@@ -53,6 +53,8 @@ class Saver:
     boot: str
     asked_ns: int
     layout: int = _LAYOUT
+    sync_due_ns: int = 0
+    """When on that clock the record is to be synced; 0: when it was saved, or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def write_record(
         "offset": record.offset,
         "boot": saver.boot,
         "asked_ns": saver.asked_ns,
+        "sync_due_ns": saver.sync_due_ns,
         "touched_at": record.touched_at,
         "memo": base64.b64encode(record.memo).decode(),
     }
@@ -133,7 +136,7 @@ def look(folder: Path) -> Found:
         return Found(_unrecorded(folder), Saver("", 0), None, 0)
     except OSError as error:
         raise FileNotFoundError(f"{folder} holds no record of an upload") from error
-    name, facts = _bytes_in(folder)
+    name, facts = bytes_in(folder)
     try:
         document = json.loads(text)
         offset, committed = int(document["offset"]), None
@@ -152,13 +155,15 @@ def look(folder: Path) -> Found:
             boot=str(document["boot"]),
             asked_ns=int(document["asked_ns"]),
             layout=int(document.get("layout", 1)),
+            sync_due_ns=int(document.get("sync_due_ns", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise FileNotFoundError(f"{folder} holds no record of an upload") from error
     return Found(record, saver, name, facts.st_size if facts is not None else 0)
 
 
-def _bytes_in(folder: Path) -> tuple[str | None, os.stat_result | None]:
+def bytes_in(folder: Path) -> tuple[str | None, os.stat_result | None]:
+    """Return the name and the facts of an upload's bytes; None where there are none."""
     for name in (BYTES, PROVISIONAL):
         with suppress(OSError):
             return name, (folder / name).stat()

@@ -5,10 +5,11 @@ kernel lets it grow in that order. So `bytes` has no holes whatever instant its 
 also in the middle of a write: it ends where the bytes appended end (B10). After a restart of the
 machine that is not so, and it is not wanted of `provisional`: there the record's offset is the end.
 
-With durability, bytes are synced on a thread while more are written. A record of an upload that has
-grown to `_SYNCED_FROM_BYTES` is saved behind such a sync and is durable itself, so that the upload
-goes on there after power loss. A smaller upload begins anew where power loss took its bytes: that
-costs its client less than two more syncs cost every small push.
+With durability, bytes are synced on a thread while more are written. A record is saved behind such
+a sync and is durable itself, so that the upload goes on there after power loss. Small pushes are
+spared that: what an append leaves of an upload below `_SYNCED_FROM_BYTES` is not synced until
+`_SYNCED_AFTER_NS` after its first record with bytes, and then by `late_sync.py`. An upload that
+power loss takes before that begins anew.
 """
 
 from __future__ import annotations
@@ -48,11 +49,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blobd.backends.base import Admits
+    from blobd.backends.late_sync import LateSync
     from blobd.digest import Digest, Span
 
 _SYNC_EVERY_BYTES = 32 * 1024 * 1024
 """A commit waits for at most twice as much: the sync under way and the last one."""
 _SYNCED_FROM_BYTES = 8 * 1024 * 1024
+_SYNCED_AFTER_NS = 1_000_000_000
+"""How long a smaller upload may wait for its commit, from its first record that counts bytes."""
 _READ_BYTES = 1024 * 1024
 _MAX_PIECES = 1024  # IOV_MAX
 _NOT_SAVED = (StorageLost, StorageFull, BackendUnavailable, UploadOvertaken, UploadUnknown)
@@ -71,6 +75,7 @@ class FileStaging:
         admits: Admits | None,
         ownership: Ownership,
         watch: Watch,
+        late_sync: LateSync,
         threads: Threads,
         durable: bool,
         boot: str,
@@ -98,11 +103,13 @@ class FileStaging:
         self._folder = folder
         self._ownership = ownership
         self._watch = watch
+        self._late_sync = late_sync
         self._threads = threads
         self._durable = durable
         self._blob_path = blob_path
         self._quarantine_path = quarantine_path
-        self._saver = Saver(boot, ownership.asked_ns)
+        sync_due_ns = saver.sync_due_ns if saver.boot == boot else 0
+        self._saver = Saver(boot, ownership.asked_ns, sync_due_ns=sync_due_ns)
         self._unsynced_bytes = self._kept_bytes
         self._syncing: asyncio.Future[None] | None = None
         self._saving_bytes = 0
@@ -154,25 +161,46 @@ class FileStaging:
 
     async def checkpoint(self, memo: bytes, *, last: bool = False) -> None:
         record = Record(self.record.upload_id, self.offset, memo, time.time())
-        if not self._durable or record.offset < _SYNCED_FROM_BYTES:
+        if not self._durable:
             await self._threads.run(self._save, record)
             return
         await self._finish_sync()
+        is_small = record.offset < _SYNCED_FROM_BYTES
+        if last and is_small and (due_ns := self._sync_due_ns()):
+            await self._threads.run(self._save, record, sync_due_ns=due_ns)
+            return
+        await self._threads.run(self._check)
         self._start_sync(record)
-        if last:
+        if last or is_small:
             await self._finish_sync()
 
-    def _save(self, record: Record, *, durable: bool = False) -> None:
+    def _sync_due_ns(self) -> int:
+        """Return when the next record of a small upload is to be synced; 0: before it is saved.
+
+        The moment is that of the first record with bytes, and later ones keep it. Once it has come,
+        that record may be on the disk, and no other may take its place that is not.
+        """
+        now_ns = time.monotonic_ns()
+        latest_ns = now_ns + _SYNCED_AFTER_NS
+        if self.record.offset == 0:
+            return latest_ns
+        due_ns = self._saver.sync_due_ns
+        return due_ns if now_ns < due_ns <= latest_ns else 0
+
+    def _save(self, record: Record, *, durable: bool = False, sync_due_ns: int = 0) -> None:
         self._check()
         self._kept_bytes = record.offset
+        saver = replace(self._saver, sync_due_ns=sync_due_ns)
         try:
-            write_record(self._folder, record, self._saver, durable=durable)
+            write_record(self._folder, record, saver, durable=durable)
             if durable and not self._folder_is_durable:
                 sync_folder(self._folder.parent)
                 self._folder_is_durable = True
         except OSError as error:
             raise translated(error) from error
-        self.record = record
+        self.record, self._saver = record, saver
+        if sync_due_ns:
+            self._late_sync.add(self._folder, sync_due_ns)
 
     def _start_sync(self, record: Record | None) -> None:
         """Sync on a thread what was appended so far, and then save the record that names it."""
@@ -238,6 +266,7 @@ class FileStaging:
         with suppress(OSError):  # what stays is dropped by the next commit, delete or `fsck`
             self._quarantine_path(digest).unlink()
         self._committed = Committed(digest, self.offset, replaced)
+        self._late_sync.discard(self._folder)
         return self._committed
 
     @contextmanager
@@ -272,6 +301,7 @@ class FileStaging:
         except OSError as error:
             raise translated(error) from error
         self._removed = True
+        self._late_sync.discard(self._folder)
 
     def guard(self) -> Guard:
         return Guard(self._watch, self._ownership, self._overtaken)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd import session
+from blobd.backends import filesystem_staging
 from blobd.errors import UploadUnknown
 from tests.backends.acts import digest_of, fetch, off_loop, until
 from tests.backends.sites import FilesystemSite
@@ -57,11 +58,15 @@ class Disk:
 
         return followed
 
+    def knows(self, upload_id: str) -> bool:
+        """Say whether an upload's folder would be there."""
+        return upload_id in self._names.get(self._root / "uploads", {})
+
     def restore(self, upload_id: str, to: Path) -> None:
         """Write what is left of an upload to the folder of another store, as after a restart."""
-        uploads = self._root / "uploads"
-        if upload_id not in self._names.get(uploads, {}):
+        if not self.knows(upload_id):
             return
+        uploads = self._root / "uploads"
         folder = to / "uploads" / upload_id
         folder.mkdir(parents=True)
         for name, inode in self._names.get(uploads / upload_id, {}).items():
@@ -108,30 +113,106 @@ async def test_an_acknowledged_offset_survives(
     await _goes_on(after, upload_id, 10 * _MIB)
 
 
+@pytest.mark.parametrize("every_bytes", [_MIB, 9 * _MIB])
 async def test_a_long_append_goes_on_at_a_record_within_it(
-    site: FilesystemSite, after: FilesystemSite, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    site: FilesystemSite,
+    after: FilesystemSite,
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
+    every_bytes: int,
 ) -> None:
-    """Records on the way name only bytes that are on the disk."""
-    monkeypatch.setattr(session, "CHECKPOINT_BYTES", 9 * _MIB)
+    """Records on the way name only bytes that are on the disk, however few they are."""
+    monkeypatch.setattr(session, "CHECKPOINT_BYTES", every_bytes)
     async with hall(await off_loop(site.open)) as here:
         upload_id = (await here.uploads.start(OWNER)).upload_id
-        body = ScriptedBody(DATA, asyncio.Event())
+        body = ScriptedBody(DATA[: every_bytes + 6 * _MIB], asyncio.Event())
         async with asyncio.TaskGroup() as group:
             appending = group.create_task(here.uploads.append(upload_id, OWNER, body))
             await body.paused.wait()
-            record = site.upload_path(upload_id) / "record"
-            await until(lambda: json.loads(record.read_text())["offset"] >= 9 * _MIB)
-            offset = json.loads(record.read_text())["offset"]
+            await until(lambda: disk.knows(upload_id))
             await off_loop(disk.restore, upload_id, after.root)
             appending.cancel()
-    assert 9 * _MIB <= offset < len(DATA)
+    record = after.upload_path(upload_id) / "record"
+    offset = json.loads(await off_loop(record.read_text))["offset"]
+    assert offset >= every_bytes
     await _goes_on(after, upload_id, offset)
 
 
-async def test_a_small_upload_begins_anew(
+async def test_a_small_upload_is_there_a_moment_later(
     site: FilesystemSite, after: FilesystemSite, disk: Disk
 ) -> None:
+    """Its client need not say another word, and may be gone."""
+    async with hall(await off_loop(site.open)) as here:
+        upload_id = (await here.uploads.start(OWNER)).upload_id
+        await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))
+        await until(lambda: disk.knows(upload_id))
+        await off_loop(disk.restore, upload_id, after.root)
+    await _goes_on(after, upload_id, _MIB)
+
+
+async def test_what_a_small_upload_appends_later_is_there_at_once(
+    site: FilesystemSite, after: FilesystemSite, disk: Disk
+) -> None:
+    """No record may take the place of one that is on the disk before its bytes are there too."""
+    async with hall(await off_loop(site.open)) as here:
+        upload_id = (await here.uploads.start(OWNER)).upload_id
+        await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))
+        await until(lambda: disk.knows(upload_id))
+        await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[_MIB : _MIB + 77]))
+        await off_loop(disk.restore, upload_id, after.root)
+    await _goes_on(after, upload_id, _MIB + 77)
+
+
+async def test_a_small_upload_that_changes_processes_is_there_a_moment_later(
+    site: FilesystemSite, after: FilesystemSite, disk: Disk
+) -> None:
+    """Promise 5: whichever worker saved the last record."""
+    async with hall(await off_loop(site.open)) as one, hall(await off_loop(site.open)) as other:
+        upload_id = (await one.uploads.start(OWNER)).upload_id
+        await one.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))
+        await other.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[_MIB : _MIB + 77]))
+        await until(lambda: disk.knows(upload_id))
+        await off_loop(disk.restore, upload_id, after.root)
+    await _goes_on(after, upload_id, _MIB + 77)
+
+
+async def test_a_small_upload_is_there_when_a_put_has_broken_off(
+    site: FilesystemSite, after: FilesystemSite, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose writer left no record of its own; it was not disturbed."""
+    monkeypatch.setattr(filesystem_staging, "_SYNCED_AFTER_NS", 1)
+    async with hall(await off_loop(site.open)) as here:
+        upload_id = (await here.uploads.start(OWNER)).upload_id
+        body = ScriptedBody(DATA[_MIB : 2 * _MIB], asyncio.Event())
+        await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))
+        async with asyncio.TaskGroup() as group:
+            finishing = group.create_task(
+                here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper, body=body)
+            )
+            await body.paused.wait()
+            finishing.cancel()
+        await until(lambda: disk.knows(upload_id))
+        await off_loop(disk.restore, upload_id, after.root)
+    await _goes_on(after, upload_id, _MIB)
+
+
+async def test_a_small_upload_is_there_when_the_daemon_has_stopped(
+    site: FilesystemSite, after: FilesystemSite, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would see to it afterwards."""
+    monkeypatch.setattr(filesystem_staging, "_SYNCED_AFTER_NS", 1 << 60)
+    async with hall(await off_loop(site.open)) as here:
+        upload_id = (await here.uploads.start(OWNER)).upload_id
+        await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))
+    await off_loop(disk.restore, upload_id, after.root)
+    await _goes_on(after, upload_id, _MIB)
+
+
+async def test_a_small_upload_begins_anew_where_power_fails_at_once(
+    site: FilesystemSite, after: FilesystemSite, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its record is not synced: every small push would pay for it. It is lost in the open."""
+    monkeypatch.setattr(filesystem_staging, "_SYNCED_AFTER_NS", 1 << 60)
     async with hall(await off_loop(site.open)) as here:
         upload_id = (await here.uploads.start(OWNER)).upload_id
         await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))
