@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from blobd.errors import BlobdError
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blobd.digest import Digest
+
+_NAMED_MAX: Final = 5
+"""Manifests that a message names."""
 
 
 class TooManyScopes(RequestInvalid):
@@ -84,6 +87,34 @@ class LastVersion(BlobdError):
             f"delete the package {package} instead"
         )
         self.package = package
+
+
+class BlobReferenced(BlobdError):
+    """A blob that manifests of its repository name: without it they could not be pulled."""
+
+    def __init__(self, digest: Digest, manifests: Sequence[Digest]) -> None:
+        super().__init__(
+            f"{digest} belongs to {_some(manifests)}; delete what names it first, and garbage "
+            "collection removes the blob"
+        )
+        self.digest = digest
+        self.manifests = tuple(manifests)
+
+
+class ManifestListed(BlobdError):
+    """A manifest that indexes of its repository list: without it they could not be pulled."""
+
+    def __init__(self, digest: Digest, indexes: Sequence[object]) -> None:
+        super().__init__(
+            f"{digest} is listed by {_some(indexes)}; delete the index first, or repeat the "
+            "request with ?force=true and break it"
+        )
+        self.digest = digest
+
+
+def _some(manifests: Sequence[object]) -> str:
+    named = ", ".join(str(each) for each in manifests[:_NAMED_MAX])
+    return f"{named} and others" if len(manifests) > _NAMED_MAX else named
 
 
 class TagImmutable(BlobdError):

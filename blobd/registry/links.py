@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from blobd.errors import BlobdError, BlobNotFound
-from blobd.registry.catalog import holds, repositories
+from blobd.registry.catalog import contents, holds, repositories
 from blobd.registry.catalog.hot import Hot
+from blobd.registry.errors import BlobReferenced
 from blobd.registry.pins import pinned
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _TOUCH_INTERVAL_S = 3600
 _GATHER_S = 1.0
+_REFERRING_MAX = 20
 
 
 class RepositoryKeeper:
@@ -64,7 +66,12 @@ class RepositoryKeeper:
             yield pin
 
     async def release(self, digest: Digest) -> None:
-        """End the link: the repository does not see the blob any more. Raises BlobNotFound."""
+        """End the link: the repository does not see the blob any more.
+
+        Raises BlobNotFound; BlobReferenced while a manifest of the repository names the blob. A
+        manifest that is being pushed holds the row of the link until it is visible, so that one of
+        the two waits for the other.
+        """
 
         def release(transaction: Transaction) -> None:
             if self._confirm is not None:
@@ -72,9 +79,21 @@ class RepositoryKeeper:
             holds.lock(transaction, digest)
             if not holds.unlink(transaction, self._repository, digest):
                 raise BlobNotFound(digest)
+            manifests = _referring(transaction, self._repository, digest)
+            if manifests:
+                raise BlobReferenced(digest, manifests)
             holds.set_hold_ended(transaction, digest, self._catalog.now())
 
         await self._catalog.write(release)
+
+
+def _referring(
+    transaction: Transaction, repository: RepositoryName, digest: Digest
+) -> list[Digest]:
+    repository_id = repositories.find_repository(transaction, repository)
+    if repository_id is None:
+        return []
+    return contents.referring(transaction, repository_id, digest, limit=_REFERRING_MAX)
 
 
 async def mount(

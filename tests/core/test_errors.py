@@ -91,6 +91,8 @@ EXAMPLES: list[Exception] = [
     registry_errors.NamespaceMissing("image", ["ada", "acme"]),
     registry_errors.NamespaceClosed("eve/image", ["ada", "acme"], exists=True),
     registry_errors.LastVersion("image", tagged=True),
+    registry_errors.BlobReferenced(DIGEST, [OTHER]),
+    registry_errors.ManifestListed(DIGEST, [OTHER]),
     registry_errors.WorkflowNotGranted("acme/image", "acme/code"),
     registry_errors.NotForWorkflows("acme/image", "let a person do it"),
     registry_errors.TokenTooNarrow("write:packages", ["read:packages"]),

@@ -159,6 +159,9 @@ class Life:
         await off_loop(sweeper.start)
         try:
             for book in self._ledger.books:
+                for digest in book.documents:
+                    answer = await sweeper.ask(book.place, "DELETE", book.place.manifest(digest))
+                    assert answer.status in (202, 404), answer
                 for digest in book.contents:
                     answer = await sweeper.ask(book.place, "DELETE", book.place.blob(digest))
                     assert answer.status in (202, 404), answer

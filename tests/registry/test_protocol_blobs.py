@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.registry.acts import image
 from tests.registry.protocol import digest_of
 
 if TYPE_CHECKING:
@@ -133,6 +134,36 @@ def test_a_deleted_blob_is_gone_at_once_and_only_here(registry: Registry, name: 
     assert registry.get(f"/v2/{name}/other/blobs/{digest}").body == DATA
     registry.push(name, DATA)
     assert registry.get(path).body == DATA
+
+
+def test_a_blob_that_a_manifest_names_stays(registry: Registry, name: str) -> None:
+    """Promise 11: until the last manifest of its repository that names it is deleted."""
+    config, layer, unnamed = (
+        registry.push(name, f"{name} {part}".encode()) for part in ("config", "layer", "unnamed")
+    )
+    other = registry.push(f"{name}/other", f"{name} layer".encode())
+    content = image(config, layer)
+    manifest = digest_of(content)
+    for tag in ("v1", "v2"):
+        assert registry.put_manifest(name, tag, content).status == 201
+    for digest in (config, layer):
+        path = f"/v2/{name}/blobs/{digest}"
+        kept = registry.delete(path)
+        assert (kept.status, kept.codes, kept.headers["Allow"]) == (
+            405,
+            ["UNSUPPORTED"],
+            "GET, HEAD",
+        )
+        assert f"{digest} belongs to {manifest}; delete what names it first" in kept.body.decode()
+        assert registry.get(path).status == 200
+    assert registry.delete(f"/v2/{name}/blobs/{unnamed}").status == 202
+    assert registry.delete(f"/v2/{name}/other/blobs/{other}").status == 202
+    assert registry.delete(f"/v2/{name}/manifests/v1").status == 202
+    assert registry.delete(f"/v2/{name}/blobs/{layer}").status == 405
+    assert registry.delete(f"/v2/{name}/manifests/{manifest}").status == 202
+    for digest in (config, layer):
+        assert registry.delete(f"/v2/{name}/blobs/{digest}").status == 202
+        assert registry.get(f"/v2/{name}/blobs/{digest}").status == 404
 
 
 def test_knowing_a_digest_is_not_having_it(registry: Registry, name: str) -> None:

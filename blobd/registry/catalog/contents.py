@@ -78,6 +78,22 @@ def delete_manifest(transaction: Transaction, repository_id: int, digest: Digest
     return result.rowcount > 0
 
 
+def referring(
+    transaction: Transaction, repository_id: int, digest: Digest, *, limit: int
+) -> list[Digest]:
+    """Return manifests of a repository that name a digest, at most so many."""
+    query = (
+        select(manifest_references.c.manifest)
+        .where(
+            manifest_references.c.repository_id == repository_id,
+            manifest_references.c.digest == digest,
+        )
+        .order_by(manifest_references.c.manifest)
+        .limit(limit)
+    )
+    return list(transaction.execute(query).scalars())
+
+
 def read_content(transaction: Transaction, repository_id: int, digest: Digest) -> bytes | None:
     """Return a manifest's bytes, of whatever size."""
     query = select(manifests.c.content).where(

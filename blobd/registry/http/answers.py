@@ -10,6 +10,8 @@ from blobd.wire.answers import Answer, challenge
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from blobd.errors import BlobdError
+
 
 def _for_each_digest(
     error: registry_errors.ManifestReferencesUnknown,
@@ -19,6 +21,10 @@ def _for_each_digest(
     ]
 
 
+def _without_delete(_error: BlobdError) -> Mapping[str, str]:
+    return {"Allow": "GET, HEAD"}
+
+
 ANSWERS: Mapping[type[BaseException], Answer] = {
     registry_errors.TooManyScopes: Answer(400, "UNSUPPORTED"),
     registry_errors.NameInvalid: Answer(400, "NAME_INVALID"),
@@ -26,6 +32,8 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     registry_errors.AccountInvalid: Answer(400, "NAME_INVALID"),
     registry_errors.Unknown: Answer(404, "NAME_UNKNOWN"),
     registry_errors.Taken: Answer(409, "DENIED"),
+    registry_errors.BlobReferenced: Answer(405, "UNSUPPORTED", headers=_without_delete),
+    registry_errors.ManifestListed: Answer(405, "UNSUPPORTED", headers=_without_delete),
     registry_errors.LastVersion: Answer(400, "DENIED"),
     registry_errors.TagImmutable: Answer(409, "DENIED"),
     registry_errors.TooPopular: Answer(403, "DENIED"),

@@ -144,12 +144,14 @@ class ManifestRoutes:
     ) -> web.StreamResponse:
         """R67 and R68: a tag alone, or a manifest with all its tags.
 
-        A `Warning` says which indexes list what was deleted.
+        What an index lists is refused without `?force=true`; with it, a `Warning` says which
+        indexes list what was deleted.
         """
         repository, target = access.repository, parse_reference(reference)
         response = web.Response(status=202)
         if isinstance(target, Digest):
-            breaks = await self._packages.delete(request, access, target)
+            force = request.query.get("force") == "true"
+            breaks = await self._packages.delete(request, access, target, force=force)
             for line in warning_headers(breaks):
                 response.headers.add(*line)
         else:

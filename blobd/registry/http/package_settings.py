@@ -38,7 +38,7 @@ _FORMS: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "grant": ("set{}Grant", ("source", "kind"), ("role", "may_publish")),
     "remove-grant": ("remove{}Grant", ("source", "kind"), ()),
     "delete": ("delete{}Package", (), ()),
-    "delete-version": ("delete{}Version", ("version_id",), ()),
+    "delete-version": ("delete{}Version", ("version_id",), ("force",)),
     "restore-version": ("restore{}Version", ("version_id",), ()),
     "delete-tag": ("delete{}Tag", ("tag",), ()),
 }

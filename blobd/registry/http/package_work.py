@@ -93,14 +93,14 @@ class PackageWork:
         await self._ledger.flush(settled_s=0.0)
 
     async def delete(
-        self, request: web.BaseRequest, access: Access, digest: Digest
+        self, request: web.BaseRequest, access: Access, digest: Digest, *, force: bool
     ) -> tuple[str, ...]:
         """Delete a version; return what that breaks.
 
-        Raises NameUnknown, ManifestUnknown, TooPopular.
+        Raises NameUnknown, ManifestUnknown, TooPopular; unless `force`, ManifestListed.
         """
         breaks = await self._trash.delete_manifest(
-            access.repository, digest, access.subject, confirm=access.confirm
+            access.repository, digest, access.subject, force=force, confirm=access.confirm
         )
         self.note(request, access.subject, "delete", access.repository, digest)
         return breaks

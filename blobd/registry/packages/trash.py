@@ -15,7 +15,14 @@ from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import contents, packages, trash, versions
 from blobd.registry.catalog.indexes import parents_of
 from blobd.registry.catalog.repositories import find_repository
-from blobd.registry.errors import LastVersion, ManifestUnknown, NameUnknown, TooPopular, Unknown
+from blobd.registry.errors import (
+    LastVersion,
+    ManifestListed,
+    ManifestUnknown,
+    NameUnknown,
+    TooPopular,
+    Unknown,
+)
 from blobd.registry.names import RepositoryName
 
 if TYPE_CHECKING:
@@ -78,17 +85,18 @@ class Trash:
         await self.catalog.write(restore)
 
     async def delete_version(
-        self, package_id: int, digest: Digest, subject: Subject
+        self, package_id: int, digest: Digest, subject: Subject, *, force: bool = False
     ) -> tuple[str, ...]:
         """Delete a version with its tags; return what that breaks, a sentence for each index.
 
-        Raises ManifestUnknown, TooPopular, LastVersion.
+        Raises ManifestUnknown, TooPopular, LastVersion; unless `force`, ManifestListed where it
+        would break an index.
         """
 
         def delete(transaction: Transaction) -> tuple[str, ...]:
             packages.lock_package(transaction, package_id)
             _check_last(transaction, package_id, digest)
-            return self._delete(transaction, package_id, digest, subject)
+            return self._delete(transaction, package_id, digest, subject, force=force)
 
         return await self.catalog.write(delete)
 
@@ -98,6 +106,7 @@ class Trash:
         digest: Digest,
         subject: Subject,
         *,
+        force: bool = False,
         confirm: Callable[[Transaction], None] | None = None,
     ) -> tuple[str, ...]:
         """Delete a version by its repository (R68); where that is no package it is gone at once.
@@ -105,7 +114,7 @@ class Trash:
         Clients of the registry may delete the last one: whoever pushes next finds the package as
         it was, and until then nobody sees it. `confirm` raises, in the same transaction, where the
         deletion is no longer allowed. Returns what that breaks, as `delete_version`.
-        Raises NameUnknown, ManifestUnknown, TooPopular.
+        Raises NameUnknown, ManifestUnknown, TooPopular; unless `force`, ManifestListed.
         """
 
         def delete(transaction: Transaction) -> tuple[str, ...]:
@@ -114,7 +123,7 @@ class Trash:
             repository_id = find_repository(transaction, repository)
             if repository_id is None:
                 raise NameUnknown(repository)
-            breaks = self._delete(transaction, repository_id, digest, subject)
+            breaks = self._delete(transaction, repository_id, digest, subject, force=force)
             package = packages.get_package(transaction, repository_id)
             if package is None or package.version_count:
                 return breaks
@@ -123,7 +132,13 @@ class Trash:
         return await self.catalog.write(delete)
 
     def _delete(
-        self, transaction: Transaction, package_id: int, digest: Digest, subject: Subject
+        self,
+        transaction: Transaction,
+        package_id: int,
+        digest: Digest,
+        subject: Subject,
+        *,
+        force: bool,
     ) -> tuple[str, ...]:
         now = self.catalog.now()
         packages.lock_package(transaction, package_id)
@@ -131,20 +146,23 @@ class Trash:
         version = versions.find_digest(transaction, package_id, digest)
         if package is not None and version is not None and version.deleted_at is None:
             _check_popularity(package, version.downloads, subject)
-        parents = parents_of(transaction, package_id, [digest]).get(digest, ())
-        breaks = tuple(
-            f"{parent} lists what was deleted; pulls of it through that index fail"
-            for parent in parents
-        )
         if self.retention_s == 0 or package is None or version is None:
             if not contents.delete_manifest(transaction, package_id, digest):
                 raise ManifestUnknown(str(digest))
             versions.delete_version(transaction, package_id, digest)
-            return breaks
-        if not trash.trash_manifest(transaction, package_id, digest, now=now):
-            raise ManifestUnknown(str(digest))
-        versions.set_version_deleted(transaction, package_id, digest, now)
-        return breaks
+        else:
+            if not trash.trash_manifest(transaction, package_id, digest, now=now):
+                raise ManifestUnknown(str(digest))
+            versions.set_version_deleted(transaction, package_id, digest, now)
+        # An index that is being pushed holds the rows of what it lists until it is visible: only
+        # now is it certain which ones there are.
+        parents = parents_of(transaction, package_id, [digest]).get(digest, ())
+        if parents and not force:
+            raise ManifestListed(digest, parents)
+        return tuple(
+            f"{parent} lists what was deleted; pulls of it through that index fail"
+            for parent in parents
+        )
 
     async def restore_version(self, package_id: int, version_id: int) -> tuple[str, ...]:
         """Bring a version back; return the tags that name something else by now, and stay so.

@@ -31,10 +31,16 @@ def test_parts_are_shown_and_missed_when_they_go(town: Town, app: str) -> None:
     assert page.count("part of") == 2
     assert "untagged</span>" not in page
     sentence = f"{parent} (tagged v1) lists what was deleted"
-    gone = ada.delete(f"{path}/{found[children[0]]['id']}")
+    version, manifest = f"{path}/{found[children[0]]['id']}", f"/v2/{app}/manifests/{children[1]}"
+    for target in (version, manifest):
+        kept = ada.delete(target)
+        assert (kept.status, kept.headers["Allow"]) == (405, "GET, HEAD")
+        assert f"is listed by {parent} (tagged v1); delete the index first" in kept.body.decode()
+        assert ada.get(target).status == 200
+    gone = ada.delete(f"{version}?force=true")
     assert gone.status == 204
     assert sentence in gone.headers["Warning"]
-    gone = ada.delete(f"/v2/{app}/manifests/{children[1]}")
+    gone = ada.delete(f"{manifest}?force=true")
     assert gone.status == 202
     assert sentence in gone.headers["Warning"]
     gone = ada.delete(f"/v2/{app}/manifests/{parent}")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from blobd.registry.catalog import versions
 from blobd.registry.catalog.indexes import Parent, children_of, parents_of
+from blobd.registry.errors import ManifestListed
 from tests.registry.packages.conftest import APP
 
 if TYPE_CHECKING:
@@ -45,7 +48,10 @@ async def test_versions_name_their_indexes_and_children(shop: Shop) -> None:
 async def test_a_delete_says_what_it_breaks_and_a_restore_mends_it(shop: Shop) -> None:
     child = await shop.push()
     parent = await shop.push_index(child, tags=["v1"])
-    breaks = await shop.trash.delete_manifest(APP, child, shop.ada)
+    with pytest.raises(ManifestListed, match=f"is listed by {parent} .tagged v1."):
+        await shop.trash.delete_manifest(APP, child, shop.ada)
+    assert (await _version(shop, parent)).children == (child,)
+    breaks = await shop.trash.delete_manifest(APP, child, shop.ada, force=True)
     assert breaks == (
         f"{parent} (tagged v1) lists what was deleted; pulls of it through that index fail",
     )

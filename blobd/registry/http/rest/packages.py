@@ -32,6 +32,11 @@ _TYPE = Field("`container`: there are no others here.", choices=("container",), 
 _STATE = Field("Which versions.", choices=("active", "deleted"))
 _WHICH = Field("Which packages.", choices=tuple(map(str, Visibility)))
 
+_FORCE = Field(
+    "`true`: although indexes of the package list it. Pulls through these fail from then on.",
+    choices=("true", "false"),
+)
+
 
 class PackageCalls:
     """Handlers. `kind` and `owner` say whose packages; an empty owner: the caller's."""
@@ -103,6 +108,7 @@ class PackageCalls:
             "Delete a version with its tags",
             partial(self.delete_version, kind),
             scope=DELETE_PACKAGES,
+            query={"force": _FORCE},
         )
         yield Operation(
             f"restore{word}Version",
@@ -191,12 +197,19 @@ class PackageCalls:
         return Shapes(call.base_url).version(package, version)
 
     async def delete_version(
-        self, kind: str, call: Call, name: str, version_id: str, owner: str = ""
+        self,
+        kind: str,
+        call: Call,
+        name: str,
+        version_id: str,
+        owner: str = "",
+        *,
+        force: str = "false",
     ) -> Done:
         package = await self._package(kind, call, owner, name, Action.DELETE)
         version = await self._version(package, version_id, deleted=False)
         breaks = await self._trash.delete_version(
-            package.package_id, version.digest, call.caller.subject
+            package.package_id, version.digest, call.caller.subject, force=force == "true"
         )
         self._desk.note(call, "delete", package, str(version.digest))
         return Done(breaks)
