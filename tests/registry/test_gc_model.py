@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import pytest
 import uvloop
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from blobd.metrics import Metrics
 from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.tables import metadata
-from blobd.registry.errors import ManifestReferencesUnknown
+from blobd.registry.errors import BlobReferenced, ManifestReferencesUnknown
 from blobd.registry.links import RepositoryKeeper, Touches, mount
 from blobd.registry.manifests import Manifests
 from blobd.registry.names import RepositoryName
@@ -112,8 +113,18 @@ class Holding(RuleBasedStateMachine):
 
     @rule(repository=repositories, digest=digests)
     def release(self, repository: RepositoryName, digest: Digest) -> None:
+        keeper = RepositoryKeeper(self._catalog, repository)
+        if self._is_named(repository, digest):
+            with pytest.raises(BlobReferenced):
+                self._run(keeper.release(digest))
+            return
         there = self._links.pop((repository, digest), None) is not None
-        assert there == self._released(RepositoryKeeper(self._catalog, repository), digest)
+        assert there == self._released(keeper, digest)
+
+    def _is_named(self, repository: RepositoryName, digest: Digest) -> bool:
+        return any(
+            name == repository and digest in names for (name, _), names in self._manifests.items()
+        )
 
     def _released(self, keeper: RepositoryKeeper | ApiKeeper, digest: Digest) -> bool:
         try:
@@ -175,10 +186,7 @@ class Holding(RuleBasedStateMachine):
         assert foreseen == went
         now = self._clock()
         for (repository, digest), touched_at in list(self._links.items()):
-            named = any(
-                name == repository and digest in names
-                for (name, _), names in self._manifests.items()
-            )
+            named = self._is_named(repository, digest)
             if not named and now - touched_at > GRACE_S:
                 del self._links[repository, digest]
         for digest in DIGESTS:

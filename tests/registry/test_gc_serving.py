@@ -33,6 +33,7 @@ class Client:
         self.name = f"race/number{number}"
         self._others = [f"race/number{n}" for n in range(CLIENTS) if n != number]
         self.held: set[str] = set()
+        self._named: set[str] = set()
 
     def run(self) -> None:
         for _ in range(STEPS):
@@ -54,12 +55,24 @@ class Client:
                 if self._daemon.start(self.name, f"?mount={digest}{source}").status == 201:
                     self.held.add(digest)
             case 3 | 4:
-                answer = self._daemon.delete(f"/v2/{self.name}/blobs/{digest}")
-                assert answer.status == (202 if digest in self.held else 404)
-                self.held.discard(digest)
+                self._delete(digest)
             case _:
                 answer = self._daemon.put_manifest(self.name, "v1", image(digest))
                 assert answer.status == (201 if digest in self.held else 400)
+                self._named |= {digest} & self.held
+
+    def _delete(self, digest: str) -> None:
+        """Delete a blob, mostly after the manifest that names it."""
+        if digest in self._named and self._random.random() < 0.7:
+            manifest = digest_of(image(digest))
+            assert self._daemon.delete(f"/v2/{self.name}/manifests/{manifest}").status == 202
+            self._named.discard(digest)
+        answer = self._daemon.delete(f"/v2/{self.name}/blobs/{digest}")
+        if digest in self._named:
+            assert answer.status == 405
+        else:
+            assert answer.status == (202 if digest in self.held else 404)
+            self.held.discard(digest)
 
     def _check(self) -> None:
         for digest, data in BLOBS.items():
