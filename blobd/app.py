@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from blobd.api.blobs import BlobRoutes
 from blobd.api.health import HealthRoutes
+from blobd.api.holds import API_HOLDS, ApiHolder
 from blobd.api.routes import OPEN_PATHS, blob_api_routes
 from blobd.api.uploads import UploadRoutes
 from blobd.backends import load_backend, open_backend
@@ -36,9 +37,17 @@ from blobd.limits import (
 from blobd.metrics import Metrics
 from blobd.open_uploads import OpenUploads
 from blobd.receive import Receiver
+from blobd.references.neighbours import RENEW_S as RENEW_S
+from blobd.references.neighbours import Neighbours
+from blobd.references.quarantine import Quarantine as Quarantine
+from blobd.references.references import References, open_references
+from blobd.references.roots import Roots
+from blobd.references.scrub import Scrub
+from blobd.references.store_marker import recognise_store
 from blobd.registry.auth.attempts import Attempts as Attempts
 from blobd.registry.auth.sealing import Seals
 from blobd.registry.catalog.audit import Entry, write_entries
+from blobd.registry.catalog.links import LINKS
 from blobd.registry.http.front import open_registry
 from blobd.registry.http.pages import is_page
 from blobd.registry.http.routes import TOKEN_PATH
@@ -49,15 +58,9 @@ from blobd.registry.identity.signing_keys import (
     open_seals,
     settle_signing_keys,
 )
-from blobd.registry.neighbours import RENEW_S as RENEW_S
-from blobd.registry.neighbours import Neighbours
 from blobd.registry.packages.label_audit import review_links
 from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
-from blobd.registry.quarantine import Quarantine as Quarantine
-from blobd.registry.roots import ApiKeeper, CatalogRoots
-from blobd.registry.scrub import Scrub
-from blobd.registry.store_marker import recognise_store
 from blobd.room import Room
 from blobd.store import BlobStore, Keeper
 from blobd.upkeep.clock import SteadyClock, newest_trace
@@ -77,7 +80,6 @@ if TYPE_CHECKING:
 
     from blobd.config import Config
     from blobd.series import SharedValues
-    from blobd.upkeep.gc import Roots
     from blobd.wire.routes import Routes
 
 _HASH_THREADS = 4
@@ -117,6 +119,8 @@ class Daemon:
     catalog: Catalog
     keeper: Keeper
     """The blob API's hand on the store."""
+    references: References
+    """What keeps blobs alive."""
     roots: Roots
     trash: Trash
     """What was deleted and can be restored."""
@@ -223,6 +227,7 @@ async def open_daemon(
             clock=clock.now,
             graces=graces,
         )
+        references = await open_references(catalog, (LINKS, API_HOLDS))
         quarantine = Quarantine(catalog, store, metrics)
         yield Daemon(
             config=config,
@@ -232,14 +237,9 @@ async def open_daemon(
             room=room,
             responder=Responder(send_threads, metrics),
             catalog=catalog,
-            keeper=ApiKeeper(catalog, store),
-            roots=CatalogRoots(
-                catalog,
-                upload_timeout_s=limits.upload_timeout_s or limits.upload_idle_expiry_s,
-                unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s,
-                clock=clock.now,
-                graces=graces,
-            ),
+            keeper=ApiHolder(catalog, references, store),
+            references=references,
+            roots=Roots(catalog, references, graces, clock=clock.now),
             trash=Trash(catalog, config.registry.trash_retention_s),
             seals=seals,
             attempts=Attempts() if shared is None else shared.attempts,

@@ -20,7 +20,7 @@ from aiohttp import web
 from blobd.app import RENEW_S, begin, open_daemon, open_fronts
 from blobd.descriptors import RESERVE, connections_for
 from blobd.errors import Refused
-from blobd.upkeep.gc import collect
+from blobd.references.collection import collect
 from blobd.upkeep.jobs import Job, run_jobs
 from blobd.upkeep.sweep import sweep
 from blobd.wire.connection import Server

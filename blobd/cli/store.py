@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -15,8 +16,8 @@ from blobd.cli.settings import with_config
 
 if TYPE_CHECKING:
     from blobd.config import Config
-    from blobd.registry.catalog.usage import Usage
-    from blobd.upkeep.gc import Verdict
+    from blobd.references.collection import CollectionResult
+    from blobd.references.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def adopt(config: Config) -> None:
 
 
 async def _adopt(config: Config) -> str:
-    from blobd.registry.store_marker import adopt_store
+    from blobd.references.store_marker import adopt_store
 
     async with opened(config, recognises=False) as daemon:
         adopted = await adopt_store(daemon.catalog, daemon.store.backend)
@@ -140,8 +141,8 @@ async def _adopt(config: Config) -> str:
         return adopted
 
 
-async def _collect(config: Config, *, dry_run: bool) -> list[Verdict]:
-    from blobd.upkeep.gc import collect
+async def _collect(config: Config, *, dry_run: bool) -> list[CollectionResult]:
+    from blobd.references.collection import collect
 
     async with opened(config) as daemon:
         return [
@@ -152,18 +153,18 @@ async def _collect(config: Config, *, dry_run: bool) -> list[Verdict]:
         ]
 
 
-async def _explain(config: Config) -> list[Verdict]:
-    from blobd.upkeep.gc import explain
+async def _explain(config: Config) -> list[CollectionResult]:
+    from blobd.references.collection import explain
 
     async with opened(config) as daemon:
         return [verdict async for verdict in explain(daemon.roots, daemon.store)]
 
 
 async def _measure(config: Config) -> tuple[_Stored, Usage]:
-    from blobd.registry.catalog.usage import read_usage
+    from blobd.references.usage import read_usage
 
     async with opened(config) as daemon:
         sizes = [blob.size_bytes async for blob in daemon.store.blobs()]
         offsets = [upload.offset async for upload in daemon.uploads.open_uploads()]
-        usage = await daemon.catalog.read(read_usage)
+        usage = await daemon.catalog.read(partial(read_usage, references=daemon.references))
     return _Stored(len(sizes), sum(sizes), len(offsets), sum(offsets)), usage

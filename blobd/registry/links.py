@@ -12,21 +12,23 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from blobd.errors import BlobdError, BlobNotFound
-from blobd.registry.catalog import contents, holds, repositories
+from blobd.references import holds
+from blobd.references.pins import pinned
+from blobd.registry.catalog import contents, repositories
+from blobd.registry.catalog import links as link_rows
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.errors import BlobReferenced
-from blobd.registry.pins import pinned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
+    from blobd.references.pins import CatalogPin
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog.hot import Link
     from blobd.registry.catalog.repositories import Maker
     from blobd.registry.names import RepositoryName
-    from blobd.registry.pins import CatalogPin
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,8 @@ _GATHER_S = 1.0
 _REFERRING_MAX = 20
 
 
-class RepositoryKeeper:
-    """One repository's hand on the store; a `blobd.store.Keeper`. Its holds are links."""
+class RepositoryHolder:
+    """One repository as a holder of blobs; a `blobd.store.Keeper`. Its holds are links."""
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class RepositoryKeeper:
         """Keep garbage collection off a digest; keeping it makes the link, and the repository."""
 
         def link(transaction: Transaction) -> None:
-            holds.link(transaction, self._make(transaction), digest, now=self._catalog.now())
+            link_rows.link(transaction, self._make(transaction), digest, now=self._catalog.now())
 
         async with pinned(self._catalog, digest, link) as pin:
             yield pin
@@ -77,7 +79,7 @@ class RepositoryKeeper:
             if self._confirm is not None:
                 self._confirm(transaction)
             holds.lock(transaction, digest)
-            if not holds.unlink(transaction, self._repository, digest):
+            if not link_rows.unlink(transaction, self._repository, digest):
                 raise BlobNotFound(digest)
             manifests = _referring(transaction, self._repository, digest)
             if manifests:
@@ -117,12 +119,12 @@ async def mount(
         if not holds.lock(transaction, digest):
             return False
         if source is None:
-            found = holds.is_linked_for(transaction, digest, subject)
+            found = link_rows.is_linked_for(transaction, digest, subject)
         else:
-            found = holds.is_linked(transaction, digest, (source, into))
+            found = link_rows.is_linked(transaction, digest, (source, into))
         if not found:
             return False
-        holds.link(transaction, make_into(transaction), digest, now=now)
+        link_rows.link(transaction, make_into(transaction), digest, now=now)
         return True
 
     return await catalog.write(link)
@@ -164,7 +166,7 @@ class Touches:
         """Write what was gathered. Raises what the catalog raises; then it is kept for later."""
         gathered, self._gathered = self._gathered, {}
         try:
-            await self._catalog.write(lambda transaction: holds.touch(transaction, gathered))
+            await self._catalog.write(lambda transaction: link_rows.touch(transaction, gathered))
         except BaseException:
             self._gathered = gathered | self._gathered
             raise

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from blobd.backends.threads import Threads
     from blobd.database import Catalog, Transaction
+    from blobd.references.quarantine import Quarantine
     from blobd.registry.catalog.hot import StoredManifest
     from blobd.registry.catalog.repositories import Maker
     from blobd.registry.documents import Document
     from blobd.registry.names import Reference, RepositoryName, Tag
-    from blobd.registry.quarantine import Quarantine
 
 _TAGGED_ALGORITHM = "sha256"
 

@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING
 from blobd.backends.filesystem import Filesystem
 from blobd.database import open_catalog
 from blobd.metrics import Metrics
-from blobd.registry.roots import CatalogRoots
+from blobd.references.collection import collect
 from blobd.store import BlobStore
-from blobd.upkeep.gc import collect
 from tests.backends.acts import off_loop
 from tests.crash.checks import Checks
 from tests.crash.client import Client
@@ -33,6 +32,7 @@ from tests.crash.folders import MEMORY, memory_folder
 from tests.crash.ledger import Book, Ledger, Place
 from tests.crash.patience import until
 from tests.crash.site import Blow, Site
+from tests.registry.acts import roots_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,7 +190,7 @@ class Life:
 
         path = self._data / "catalog.sqlite"
         async with open_catalog(path, durable=False, clock=clock) as catalog:
-            roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
+            roots = roots_of(catalog, unnamed_link_grace_s=86_400)
             async for verdict in collect(roots, store, Metrics(), dry_run=False):
                 assert verdict.goes, verdict
         await backend.aclose()

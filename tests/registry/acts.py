@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from blobd.api.holds import API_HOLDS
 from blobd.config import Catalog as CatalogConfig
-from blobd.config import Config
+from blobd.config import Config, Limits, Upkeep
 from blobd.database import catalog_place
 from blobd.database.opening import Server
 from blobd.digest import Digest
+from blobd.graces import Graces
+from blobd.references.references import References
+from blobd.references.roots import Roots
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.links import RepositoryKeeper
+from blobd.registry.catalog.links import LINKS
+from blobd.registry.links import RepositoryHolder
 from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages.trash import Trash
@@ -30,6 +35,10 @@ OTHER = RepositoryName("team/other")
 BLOB = Digest("sha256", "ab" * 32)
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+REFERENCES = References((LINKS, API_HOLDS))
+"""As a daemon with both fronts has them."""
 
 
 class Clock:
@@ -55,6 +64,15 @@ def place_of(url: str) -> Path | Server:
     return catalog_place(Config(catalog=CatalogConfig(url=url)))
 
 
+def roots_of(catalog: Catalog, *, unnamed_link_grace_s: float) -> Roots:
+    """Return the roots of a catalog, where uploads take ten minutes at most."""
+    config = Config(
+        limits=Limits(upload_timeout_s=600),
+        upkeep=Upkeep(unnamed_link_grace_s=unnamed_link_grace_s),
+    )
+    return Roots(catalog, REFERENCES, Graces.of(config))
+
+
 async def asked(catalog: Catalog, query: str) -> list[Any]:
     """Return the first column of what a query finds in the catalog."""
     return await catalog.read(lambda transaction: list(transaction.execute(text(query)).scalars()))
@@ -62,7 +80,7 @@ async def asked(catalog: Catalog, query: str) -> list[Any]:
 
 async def link(catalog: Catalog, digest: Digest) -> None:
     """Link a digest that need not be stored."""
-    async with RepositoryKeeper(catalog, APP).pin(digest) as pin:
+    async with RepositoryHolder(catalog, APP).pin(digest) as pin:
         await pin.keep(7)
 
 
@@ -79,7 +97,7 @@ async def push(
     catalog: Catalog, store: BlobStore, data: bytes, repository: RepositoryName = APP
 ) -> Digest:
     """Commit a blob into a repository."""
-    return await push_as(RepositoryKeeper(catalog, repository), store, data)
+    return await push_as(RepositoryHolder(catalog, repository), store, data)
 
 
 async def delete_manifest(catalog: Catalog, repository: RepositoryName, digest: Digest) -> None:

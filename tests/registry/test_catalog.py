@@ -18,12 +18,12 @@ from blobd.database.migrate import HEAD
 from blobd.database.opening import Server
 from blobd.digest import Digest
 from blobd.errors import ConfigInvalid
-from blobd.registry.catalog import holds
+from blobd.references import holds
 from blobd.registry.catalog.hot import Hot
-from blobd.registry.links import RepositoryKeeper
+from blobd.registry.links import RepositoryHolder
 from tests.backends.acts import off_loop
 from tests.cancellation import cancel_at_each_checkpoint
-from tests.registry.acts import APP, BLOB, OTHER, asked, link
+from tests.registry.acts import APP, BLOB, OTHER, REFERENCES, asked, link
 from tests.registry.conftest import KINDS, POOLED_KINDS
 from tests.registry.processes import worker
 
@@ -102,12 +102,12 @@ async def test_a_read_has_a_single_moment_in_view(catalog: Catalog) -> None:
     """A page of referrers is weighed and read by two queries, which have to agree."""
 
     def read(transaction: Transaction) -> tuple[bool, bool]:
-        before = holds.is_held(transaction, BLOB)
+        before = REFERENCES.has_any(transaction, BLOB)
         transaction.wait(lambda: link(catalog, BLOB))
-        return before, holds.is_held(transaction, BLOB)
+        return before, REFERENCES.has_any(transaction, BLOB)
 
     assert await catalog.read(read) == (False, False)
-    assert await catalog.read(lambda transaction: holds.is_held(transaction, BLOB))
+    assert await catalog.read(lambda transaction: REFERENCES.has_any(transaction, BLOB))
 
 
 async def test_what_was_written_is_seen_by_every_process_at_once(
@@ -118,7 +118,7 @@ async def test_what_was_written_is_seen_by_every_process_at_once(
         assert await Hot(other.reader).link(APP, BLOB) is None
         await link(catalog, BLOB)
         assert await Hot(other.reader).link(APP, BLOB) is not None
-        await RepositoryKeeper(other, APP).release(BLOB)
+        await RepositoryHolder(other, APP).release(BLOB)
         assert await Hot(catalog.reader).link(APP, BLOB) is None
 
 
@@ -168,7 +168,7 @@ async def test_a_transaction_cancelled_anywhere_is_done_or_undone(
         place = await off_loop(fresh_place)
         async with open_catalog(place, durable=False) as catalog:
             await link(catalog, BLOB)
-            keeper = RepositoryKeeper(catalog, OTHER)
+            keeper = RepositoryHolder(catalog, OTHER)
 
             async def call() -> None:
                 async with keeper.pin(BLOB) as pin:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd.errors import BackendUnavailable
-from blobd.registry import pins
-from blobd.registry.catalog import holds
+from blobd.references import holds, pins
 from blobd.registry.catalog.hot import Hot
-from blobd.registry.links import RepositoryKeeper
+from blobd.registry.links import RepositoryHolder
 from tests.backends.acts import fetch
 from tests.registry.acts import APP, OTHER, Clock, asked, push
 
@@ -26,15 +25,15 @@ DATA = b"layer"
 async def _condemned(catalog: Catalog, store: BlobStore) -> Digest:
     """Leave a digest as a collector does that dies while it removes the bytes."""
     digest = await push(catalog, store, DATA)
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     assert await catalog.write(
-        lambda transaction: holds.condemn(transaction, digest, now=catalog.now())
+        lambda transaction: holds.mark_deleting(transaction, digest, now=catalog.now())
     )
     return digest
 
 
 async def _some_polls() -> None:
-    await asyncio.sleep(4 * pins._CONDEMNED_POLL_S)
+    await asyncio.sleep(4 * pins._DELETION_POLL_S)
 
 
 async def test_a_push_waits_for_the_removal_and_brings_the_bytes_back(
@@ -47,7 +46,7 @@ async def test_a_push_waits_for_the_removal_and_brings_the_bytes_back(
         await _some_polls()
         assert not pushing.done()
         await store.delete(digest)
-        await catalog.write(lambda transaction: holds.forget(transaction, digest))
+        await catalog.write(lambda transaction: holds.delete_row(transaction, digest))
     assert await fetch(store.backend, digest) == DATA
     assert await Hot(catalog.reader).link(APP, digest) is not None
 
@@ -59,7 +58,7 @@ async def test_a_collector_that_died_keeps_pushes_waiting_for_a_while_only(
     digest = await _condemned(catalog, store)
     async with asyncio.TaskGroup() as group:
         pushing = group.create_task(push(catalog, store, DATA, OTHER))
-        clock.advance(holds.REMOVAL_S)
+        clock.advance(holds.DELETING_S)
         await _some_polls()
         assert not pushing.done()
         clock.advance(1)
@@ -71,7 +70,7 @@ async def test_a_push_that_waits_too_long_is_told_to_come_back(
     catalog: Catalog, store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 with Retry-After; and no pin is left."""
-    monkeypatch.setattr(pins, "_CONDEMNED_WAIT_S", 0)
+    monkeypatch.setattr(pins, "_DELETION_WAIT_S", 0)
     await _condemned(catalog, store)
     with pytest.raises(BackendUnavailable, match="being removed"):
         await push(catalog, store, DATA)
@@ -86,9 +85,9 @@ async def test_one_collector_at_a_time_condemns(
 
     async def condemn() -> bool:
         return await catalog.write(
-            lambda transaction: holds.condemn(transaction, digest, now=catalog.now())
+            lambda transaction: holds.mark_deleting(transaction, digest, now=catalog.now())
         )
 
     assert not await condemn()
-    clock.advance(holds.REMOVAL_S + 1)
+    clock.advance(holds.DELETING_S + 1)
     assert await condemn()

@@ -14,7 +14,7 @@ from blobd.registry.errors import (
     ManifestReferencesUnknown,
     ManifestUnknown,
 )
-from blobd.registry.links import RepositoryKeeper
+from blobd.registry.links import RepositoryHolder
 from blobd.registry.names import Tag
 from tests.registry.acts import APP, delete_manifest, image, index, push
 
@@ -50,7 +50,7 @@ async def _race(
 async def test_a_blob_goes_or_its_manifest_comes(
     catalog: Catalog, store: BlobStore, manifests: Manifests, turns: int
 ) -> None:
-    keeper = RepositoryKeeper(catalog, APP)
+    keeper = RepositoryHolder(catalog, APP)
     for number in range(ROUNDS):
         config = await push(catalog, store, f"config {number}".encode())
         layer = await push(catalog, store, f"layer {number}".encode())

@@ -7,21 +7,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from blobd.api.holds import ApiHolder
 from blobd.backends.memory import Memory
 from blobd.database import open_catalog
 from blobd.errors import BackendUnavailable, BlobNotFound
 from blobd.metrics import Metrics
+from blobd.references import holds
+from blobd.references.collection import CollectionResult, collect
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog import holds
 from blobd.registry.catalog.hot import Hot
-from blobd.registry.links import RepositoryKeeper, Touches, mount
+from blobd.registry.links import RepositoryHolder, Touches, mount
 from blobd.registry.names import Tag
-from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore
-from blobd.upkeep.gc import Roots, Verdict, collect
 from tests.backends.acts import digest_of, fetch, off_loop
 from tests.cancellation import cancel_at_each_checkpoint
-from tests.registry.acts import APP, OTHER, Clock, delete_manifest, image, push, push_as
+from tests.registry.acts import (
+    APP,
+    OTHER,
+    REFERENCES,
+    Clock,
+    delete_manifest,
+    image,
+    push,
+    push_as,
+    roots_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     from blobd.database import Catalog
     from blobd.database.opening import Server
     from blobd.digest import Digest
+    from blobd.references.roots import Roots
     from blobd.registry.manifests import Manifests
 
 DAY_S = 86_400
@@ -38,10 +49,12 @@ LATEST = Tag("latest")
 
 @pytest.fixture
 def roots(catalog: Catalog) -> Roots:
-    return CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=DAY_S)
+    return roots_of(catalog, unnamed_link_grace_s=DAY_S)
 
 
-async def _collect(roots: Roots, store: BlobStore, *, dry_run: bool = False) -> list[Verdict]:
+async def _collect(
+    roots: Roots, store: BlobStore, *, dry_run: bool = False
+) -> list[CollectionResult]:
     return [verdict async for verdict in collect(roots, store, Metrics(), dry_run=dry_run)]
 
 
@@ -59,10 +72,12 @@ async def test_a_blob_that_nobody_holds_any_more_goes(
     """Promise 11: and a second run has nothing left to do."""
     digest = await push(catalog, store, b"layer")
     assert await _collect(roots, store) == []
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     assert await _is_stored(store, digest), "a delete removes no bytes itself"
     verdicts = await _collect(roots, store)
-    assert verdicts == [Verdict(digest, 5, goes=True, reasons=("nobody holds it any more",))]
+    assert verdicts == [
+        CollectionResult(digest, 5, goes=True, reasons=("nobody holds it any more",))
+    ]
     assert not await _is_stored(store, digest)
     assert await _collect(roots, store) == []
 
@@ -73,12 +88,12 @@ async def test_a_blob_that_somebody_else_links_stays(
     """Promise 11: and the verdict names who."""
     digest = await push(catalog, store, b"layer")
     await mount(catalog, digest, into=OTHER, source=APP, subject=EVERYONE)
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     verdicts = await _collect(roots, store)
-    assert verdicts == [Verdict(digest, 5, goes=False, reasons=("linked by team/other",))]
+    assert verdicts == [CollectionResult(digest, 5, goes=False, reasons=("linked by team/other",))]
     assert await fetch(store.backend, digest) == b"layer"
     assert await _collect(roots, store) == [], "not looked at again until another hold ends"
-    await RepositoryKeeper(catalog, OTHER).release(digest)
+    await RepositoryHolder(catalog, OTHER).release(digest)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
 
 
@@ -91,7 +106,7 @@ async def test_a_dry_run_says_the_same_and_does_nothing(
     clock.advance(DAY_S + 1)
     await push(catalog, store, b"shared", OTHER)
     for digest in (released, shared):
-        await RepositoryKeeper(catalog, APP).release(digest)
+        await RepositoryHolder(catalog, APP).release(digest)
     foreseen = await _collect(roots, store, dry_run=True)
     assert {verdict.digest: verdict.goes for verdict in foreseen} == {
         released: True,
@@ -108,8 +123,8 @@ async def test_a_blob_being_pushed_stays(
 ) -> None:
     """Promise 11: what is being pushed right now is held, even after its last link has ended."""
     digest = await push(catalog, store, b"layer")
-    async with RepositoryKeeper(catalog, OTHER).pin(digest) as pin:
-        await RepositoryKeeper(catalog, APP).release(digest)
+    async with RepositoryHolder(catalog, OTHER).pin(digest) as pin:
+        await RepositoryHolder(catalog, APP).release(digest)
         clock.advance(4000)
         verdicts = await _collect(roots, store)
         assert [verdict.reasons for verdict in verdicts] == [("being pushed right now",)]
@@ -129,7 +144,7 @@ async def test_what_a_crashed_push_published_goes_after_a_while(
         )
     )
     digest = await push(catalog, store, b"layer")
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     clock.advance(600 + 3600 - 1)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [False]
     clock.advance(2)
@@ -192,7 +207,7 @@ async def test_the_blob_api_holds_what_it_was_given_until_delete(
     catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
 ) -> None:
     """Promise 11: bytes go at once with the last hold."""
-    keeper = ApiKeeper(catalog, store)
+    keeper = ApiHolder(catalog, REFERENCES, store)
     digest = await push_as(keeper, store, b"weights")
     clock.advance(100 * DAY_S)
     assert await _collect(roots, store) == []
@@ -207,14 +222,14 @@ async def test_the_blob_api_does_not_delete_what_a_repository_links(
     catalog: Catalog, store: BlobStore, roots: Roots
 ) -> None:
     """Promise 11: one front does not pull the other's blobs away."""
-    keeper = ApiKeeper(catalog, store)
+    keeper = ApiHolder(catalog, REFERENCES, store)
     digest = await push_as(keeper, store, b"weights")
     await push(catalog, store, b"weights")
     await keeper.release(digest)
     assert await fetch(store.backend, digest) == b"weights"
     with pytest.raises(BlobNotFound):
         await keeper.release(digest)
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
 
 
@@ -222,9 +237,9 @@ async def test_a_repository_does_not_collect_what_the_blob_api_holds(
     catalog: Catalog, store: BlobStore, roots: Roots
 ) -> None:
     """Promise 11: the other way round."""
-    digest = await push_as(ApiKeeper(catalog, store), store, b"weights")
+    digest = await push_as(ApiHolder(catalog, REFERENCES, store), store, b"weights")
     await push(catalog, store, b"weights")
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     (verdict,) = await _collect(roots, store)
     assert verdict.reasons == ("held by the blob API",)
     assert await fetch(store.backend, digest) == b"weights"
@@ -236,7 +251,7 @@ async def test_the_blob_api_cannot_release_what_it_does_not_hold(
     """Promise 10: a DELETE by digest alone takes nothing from a repository."""
     digest = await push(catalog, store, b"layer")
     with pytest.raises(BlobNotFound):
-        await ApiKeeper(catalog, store).release(digest)
+        await ApiHolder(catalog, REFERENCES, store).release(digest)
     assert await fetch(store.backend, digest) == b"layer"
 
 
@@ -246,7 +261,7 @@ async def test_bytes_that_vanished_do_not_stop_the_collection(
     """B9: somebody cleaned up by hand."""
     first, second = await push(catalog, store, b"1"), await push(catalog, store, b"2")
     for digest in (first, second):
-        await RepositoryKeeper(catalog, APP).release(digest)
+        await RepositoryHolder(catalog, APP).release(digest)
     await store.delete(first)
     verdicts = await _collect(roots, store)
     assert sorted(verdict.size_bytes for verdict in verdicts) == [0, 1]
@@ -265,10 +280,10 @@ async def test_a_blob_that_could_not_be_removed_is_tried_again(
 ) -> None:
     """Promise 9: the row is there as long as the bytes may be."""
     digest = await push(catalog, store, b"layer")
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     with pytest.raises(BackendUnavailable):
         await _collect(roots, _Stuck(store.backend, Metrics()))
-    clock.advance(holds.REMOVAL_S + 1)
+    clock.advance(holds.DELETING_S + 1)
     assert [verdict.digest for verdict in await _collect(roots, store)] == [digest]
 
 
@@ -290,7 +305,7 @@ async def test_a_collection_that_breaks_off_leaves_no_link_without_bytes(
         await _collect(roots, _Torn(store.backend, Metrics()))
     assert not await _is_stored(store, digest)
     assert await Hot(catalog.reader).link(APP, digest) is None
-    clock.advance(holds.REMOVAL_S + 1)
+    clock.advance(holds.DELETING_S + 1)
     assert [verdict.size_bytes for verdict in await _collect(roots, store)] == [0]
 
 
@@ -299,18 +314,18 @@ async def test_a_delete_that_breaks_off_leaves_no_hold_without_bytes(
 ) -> None:
     """Promise 11: the blob API's hold has ended, and collection does the rest."""
     torn = _Torn(store.backend, Metrics())
-    digest = await push_as(ApiKeeper(catalog, torn), torn, b"weights")
+    digest = await push_as(ApiHolder(catalog, REFERENCES, torn), torn, b"weights")
     with pytest.raises(BackendUnavailable):
-        await ApiKeeper(catalog, torn).release(digest)
+        await ApiHolder(catalog, REFERENCES, torn).release(digest)
     with pytest.raises(BlobNotFound):
-        await ApiKeeper(catalog, store).release(digest)
-    clock.advance(holds.REMOVAL_S + 1)
+        await ApiHolder(catalog, REFERENCES, store).release(digest)
+    clock.advance(holds.DELETING_S + 1)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
 
 
 async def test_what_goes_is_counted(catalog: Catalog, store: BlobStore, roots: Roots) -> None:
     digest = await push(catalog, store, b"layer")
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     metrics = Metrics()
     async for _ in collect(roots, store, metrics, dry_run=False):
         pass
@@ -326,7 +341,7 @@ async def test_more_candidates_than_a_page_are_all_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Candidates come by pages, and none falls between two."""
-    monkeypatch.setattr("blobd.registry.roots._PAGE", 4)
+    monkeypatch.setattr("blobd.references.roots._PAGE", 4)
     digests = [await push(catalog, store, b"%d" % number) for number in range(12)]
     clock.advance(DAY_S + 1)
     for dry_run in (True, False):
@@ -358,18 +373,18 @@ async def test_a_collection_cancelled_anywhere_can_be_done_again(
         place = await off_loop(fresh_place)
         async with open_catalog(place, durable=False, clock=clock) as catalog:
             store = BlobStore(Memory(), Metrics())
-            roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=DAY_S)
+            roots = roots_of(catalog, unnamed_link_grace_s=DAY_S)
             gone = await push(catalog, store, b"gone")
             kept = await push(catalog, store, b"kept")
             await push(catalog, store, b"kept", OTHER)
             for digest in (gone, kept):
-                await RepositoryKeeper(catalog, APP).release(digest)
+                await RepositoryHolder(catalog, APP).release(digest)
 
             async def call() -> None:
                 await _collect(roots, store)
 
             yield call
-            clock.advance(holds.REMOVAL_S + 1)
+            clock.advance(holds.DELETING_S + 1)
             await call()
             assert not await _is_stored(store, gone)
             assert await fetch(store.backend, kept) == b"kept"

@@ -20,23 +20,23 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete
 
+from blobd.api.holds import ApiHolder
 from blobd.backends.memory import Memory
 from blobd.backends.threads import Threads
 from blobd.database import open_catalog
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
+from blobd.references.collection import collect
 from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.catalog.tables import metadata
 from blobd.registry.errors import BlobReferenced, ManifestReferencesUnknown
-from blobd.registry.links import RepositoryKeeper, Touches, mount
+from blobd.registry.links import RepositoryHolder, Touches, mount
 from blobd.registry.manifests import Manifests
 from blobd.registry.names import RepositoryName
-from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore
-from blobd.upkeep.gc import collect
 from tests.backends.acts import digest_of, fetch
-from tests.registry.acts import Clock, delete_manifest, image, push, push_as
+from tests.registry.acts import REFERENCES, Clock, delete_manifest, image, push, push_as, roots_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -78,11 +78,9 @@ class Holding(RuleBasedStateMachine):
     def open(self) -> None:
         self._catalog = self._run(self._open())
         self._store = BlobStore(Memory(), Metrics())
-        self._keeper = ApiKeeper(self._catalog, self._store)
+        self._keeper = ApiHolder(self._catalog, REFERENCES, self._store)
         self._touches = Touches(self._catalog, unnamed_link_grace_s=GRACE_S)
-        self._roots = CatalogRoots(
-            self._catalog, upload_timeout_s=600, unnamed_link_grace_s=GRACE_S
-        )
+        self._roots = roots_of(self._catalog, unnamed_link_grace_s=GRACE_S)
         threads = Threads(1, "manifests")
         self._stack.callback(threads.close)
         self._real_manifests = Manifests(self._catalog, threads)
@@ -113,7 +111,7 @@ class Holding(RuleBasedStateMachine):
 
     @rule(repository=repositories, digest=digests)
     def release(self, repository: RepositoryName, digest: Digest) -> None:
-        keeper = RepositoryKeeper(self._catalog, repository)
+        keeper = RepositoryHolder(self._catalog, repository)
         if self._is_named(repository, digest):
             with pytest.raises(BlobReferenced):
                 self._run(keeper.release(digest))
@@ -126,7 +124,7 @@ class Holding(RuleBasedStateMachine):
             name == repository and digest in names for (name, _), names in self._manifests.items()
         )
 
-    def _released(self, keeper: RepositoryKeeper | ApiKeeper, digest: Digest) -> bool:
+    def _released(self, keeper: RepositoryHolder | ApiHolder, digest: Digest) -> bool:
         try:
             self._run(keeper.release(digest))
         except BlobNotFound:

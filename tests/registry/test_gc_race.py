@@ -12,13 +12,12 @@ from blobd.backends.filesystem import Filesystem
 from blobd.database import open_catalog
 from blobd.digest import Digest
 from blobd.metrics import Metrics
+from blobd.references.collection import collect
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.names import RepositoryName
-from blobd.registry.roots import CatalogRoots
 from blobd.store import BlobStore
-from blobd.upkeep.gc import collect
 from tests.backends.acts import fetch, listed, off_loop
-from tests.registry.acts import Clock, asked
+from tests.registry.acts import Clock, asked, roots_of
 from tests.registry.processes import worker
 from tests.registry.workers import SHARED
 
@@ -54,7 +53,7 @@ async def test_nothing_held_is_lost_and_nothing_unheld_is_left(
     backend = await off_loop(Filesystem, tmp_path, durable=False)
     store = BlobStore(backend, Metrics())
     async with open_catalog(place, durable=False) as catalog:
-        roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
+        roots = roots_of(catalog, unnamed_link_grace_s=86_400)
         verdicts = [verdict async for verdict in collect(roots, store, Metrics(), dry_run=False)]
         for number, digests in enumerate(held):
             repository = RepositoryName(f"race/number{number}")
@@ -94,7 +93,7 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_leave_nothing(
         linked = set(map(Digest.parse, await asked(catalog, "SELECT digest FROM links")))
         for digest in linked:
             assert await fetch(backend, digest) in SHARED
-        roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
+        roots = roots_of(catalog, unnamed_link_grace_s=86_400)
         clock.advance(600 + 3600 + 1)
         async for _ in collect(roots, store, Metrics(), dry_run=False):
             pass

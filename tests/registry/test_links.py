@@ -9,14 +9,12 @@ import pytest
 
 from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, BlobNotFound
+from blobd.references.collection import collect
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog import holds
 from blobd.registry.catalog.hot import Hot
-from blobd.registry.links import RepositoryKeeper, Touches, mount
+from blobd.registry.links import RepositoryHolder, Touches, mount
 from blobd.registry.names import RepositoryName, Tag
-from blobd.registry.roots import CatalogRoots
-from blobd.upkeep.gc import collect
-from tests.registry.acts import APP, OTHER, Clock, image, push
+from tests.registry.acts import APP, OTHER, REFERENCES, Clock, image, push, roots_of
 from tests.registry.conftest import KINDS, POOLED_KINDS
 
 if TYPE_CHECKING:
@@ -54,33 +52,33 @@ async def test_a_released_blob_is_gone_from_its_repository_at_once(
     """R69; another repository that links it keeps it."""
     digest = await push(catalog, store, b"layer")
     await push(catalog, store, b"layer", OTHER)
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     assert await Hot(catalog.reader).link(APP, digest) is None
     assert await Hot(catalog.reader).link(OTHER, digest) is not None
     with pytest.raises(BlobNotFound):
-        await RepositoryKeeper(catalog, APP).release(digest)
+        await RepositoryHolder(catalog, APP).release(digest)
 
 
 async def test_a_pin_that_is_not_kept_leaves_no_hold(catalog: Catalog) -> None:
     """Promise 9: a push that fails in the middle."""
 
     async def fail() -> None:
-        async with RepositoryKeeper(catalog, APP).pin(UNKNOWN):
+        async with RepositoryHolder(catalog, APP).pin(UNKNOWN):
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         await fail()
     assert await Hot(catalog.reader).link(APP, UNKNOWN) is None
     assert not await Hot(catalog.reader).knows(APP), "no repository either"
-    assert not await catalog.read(lambda transaction: holds.is_held(transaction, UNKNOWN))
+    assert not await catalog.read(lambda transaction: REFERENCES.has_any(transaction, UNKNOWN))
 
 
 async def test_a_pin_that_lapsed_cannot_be_kept(
     catalog: Catalog, store: BlobStore, clock: Clock, metrics: Metrics
 ) -> None:
     """Promise 11: garbage collection took it for a crashed push, and its bytes may be gone."""
-    roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=DAY_S)
-    async with RepositoryKeeper(catalog, APP).pin(UNKNOWN) as pin:
+    roots = roots_of(catalog, unnamed_link_grace_s=DAY_S)
+    async with RepositoryHolder(catalog, APP).pin(UNKNOWN) as pin:
         clock.advance(600 + 3600 + 1)
         assert [verdict.goes async for verdict in collect(roots, store, metrics, dry_run=False)]
         with pytest.raises(BackendUnavailable):
@@ -119,7 +117,7 @@ async def test_a_blob_that_only_lies_in_the_store_cannot_be_mounted(
 ) -> None:
     """Promise 10: released, not collected yet, and yet nobody's to mount."""
     digest = await push(catalog, store, b"layer")
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     assert await store.stat(digest) == 5
     assert not await mount(catalog, digest, into=OTHER, source=None, subject=EVERYONE)
     assert not await mount(catalog, digest, into=OTHER, source=APP, subject=EVERYONE)
@@ -188,7 +186,7 @@ async def test_what_is_not_linked_is_not_touched_into_being(
     digest = await push(catalog, store, b"layer")
     clock.advance(2 * 3600)
     await touches.use(APP, digest)
-    await RepositoryKeeper(catalog, APP).release(digest)
+    await RepositoryHolder(catalog, APP).release(digest)
     await touches.flush()
     assert await Hot(catalog.reader).link(APP, digest) is None
 

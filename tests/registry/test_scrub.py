@@ -9,9 +9,10 @@ import pytest
 
 from blobd.digest import Span
 from blobd.errors import BlobCorrupt, Refused
+from blobd.references.integrity import read_blob
+from blobd.references.quarantine import Damage, Quarantine
+from blobd.references.scrub import Scrub
 from blobd.registry.catalog.hot import Hot
-from blobd.registry.quarantine import Damage, Quarantine
-from blobd.registry.scrub import Scrub
 from blobd.store import BlobStore
 from tests.backends.acts import off_loop, read
 from tests.backends.s3_site import PREFIX, S3Site
@@ -165,7 +166,7 @@ async def test_a_blob_that_was_committed_again_is_let_be(
 ) -> None:
     """What was read is not what is stored now."""
     digest = await push(catalog, store, DATA)
-    known = await Hot(catalog.reader).blob(digest)
+    known = await read_blob(catalog.reader, digest)
     assert known is not None
     clock.advance(1)
     await push(catalog, store, DATA)

@@ -15,7 +15,7 @@ from blobd.database import open_catalog
 from blobd.database.sqlite.transaction import SqliteTransaction
 from blobd.digest import Digest
 from blobd.errors import StorageFull
-from blobd.registry.catalog import holds
+from blobd.references import holds
 from tests.registry.acts import asked
 
 if TYPE_CHECKING:

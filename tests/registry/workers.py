@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from blobd.api.holds import ApiHolder
 from blobd.backends.filesystem import Filesystem
 from blobd.database import open_catalog
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
+from blobd.references.collection import collect
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.links import RepositoryKeeper, mount
+from blobd.registry.links import RepositoryHolder, mount
 from blobd.registry.names import RepositoryName
-from blobd.registry.roots import ApiKeeper, CatalogRoots
 from blobd.store import BlobStore
-from blobd.upkeep.gc import collect
 from tests.backends.acts import digest_of, fetch
-from tests.registry.acts import place_of, push, push_as
+from tests.registry.acts import REFERENCES, place_of, push, push_as, roots_of
 
 if TYPE_CHECKING:
     from blobd.database import Catalog
@@ -75,8 +75,8 @@ class Pusher:
         self._random = random.Random(seed)
         self._own = RepositoryName(f"race/number{seed}")
         self._others = [RepositoryName(f"race/number{n}") for n in range(3) if n != seed]
-        self._keeper = RepositoryKeeper(catalog, self._own)
-        self._api = ApiKeeper(catalog, store)
+        self._keeper = RepositoryHolder(catalog, self._own)
+        self._api = ApiHolder(catalog, REFERENCES, store)
         self.holds: dict[Digest, bytes] = {}
 
     async def act(self) -> None:
@@ -131,7 +131,7 @@ async def collect_for_ever(folder: Path, place: Path | Server) -> None:
     store = BlobStore(backend, Metrics())
     went = 0
     async with open_catalog(place, durable=False) as catalog:
-        roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=86_400)
+        roots = roots_of(catalog, unnamed_link_grace_s=86_400)
         wait_for_the_start()
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, literal_column, select
 
 from blobd.database.statements import portions, upsert
-from blobd.registry.catalog.tables import blobs, links, manifest_references, manifests, tags
+from blobd.references.tables import blobs
+from blobd.registry.catalog.tables import links, manifest_references, manifests, tags
 from blobd.registry.media_types import MANIFESTS
 
 if TYPE_CHECKING:

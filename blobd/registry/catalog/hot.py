@@ -24,7 +24,6 @@ _LINK = """
     JOIN blobs ON blobs.digest = links.digest
     WHERE repositories.name = ? AND links.digest = ? AND blobs.damaged_at IS NULL
 """
-_BLOB = "SELECT size_bytes, verified_at, damaged_at FROM blobs WHERE digest = ?"
 _NAMED = """
     SELECT 1
     FROM repositories
@@ -73,18 +72,6 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownBlob:
-    """What is known of a digest, whoever holds it."""
-
-    size_bytes: int | None
-    """None while it is pushed for the first time."""
-    verified_at: float
-    """When its bytes were last found to hash to the digest; 0: not known."""
-    damaged_at: float | None
-    """Since when its bytes are quarantined."""
-
-
-@dataclass(frozen=True, slots=True)
 class StoredManifest:
     """A manifest as it was pushed. `content` is None where it is too large to read in passing."""
 
@@ -107,11 +94,6 @@ class Hot:
         """
         row = await self._row(_LINK, repository, str(digest))
         return None if row is None else Link(*row)
-
-    async def blob(self, digest: Digest) -> KnownBlob | None:
-        """Return what is known of a digest; None where nobody holds it, nor did until lately."""
-        row = await self._row(_BLOB, str(digest))
-        return None if row is None else KnownBlob(*row)
 
     async def named(self, repository: RepositoryName, digest: Digest) -> bool:
         """Return whether a manifest of the repository names a blob."""

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, case, delete, select, update
 
 from blobd.database.statements import upsert
-from blobd.registry.catalog.tables import (
-    index_pulls,
-    manifest_references,
-    packages,
-    versions,
-)
+from blobd.registry.catalog.tables import index_pulls, manifest_references, packages, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

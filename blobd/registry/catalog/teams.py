@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 
 from blobd.database.statements import upsert
-from blobd.registry.catalog.tables import (
-    accounts,
-    package_roles,
-    source_roles,
-    team_members,
-    teams,
-)
+from blobd.registry.catalog.tables import accounts, package_roles, source_roles, team_members, teams
 from blobd.registry.names import fold_account
 
 if TYPE_CHECKING:

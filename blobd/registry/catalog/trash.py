@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, exists, insert, literal, select, update
 
 from blobd.database.statements import upsert
-from blobd.registry.catalog import contents, holds
+from blobd.references import holds
+from blobd.registry.catalog import contents
+from blobd.registry.catalog.links import link
 from blobd.registry.catalog.repositories import find_repository, make_repository
 from blobd.registry.catalog.tables import (
     links,
@@ -173,7 +175,7 @@ def _copy(transaction: Transaction, start: int, end: int, digest: Digest, *, now
     # in the order that every writer takes them, so that no two wait for each other
     for blob in transaction.execute(held.order_by(links.c.digest)).scalars().all():
         if holds.lock(transaction, blob):
-            holds.link(transaction, end, blob, now=now)
+            link(transaction, end, blob, now=now)
     kept = [column for column in manifests.c if column.name != "repository_id"]
     there = select(literal(end).label("repository_id"), *kept).where(
         manifests.c.repository_id == start, manifests.c.digest == digest

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, func, select, update
 
 from blobd.database.statements import portions, upsert
+from blobd.references.tables import blobs
 from blobd.registry.catalog.indexes import children_of, parents_of
-from blobd.registry.catalog.tables import blobs, tags, trashed_tags, versions
+from blobd.registry.catalog.tables import tags, trashed_tags, versions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -10,15 +10,15 @@ from blobd.digest import Digest
 from blobd.errors import BlobNotFound
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog.hot import Hot
-from blobd.registry.links import RepositoryKeeper
+from blobd.registry.links import RepositoryHolder
 from blobd.wire.headers import PRIVATE_FOR_GOOD, PUBLIC_FOR_GOOD
 from blobd.wire.respond import head_blob
 
 if TYPE_CHECKING:
     from blobd.database import Catalog
+    from blobd.references.quarantine import Quarantine
     from blobd.registry.identity.gate import Access
     from blobd.registry.links import Touches
-    from blobd.registry.quarantine import Quarantine
     from blobd.wire.respond import Responder
 
 
@@ -63,7 +63,7 @@ class BlobRoutes:
         digest: str,
     ) -> web.StreamResponse:
         """R69: gone from this repository at once, from the store when nobody holds it."""
-        keeper = RepositoryKeeper(self._catalog, access.repository, confirm=access.confirm)
+        keeper = RepositoryHolder(self._catalog, access.repository, confirm=access.confirm)
         await keeper.release(Digest.parse(digest))
         return web.Response(status=202)
 

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
     from blobd.config import Config
     from blobd.database import Catalog
+    from blobd.references.quarantine import Quarantine
     from blobd.registry.auth.attempts import Attempts
     from blobd.registry.auth.sealing import Seals
-    from blobd.registry.quarantine import Quarantine
     from blobd.store import BlobStore
     from blobd.wire.origin import Origins
     from blobd.wire.respond import Responder

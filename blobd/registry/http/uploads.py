@@ -9,7 +9,7 @@ from aiohttp import web
 from blobd.digest import Digest, MalformedDigest
 from blobd.registry.errors import NameInvalid
 from blobd.registry.http.guard import SECRET
-from blobd.registry.links import RepositoryKeeper, mount
+from blobd.registry.links import RepositoryHolder, mount
 from blobd.registry.names import parse_name
 from blobd.registry.packages.create import package_maker
 from blobd.wire.upload_protocol import UploadContext
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blobd.database import Catalog
+    from blobd.references.quarantine import Quarantine
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.gate import Access
     from blobd.registry.identity.upload_secrets import UploadSecrets
-    from blobd.registry.quarantine import Quarantine
     from blobd.wire.upload_protocol import UploadProtocol
 
 
@@ -107,7 +107,7 @@ class UploadRoutes:
         return UploadContext(
             owner=f"repository:{repository}{_whose(access.subject)}",
             account=self._guard.account(request, access.subject),
-            keeper=RepositoryKeeper(
+            keeper=RepositoryHolder(
                 self._catalog,
                 repository,
                 package_maker(access, now=self._catalog.now()),

@@ -10,6 +10,7 @@ import pytest
 from blobd.backends.threads import Threads
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
+from blobd.references.collection import collect
 from blobd.registry.auth.roles import SCOPES, Role, Visibility
 from blobd.registry.auth.subjects import Subject
 from blobd.registry.catalog import packages as package_rows
@@ -17,17 +18,15 @@ from blobd.registry.catalog import versions as version_rows
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.identity import accounts
 from blobd.registry.identity.gate import Access
-from blobd.registry.links import RepositoryKeeper
+from blobd.registry.links import RepositoryHolder
 from blobd.registry.manifests import Manifests
 from blobd.registry.names import RepositoryName, Tag
 from blobd.registry.packages.create import package_maker
 from blobd.registry.packages.manage import find_package
 from blobd.registry.packages.publish import PackagePublication
 from blobd.registry.packages.trash import Trash
-from blobd.registry.roots import CatalogRoots
-from blobd.upkeep.gc import collect
 from tests.backends.acts import digest_of
-from tests.registry.acts import asked, image, index, push_as
+from tests.registry.acts import asked, image, index, push_as, roots_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +56,7 @@ class Shop:
         self.clock = clock
         self.ada = ada
         self.trash = Trash(catalog, RETENTION_S)
-        self.roots = CatalogRoots(catalog, upload_timeout_s=600, unnamed_link_grace_s=GRACE_S)
+        self.roots = roots_of(catalog, unnamed_link_grace_s=GRACE_S)
         self.warnings: Sequence[str] = ()
         self._threads = threads
         self._manifests = Manifests(catalog, threads)
@@ -80,7 +79,7 @@ class Shop:
         """
         who = subject or self.ada
         make = self._maker(repository, who, exists=exists)
-        keeper = RepositoryKeeper(self.catalog, repository, make)
+        keeper = RepositoryHolder(self.catalog, repository, make)
         config = {
             "os": "linux",
             "architecture": architecture,
@@ -94,7 +93,7 @@ class Shop:
     async def push_blob(self, data: bytes) -> Digest:
         """Push a blob alone, as an image's push begins."""
         make = self._maker(APP, self.ada, exists=True)
-        keeper = RepositoryKeeper(self.catalog, APP, make)
+        keeper = RepositoryHolder(self.catalog, APP, make)
         return await push_as(keeper, self.store, data)
 
     def _maker(self, repository: RepositoryName, subject: Subject, *, exists: bool) -> Maker:

@@ -15,18 +15,12 @@ from blobd.registry.catalog.tables.accounts import (
     tokens,
 )
 from blobd.registry.catalog.tables.contents import (
-    api_holds,
-    blobs,
-    leases,
     links,
     manifest_references,
     manifests,
-    pins,
     repositories,
-    store,
     tags,
 )
-from blobd.registry.catalog.tables.daemons import daemons
 from blobd.registry.catalog.tables.packages import (
     audit,
     index_pulls,
@@ -39,13 +33,9 @@ from blobd.registry.catalog.tables.packages import (
 
 __all__ = [
     "accounts",
-    "api_holds",
     "audit",
-    "blobs",
-    "daemons",
     "ended_sessions",
     "index_pulls",
-    "leases",
     "links",
     "manifest_references",
     "manifests",
@@ -54,12 +44,10 @@ __all__ = [
     "package_grants",
     "package_roles",
     "packages",
-    "pins",
     "repositories",
     "signing_keys",
     "source_roles",
     "sources",
-    "store",
     "tags",
     "team_members",
     "teams",

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, union_all
 
-from blobd.registry.catalog.tables import api_holds, blobs, links
+from blobd.references.tables import blobs
 
 if TYPE_CHECKING:
-    from blobd.database.transaction import Transaction
+    from blobd.database import Transaction
+    from blobd.references.references import References
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What repositories and the blob API hold."""
+    """What all holders hold."""
 
     holds: int
     logical_bytes: int
@@ -29,9 +30,9 @@ class Usage:
         return self.logical_bytes - self.held_bytes
 
 
-def read_usage(transaction: Transaction) -> Usage:
+def read_usage(transaction: Transaction, references: References) -> Usage:
     """Return how much is held at this moment."""
-    held = union_all(select(links.c.digest), select(api_holds.c.digest)).subquery()
+    held = union_all(*(select(kind.digest.label("digest")) for kind in references.kinds)).subquery()
     by_digest = (
         select(blobs.c.size_bytes, func.count().label("holds"))
         .join(held, held.c.digest == blobs.c.digest)

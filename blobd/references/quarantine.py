@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING
 
 from blobd.backends.base import FileSource
 from blobd.errors import BlobCorrupt, BlobNotFound
-from blobd.registry.catalog import integrity
-from blobd.registry.catalog.hot import Hot
+from blobd.references import integrity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
@@ -56,7 +55,6 @@ class Quarantine:
 
     def __init__(self, catalog: Catalog, store: BlobStore, metrics: Metrics) -> None:
         self._catalog = catalog
-        self._hot = Hot(catalog.reader)
         self._store = store
         self._metrics = metrics
 
@@ -66,7 +64,7 @@ class Quarantine:
         Bytes that nobody ever held have no size to compare with. Raises BlobNotFound.
         """
         for _ in range(2):
-            known = await self._hot.blob(digest)
+            known = await integrity.read_blob(self._catalog.reader, digest)
             if known is not None and known.damaged_at is not None:
                 break
             size_bytes = None if known is None else known.size_bytes
@@ -108,7 +106,7 @@ class Quarantine:
 
     async def stat(self, digest: Digest) -> int:
         """Return the size in bytes of a blob. Raises BlobNotFound."""
-        known = await self._hot.blob(digest)
+        known = await integrity.read_blob(self._catalog.reader, digest)
         if known is not None and known.damaged_at is not None:
             raise BlobNotFound(digest)
         if known is None or known.size_bytes is None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from blobd import graces
 from blobd.backends.durable import boot_id
 from blobd.errors import BlobdError, ConfigInvalid
-from blobd.registry.catalog import daemons
+from blobd.references import daemons
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from blobd.config import Config
     from blobd.database import Catalog
     from blobd.graces import Graces
-    from blobd.registry.catalog.daemons import Lease
+    from blobd.references.daemons import Lease
 
 RENEW_S = 20.0
 LEASE_S = 60.0

@@ -23,8 +23,8 @@ from blobd.backends.threads import Threads
 from blobd.digest import Span
 from blobd.errors import BlobCorrupt, BlobNotFound, Refused
 from blobd.hashing import Hashing
-from blobd.registry.catalog import integrity
-from blobd.registry.quarantine import Damage
+from blobd.references import integrity
+from blobd.references.quarantine import Damage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from blobd.database import Catalog
     from blobd.digest import Digest
     from blobd.metrics import Metrics
-    from blobd.registry.catalog.integrity import Due
-    from blobd.registry.quarantine import Quarantine
+    from blobd.references.integrity import Due
+    from blobd.references.quarantine import Quarantine
     from blobd.store import BlobStore
 
 _PAGE = 200

@@ -1,7 +1,7 @@
 """Pins: keeping garbage collection off a digest while its bytes are being published.
 
 Pin the digest, publish, then turn the pin into a hold, in one transaction (promise 11). A pin
-that a crash left behind lapses; `roots.py` knows when.
+that a crash left behind lapses; `kinds.py` says when.
 
 A pin does not wait for the disk: it is there for collectors, which power loss ends too. What power
 loss can leave is bytes that were published moments before and that no row names. They are no
@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from blobd.errors import BackendUnavailable
-from blobd.registry.catalog import holds
+from blobd.references import holds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
 
-_CONDEMNED_WAIT_S = 30.0
-_CONDEMNED_POLL_S = 0.02
+_DELETION_WAIT_S = 30.0
+_DELETION_POLL_S = 0.02
 
 
 class CatalogPin:
@@ -45,7 +45,7 @@ class CatalogPin:
         self._kept = False
 
     async def take(self) -> None:
-        """Write the pin; wait while a collector is removing the digest's bytes.
+        """Write the pin; wait while a collector is deleting the digest's bytes.
 
         Raises BackendUnavailable when it does not come to an end.
         """
@@ -55,11 +55,11 @@ class CatalogPin:
             return holds.insert_pin(transaction, self._digest, self._nonce, now=now)
 
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + _CONDEMNED_WAIT_S
+        give_up_at = loop.time() + _DELETION_WAIT_S
         while not await self._catalog.write(insert, synced=False):
             if loop.time() > give_up_at:
                 raise BackendUnavailable(f"{self._digest} is being removed; send it again")
-            await asyncio.sleep(_CONDEMNED_POLL_S)
+            await asyncio.sleep(_DELETION_POLL_S)
 
     async def keep(self, size_bytes: int) -> None:
         """Make the hold, drop the pin and end a quarantine, in one transaction.

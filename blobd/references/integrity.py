@@ -8,13 +8,29 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
 from blobd.database.statements import portions, upsert
-from blobd.registry.catalog.tables import blobs, leases, pins
+from blobd.references.tables import blobs, leases, pins
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from blobd.database import Reader
     from blobd.database.transaction import Transaction
     from blobd.digest import Digest
+
+
+_KNOWN = "SELECT size_bytes, verified_at, damaged_at FROM blobs WHERE digest = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBlob:
+    """What is known of a digest, whoever holds it."""
+
+    size_bytes: int | None
+    """None while it is pushed for the first time."""
+    verified_at: float
+    """When its bytes were last found to hash to the digest; 0: not known."""
+    damaged_at: float | None
+    """Since when its bytes are quarantined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,12 @@ class Row:
     damaged_at: float | None
     pinned: bool
     """Whether somebody is publishing the digest, or broke off doing so."""
+
+
+async def read_blob(reader: Reader, digest: Digest) -> KnownBlob | None:
+    """Return what is known of a digest; None where nobody holds it, nor did until lately."""
+    rows = await reader.rows(_KNOWN, str(digest))
+    return KnownBlob(*rows[0]) if rows else None
 
 
 def take(transaction: Transaction, digest: Digest) -> Row | None:

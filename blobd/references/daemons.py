@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 
 from blobd.database.statements import upsert
-from blobd.registry.catalog.tables import daemons
+from blobd.references.tables import daemons
 
 if TYPE_CHECKING:
     from blobd.database.transaction import Transaction

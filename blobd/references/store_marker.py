@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blobd.errors import BackendUnavailable, BlobNotFound, ConfigInvalid, StorageFull
-from blobd.registry.catalog import store_id
+from blobd.references import store_id
 
 if TYPE_CHECKING:
     from blobd.backends.base import Backend

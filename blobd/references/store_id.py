@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 
 from blobd.database.statements import upsert
 from blobd.digest import Digest
-from blobd.registry.catalog.tables import blobs, store
+from blobd.references.tables import blobs, store
 
 if TYPE_CHECKING:
     from blobd.database.transaction import Transaction
