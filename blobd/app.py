@@ -62,7 +62,7 @@ from blobd.registry.packages.label_audit import review_links
 from blobd.registry.packages.ledger import forget_audit
 from blobd.registry.packages.trash import Trash
 from blobd.room import Room
-from blobd.store import BlobStore, Keeper
+from blobd.store import BlobHolder, BlobStore
 from blobd.upkeep.clock import SteadyClock, newest_trace
 from blobd.uploads import Uploads
 from blobd.wire.cross_site import refuse_cross_site
@@ -117,7 +117,7 @@ class Daemon:
     room: Room
     responder: Responder
     catalog: Catalog
-    keeper: Keeper
+    holder: BlobHolder
     """The blob API's hand on the store."""
     references: References
     """What keeps blobs alive."""
@@ -237,7 +237,7 @@ async def open_daemon(
             room=room,
             responder=Responder(send_threads, metrics),
             catalog=catalog,
-            keeper=ApiHolder(catalog, references, store),
+            holder=ApiHolder(catalog, references, store),
             references=references,
             roots=Roots(catalog, references, graces, clock=clock.now),
             trash=Trash(catalog, config.registry.trash_retention_s),
@@ -308,8 +308,8 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
     config = daemon.config
     protocol = UploadProtocol(daemon.uploads, config.limits)
     blob_api = blob_api_routes(
-        BlobRoutes(daemon.quarantine, daemon.store, daemon.keeper, daemon.responder),
-        UploadRoutes(daemon.uploads, protocol, daemon.keeper, config.blob_api.tokens),
+        BlobRoutes(daemon.quarantine, daemon.store, daemon.holder, daemon.responder),
+        UploadRoutes(daemon.uploads, protocol, daemon.holder, config.blob_api.tokens),
         HealthRoutes(daemon.room, daemon.metrics),
     )
 

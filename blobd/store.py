@@ -1,15 +1,13 @@
 """BlobStore: the one concrete class over a backend. Verification, dedup and holds meet here.
 
-A blob lives while a keeper holds it. A *keeper* is one holder's hand on the store: the blob API
-has one, each repository of the registry has one. Committing goes in an order that no crash and no
-garbage collection can break (promise 11): pin the digest, publish the bytes, then in one act
-turn the pin into the keeper's hold.
+A blob lives while somebody holds it: the blob API, or a repository of the registry. Committing goes
+in an order that no crash and no garbage collection can break (promise 11): pin the digest, publish
+the bytes, then in one act turn the pin into the hold.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from blobd.backends.base import FileSource
@@ -30,37 +28,20 @@ class Pin(Protocol):
     """A digest that garbage collection leaves alone while it is being published."""
 
     async def keep(self, size_bytes: int) -> None:
-        """Turn the pin into the keeper's hold, atomically and durably."""
+        """Turn the pin into a hold, atomically and durably."""
         ...
 
 
-class Keeper(Protocol):
-    """One holder's hand on the store."""
+class BlobHolder(Protocol):
+    """One holder of blobs."""
 
     def pin(self, digest: Digest) -> AbstractAsyncContextManager[Pin]:
         """Keep garbage collection off a digest until the hold is made or the block is left."""
         ...
 
     async def release(self, digest: Digest) -> None:
-        """End this keeper's hold. Raises BlobNotFound when it has none."""
+        """End this holder's hold. Raises BlobNotFound when it has none."""
         ...
-
-
-class SoleKeeper:
-    """The keeper of a daemon without a catalog: to be stored is to be held."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    @asynccontextmanager
-    async def pin(self, digest: Digest) -> AsyncIterator[Pin]:  # noqa: ARG002
-        yield self
-
-    async def keep(self, size_bytes: int) -> None:
-        """The bytes are their own hold."""
-
-    async def release(self, digest: Digest) -> None:
-        await self._backend.delete(digest)
 
 
 class BlobStore:
@@ -112,14 +93,14 @@ class BlobStore:
             raise BlobNotFound(digest)
         return await self.backend.open(digest)
 
-    async def commit(self, staging: Staging, digest: Digest, keeper: Keeper) -> Committed:
+    async def commit(self, staging: Staging, digest: Digest, holder: BlobHolder) -> Committed:
         """Publish a staging whose bytes were verified to hash to `digest`, and hold it.
 
-        Raises what `Staging.commit` raises, and what the keeper raises; then the blob is not
-        held by this keeper, and bytes that were published meanwhile are garbage to collect.
+        Raises what `Staging.commit` raises, and what the holder raises; then the blob is not
+        held by this holder, and bytes that were published meanwhile are garbage to collect.
         If cancelled: held, or not.
         """
-        async with keeper.pin(digest) as pin:
+        async with holder.pin(digest) as pin:
             with self._metrics.commit_duration.time():
                 committed = await staging.commit(digest)
             await pin.keep(committed.size_bytes)

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from blobd.open_uploads import OpenUploads
     from blobd.receive import Body, Receiver
     from blobd.room import Room
-    from blobd.store import BlobStore, Keeper
+    from blobd.store import BlobHolder, BlobStore
 
 _GRACE_S = 5.0
 _SWEEP_MARGIN_S = 60.0
@@ -186,7 +186,7 @@ class Uploads:
         upload_id: str,
         owner: str,
         digest: Digest,
-        keeper: Keeper,
+        holder: BlobHolder,
         *,
         body: Body | None = None,
         span: Span | None = None,
@@ -199,26 +199,26 @@ class Uploads:
         the session stands where it stood. `untold` promises that the session was started here and
         that nobody else has heard of it. Raises DigestUnsupported; DigestMismatch, which ends
         the session when no body came with the call; else as `append`, and what committing raises.
-        If cancelled, the blob is held by the keeper, or not.
+        If cancelled, the blob is held by the holder, or not.
         """
         if not digest.supported:
             raise DigestUnsupported(digest.algorithm)
         try:
             return await self._finish_open(
-                upload_id, owner, digest, keeper, body, span, untold=untold, account=account
+                upload_id, owner, digest, holder, body, span, untold=untold, account=account
             )
         except (UploadUnknown, UploadOvertaken):
             record, _ = await self._peek(upload_id, owner)
             if record.committed is None:
                 raise
-        return await self._finish_again(record, digest, keeper)
+        return await self._finish_again(record, digest, holder)
 
     async def _finish_open(
         self,
         upload_id: str,
         owner: str,
         digest: Digest,
-        keeper: Keeper,
+        holder: BlobHolder,
         body: Body | None,
         span: Span | None,
         *,
@@ -228,7 +228,7 @@ class Uploads:
         if body is None:
             async with self._session(upload_id, owner, span, None, untold=untold) as session:
                 await self._expect(session, span, None)
-                return await self._commit(session, digest, keeper, received_bytes=0)
+                return await self._commit(session, digest, holder, received_bytes=0)
         async with (
             self._admission.admit(account),
             self._session(upload_id, owner, span, body, untold=untold, provisional=True) as session,
@@ -237,7 +237,7 @@ class Uploads:
             if session.staging.offset == 0 and digest.algorithm != session.memo.algorithm:
                 session.hasher = self._hashing.new(digest.algorithm)
             received_bytes = await self._receive(session, body, span, saves=False, account=account)
-            return await self._commit(session, digest, keeper, received_bytes=received_bytes)
+            return await self._commit(session, digest, holder, received_bytes=received_bytes)
 
     async def cancel(self, upload_id: str, owner: str) -> None:
         """End a session and remove its bytes, taking it over from any writer.
@@ -392,7 +392,7 @@ class Uploads:
         return received_bytes
 
     async def _commit(
-        self, session: Session, digest: Digest, keeper: Keeper, *, received_bytes: int
+        self, session: Session, digest: Digest, holder: BlobHolder, *, received_bytes: int
     ) -> Committed:
         computed = session.computed()
         if computed.algorithm != digest.algorithm:
@@ -403,17 +403,17 @@ class Uploads:
             else:
                 await self._discard(session, "refused")
             raise DigestMismatch(digest, computed)
-        committed = await self._store.commit(session.staging, digest, keeper)
+        committed = await self._store.commit(session.staging, digest, holder)
         self._open_uploads.ended(session.memo.account)
         self._metrics.uploads.labels("committed").inc()
         return committed
 
-    async def _finish_again(self, record: Record, digest: Digest, keeper: Keeper) -> Committed:
+    async def _finish_again(self, record: Record, digest: Digest, holder: BlobHolder) -> Committed:
         """Answer a PUT repeated after its 201 was lost; make the hold if a crash prevented it."""
         if record.committed != digest:
             raise UploadUnknown(record.upload_id)
         try:
-            async with keeper.pin(digest) as pin:
+            async with holder.pin(digest) as pin:
                 size_bytes = await self._store.stat(digest)
                 await pin.keep(size_bytes)
         except BlobNotFound as error:

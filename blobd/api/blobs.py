@@ -13,7 +13,7 @@ from blobd.wire.respond import head_blob
 
 if TYPE_CHECKING:
     from blobd.backends.base import Source
-    from blobd.store import BlobStore, Keeper
+    from blobd.store import BlobHolder, BlobStore
     from blobd.wire.respond import Responder
 
 _DEFAULT_PAGE = 1000
@@ -36,11 +36,11 @@ class BlobRoutes:
     """Handlers of `/blobs` and `/blobs/{digest}`."""
 
     def __init__(
-        self, blobs: Blobs, store: BlobStore, keeper: Keeper, responder: Responder
+        self, blobs: Blobs, store: BlobStore, holder: BlobHolder, responder: Responder
     ) -> None:
         self._blobs = blobs
         self._store = store
-        self._keeper = keeper
+        self._holder = holder
         self._responder = responder
 
     async def get(self, request: web.BaseRequest, digest: str) -> web.StreamResponse:
@@ -52,7 +52,7 @@ class BlobRoutes:
         return head_blob(request, name, await self._blobs.stat(name))
 
     async def delete(self, request: web.BaseRequest, digest: str) -> web.StreamResponse:  # noqa: ARG002
-        await self._keeper.release(Digest.parse(digest))
+        await self._holder.release(Digest.parse(digest))
         return web.Response(status=202)
 
     async def list(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -36,7 +36,7 @@ API_HOLDS = Kind(api_holds, api_holds.c.digest, "held by the blob API")
 
 
 class ApiHolder:
-    """The blob API as a holder of blobs; a `blobd.store.Keeper`."""
+    """The blob API as a holder of blobs; a `blobd.store.BlobHolder`."""
 
     def __init__(self, catalog: Catalog, references: References, store: BlobStore) -> None:
         self._catalog = catalog

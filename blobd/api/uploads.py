@@ -14,7 +14,7 @@ from blobd.wire.upload_protocol import UploadContext, UploadProtocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blobd.store import Keeper
+    from blobd.store import BlobHolder
     from blobd.uploads import Uploads
 
 OWNER = "blob-api"
@@ -27,13 +27,13 @@ class UploadRoutes:
         self,
         uploads: Uploads,
         protocol: UploadProtocol,
-        keeper: Keeper,
+        holder: BlobHolder,
         tokens: Sequence[str] = (),
     ) -> None:
         """With several `tokens`, each is an account with a share of the limits."""
         self._uploads = uploads
         self._protocol = protocol
-        self._keeper = keeper
+        self._holder = holder
         self._tokens = tokens
 
     async def start(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -67,7 +67,7 @@ class UploadRoutes:
         return UploadContext(
             owner=OWNER,
             account=account,
-            keeper=self._keeper,
+            holder=self._holder,
             upload_location="/uploads/{}.{}".format,
             blob_location="/blobs/{}".format,
         )

@@ -38,7 +38,7 @@ _REFERRING_MAX = 20
 
 
 class RepositoryHolder:
-    """One repository as a holder of blobs; a `blobd.store.Keeper`. Its holds are links."""
+    """One repository as a holder of blobs; a `blobd.store.BlobHolder`. Its holds are links."""
 
     def __init__(
         self,

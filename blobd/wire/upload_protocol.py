@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from blobd.backends.base import Committed
     from blobd.config import Limits
     from blobd.session import Upload
-    from blobd.store import Keeper
+    from blobd.store import BlobHolder
     from blobd.uploads import Uploads
     from blobd.wire.bodies import WireBody
 
@@ -57,7 +57,7 @@ class UploadContext:
     """Whose session it is; a session is unknown to every other owner."""
     account: str | None
     """Whose share of the limits is used; None: of somebody who speaks for many."""
-    keeper: Keeper
+    holder: BlobHolder
     upload_location: Callable[[str, int], str]
     """From an upload's id and offset to the path for its next request, which ends as `UPLOAD`."""
     blob_location: Callable[[Digest], str]
@@ -96,7 +96,7 @@ class UploadProtocol:
                 upload.upload_id,
                 context.owner,
                 digest,
-                context.keeper,
+                context.holder,
                 body=body,
                 untold=True,
                 account=context.account,
@@ -140,7 +140,7 @@ class UploadProtocol:
                 upload_id,
                 context.owner,
                 digest,
-                context.keeper,
+                context.holder,
                 body=body,
                 span=_span(request),
                 account=context.account,

@@ -45,7 +45,7 @@ class Clock:
 
 @dataclass
 class Ledger:
-    """A keeper that writes down what happens to a digest, and refuses to keep when told so."""
+    """A holder that writes down what happens to a digest, and refuses to keep when told so."""
 
     store: BlobStore
     events: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Hall:
     uploads: Uploads
     backend: Backend
     store: BlobStore
-    keeper: Ledger
+    holder: Ledger
     metrics: Metrics
     clock: Clock
     budget: Budget

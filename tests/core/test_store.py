@@ -10,12 +10,12 @@ from blobd.backends.memory import Memory
 from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, BlobNotFound
 from blobd.metrics import Metrics
-from blobd.store import BlobStore, SoleKeeper
+from blobd.store import BlobStore
 from tests.backends.acts import digest_of, read, staged
 from tests.core.hall import Ledger
 
 if TYPE_CHECKING:
-    from blobd.store import Keeper
+    from blobd.store import BlobHolder
 
 DATA = b"some bytes"
 DIGEST = digest_of(DATA)
@@ -30,17 +30,17 @@ def sample(store: BlobStore, name: str) -> float:
     return store._metrics.registry.get_sample_value(f"blobd_{name}") or 0
 
 
-async def commit(store: BlobStore, keeper: Keeper) -> bool:
+async def commit(store: BlobStore, holder: BlobHolder) -> bool:
     async with staged(store.backend) as staging:
         await staging.append([DATA])
-        committed = await store.commit(staging, DIGEST, keeper)
+        committed = await store.commit(staging, DIGEST, holder)
     assert (committed.digest, committed.size_bytes) == (DIGEST, len(DATA))
     return committed.replaced
 
 
 async def test_a_committed_blob_is_read_and_listed(store: BlobStore) -> None:
     """Promise 1."""
-    assert not await commit(store, SoleKeeper(store.backend))
+    assert not await commit(store, Ledger(store))
     assert await store.stat(DIGEST) == len(DATA)
     source = await store.open(DIGEST)
     assert await read(source) == DATA
@@ -64,9 +64,9 @@ async def test_what_is_not_there_or_cannot_be_is_not_found(
 
 async def test_a_blob_stored_twice_is_stored_once(store: BlobStore) -> None:
     """Section 5, Commit: dedup drops the older copy, and is counted."""
-    keeper = SoleKeeper(store.backend)
-    assert not await commit(store, keeper)
-    assert await commit(store, keeper)
+    holder = Ledger(store)
+    assert not await commit(store, holder)
+    assert await commit(store, holder)
     assert sample(store, "dedup_hits_total") == 1
     assert sample(store, "dedup_saved_bytes_total") == len(DATA)
     assert sample(store, "commit_duration_seconds_count") == 2
@@ -82,7 +82,7 @@ async def test_a_commit_pins_publishes_and_holds_in_this_order(store: BlobStore)
 
 
 async def test_a_hold_that_fails_leaves_no_hold_and_no_pin(store: BlobStore) -> None:
-    """BlobStore.commit: raises what the keeper raises; the bytes are garbage to collect."""
+    """BlobStore.commit: raises what the holder raises; the bytes are garbage to collect."""
     ledger = Ledger(store, refuses=BackendUnavailable("the catalog is away"))
     with pytest.raises(BackendUnavailable):
         await commit(store, ledger)
@@ -93,17 +93,6 @@ async def test_a_hold_that_fails_leaves_no_hold_and_no_pin(store: BlobStore) -> 
 
 async def test_deleting_frees_bytes_and_counts_them(store: BlobStore) -> None:
     """BlobStore.delete."""
-    await commit(store, SoleKeeper(store.backend))
+    await commit(store, Ledger(store))
     assert await store.delete(DIGEST) == len(DATA)
     assert sample(store, "deleted_bytes_total") == len(DATA)
-
-
-async def test_without_a_catalog_to_be_released_is_to_be_deleted(store: BlobStore) -> None:
-    """SoleKeeper: to be stored is to be held."""
-    keeper = SoleKeeper(store.backend)
-    await commit(store, keeper)
-    await keeper.release(DIGEST)
-    with pytest.raises(BlobNotFound):
-        await store.stat(DIGEST)
-    with pytest.raises(BlobNotFound):
-        await keeper.release(DIGEST)

@@ -48,10 +48,10 @@ async def here() -> AsyncIterator[Hall]:
 async def finished(opened: Hall, upload_id: str, data: bytes) -> None:
     """Finish a session without a body and check that it became these bytes."""
     digest = digest_of(data)
-    committed = await opened.uploads.finish(upload_id, OWNER, digest, opened.keeper)
+    committed = await opened.uploads.finish(upload_id, OWNER, digest, opened.holder)
     assert (committed.digest, committed.size_bytes) == (digest, len(data))
     assert await fetch(opened.backend, digest) == data
-    assert opened.keeper.held[digest] == len(data)
+    assert opened.holder.held[digest] == len(data)
 
 
 async def gone(opened: Hall, upload_id: str) -> bool:
@@ -123,7 +123,7 @@ class TestStatus:
         for call in (
             here.uploads.status(upload_id, "somebody else"),
             here.uploads.append(upload_id, "somebody else", body),
-            here.uploads.finish(upload_id, "", digest_of(b""), here.keeper),
+            here.uploads.finish(upload_id, "", digest_of(b""), here.holder),
             here.uploads.cancel(upload_id, "somebody else"),
         ):
             with pytest.raises(UploadUnknown):
@@ -138,7 +138,7 @@ class TestStatus:
         for call in (
             here.uploads.status(upload_id, OWNER),
             here.uploads.append(upload_id, OWNER, ScriptedBody.of(b"x")),
-            here.uploads.finish(upload_id, OWNER, digest_of(b""), here.keeper),
+            here.uploads.finish(upload_id, OWNER, digest_of(b""), here.holder),
             here.uploads.cancel(upload_id, OWNER),
         ):
             with pytest.raises(UploadUnknown):
@@ -358,7 +358,7 @@ class TestLimits:
                     await here.uploads.append(other, OWNER, ScriptedBody.of(b"x"))
                 with pytest.raises(TooManyUploads):
                     await here.uploads.finish(
-                        other, OWNER, digest_of(b"x"), here.keeper, body=ScriptedBody.of(b"x")
+                        other, OWNER, digest_of(b"x"), here.holder, body=ScriptedBody.of(b"x")
                     )
                 pause.set()
             await here.uploads.append(other, OWNER, ScriptedBody.of(b"x"))
@@ -401,7 +401,7 @@ class TestDeadline:
         assert raised.value.limit_s == 600
         digest = digest_of(b"")
         with pytest.raises(UploadExpired):
-            await here.uploads.finish(upload_id, OWNER, digest, here.keeper, body=body)
+            await here.uploads.finish(upload_id, OWNER, digest, here.holder, body=body)
         assert body is None or body.buffers == []
         assert await gone(here, upload_id)
         assert here.sample("uploads_total", outcome="expired") == 1
@@ -441,7 +441,7 @@ class TestDeadline:
                         upload_id,
                         OWNER,
                         digest_of(b"in time"),
-                        here.keeper,
+                        here.holder,
                         body=ScriptedBody.of(b"in time"),
                     )
                 )

@@ -67,7 +67,7 @@ class TestTakeover:
             await dead.paused.wait()
             assert (await here.uploads.status(upload_id, OWNER)).offset == 1000
             await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[1000:]))
-        await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper)
+        await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder)
         assert await fetch(here.backend, DIGEST) == DATA
         assert here.sample("upload_takeovers_total") == 1
         assert here.sample("reread_bytes_total") == 0
@@ -79,7 +79,7 @@ class TestTakeover:
         async with asyncio.timeout(SOON_S), asyncio.TaskGroup() as group:
             group.create_task(overtaken(here, upload_id, dead))
             await dead.paused.wait()
-            await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper)
+            await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder)
         assert await fetch(here.backend, DIGEST) == DATA
 
     async def test_a_delete_takes_over_too(self, here: Hall) -> None:
@@ -119,7 +119,7 @@ class TestTakeover:
                 group.create_task(overtaken(here, upload_id, ScriptedBody.of(b"dead")))
                 await until(lambda: backend.calls["read"] == 1)
                 await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[1000:]))
-            await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper)
+            await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder)
 
 
 class TestCancelling:
@@ -145,7 +145,7 @@ class TestExpiry:
         here.clock.ahead_s += 700
         young = await begun(here, DATA[:5])
         done = await begun(here, DATA)
-        await here.uploads.finish(done, OWNER, DIGEST, here.keeper)
+        await here.uploads.finish(done, OWNER, DIGEST, here.holder)
         assert await here.uploads.expire() == [old]
         assert await off_loop(site.peek_uploads) == {young, done}
         assert here.sample("staged_bytes") == 5
@@ -203,7 +203,7 @@ class TestRestart:
             reread = second.sample("reread_bytes_total")
             assert reread == (150_000 if algorithm == "blake3" else 0)
         async with hall(await off_loop(site.open)) as third:
-            await third.uploads.finish(upload_id, OWNER, digest, third.keeper)
+            await third.uploads.finish(upload_id, OWNER, digest, third.holder)
             assert third.sample("reread_bytes_total") == 0
             assert await fetch(third.backend, digest) == DATA
 
@@ -221,7 +221,7 @@ class TestRestart:
         async with hall(await off_loop(site.open)) as third:
             await third.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[100_000:]))
             assert third.sample("reread_bytes_total") == 100_000
-            await third.uploads.finish(upload_id, OWNER, DIGEST, third.keeper)
+            await third.uploads.finish(upload_id, OWNER, DIGEST, third.holder)
             assert await fetch(third.backend, DIGEST) == DATA
 
     @pytest.mark.parametrize("whole", [True, False], ids=["whole", "damaged"])
@@ -237,7 +237,7 @@ class TestRestart:
         if not whole:
             await off_loop((folder / "bytes").write_bytes, DATA[:-1] + b"?")
         async with hall(await off_loop(site.open)) as second:
-            finish = second.uploads.finish(upload_id, OWNER, DIGEST, second.keeper)
+            finish = second.uploads.finish(upload_id, OWNER, DIGEST, second.holder)
             if whole:
                 await finish
                 assert await fetch(second.backend, DIGEST) == DATA
@@ -265,7 +265,7 @@ class TestCancellation:
         offset = (await opened.uploads.status(upload_id, OWNER)).offset
         async with asyncio.timeout(SOON_S):
             await opened.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[offset:]))
-            await opened.uploads.finish(upload_id, OWNER, DIGEST, opened.keeper)
+            await opened.uploads.finish(upload_id, OWNER, DIGEST, opened.holder)
         assert await fetch(opened.backend, DIGEST) == DATA
 
     @pytest.mark.parametrize("size_bytes", [10_000, 180_000])
@@ -310,18 +310,18 @@ class TestCancellation:
                 body = ScriptedBody.of(DATA[100:])
 
                 async def call() -> None:
-                    await opened.uploads.finish(upload_id, OWNER, DIGEST, opened.keeper, body=body)
+                    await opened.uploads.finish(upload_id, OWNER, DIGEST, opened.holder, body=body)
 
                 yield call
-                if DIGEST in opened.keeper.held:
+                if DIGEST in opened.holder.held:
                     assert await fetch(opened.backend, DIGEST) == DATA
                 elif (await opened.backend.peek(upload_id)).committed is None:
                     with pytest.raises(BlobNotFound):
                         await opened.store.stat(DIGEST)
                     assert (await opened.uploads.status(upload_id, OWNER)).offset == 100
                     await self.go_on(opened, upload_id)
-                await opened.uploads.finish(upload_id, OWNER, DIGEST, opened.keeper)
-                assert opened.keeper.held == {DIGEST: len(DATA)}
+                await opened.uploads.finish(upload_id, OWNER, DIGEST, opened.holder)
+                assert opened.holder.held == {DIGEST: len(DATA)}
 
         assert await cancel_at_each_checkpoint(finishing) > 3
 

@@ -60,7 +60,7 @@ async def finish(
     span: Span | None = None,
 ) -> Committed:
     return await opened.uploads.finish(
-        upload_id, OWNER, digest, opened.keeper, body=body, span=span
+        upload_id, OWNER, digest, opened.holder, body=body, span=span
     )
 
 
@@ -73,7 +73,7 @@ class TestRoads:
         committed = await finish(here, upload_id, DIGEST, ScriptedBody.of(DATA))
         assert (committed.digest, committed.size_bytes) == (DIGEST, len(DATA))
         assert await fetch(here.backend, DIGEST) == DATA
-        assert here.keeper.held == {DIGEST: len(DATA)}
+        assert here.holder.held == {DIGEST: len(DATA)}
         assert here.sample("reread_bytes_total") == 0
         assert here.sample("uploads_total", outcome="committed") == 1
 
@@ -155,7 +155,7 @@ class TestMismatch:
         with pytest.raises(UploadUnknown):
             await here.uploads.status(upload_id, OWNER)
         assert here.sample("discarded_bytes_total") == len(DATA)
-        assert here.keeper.events == []
+        assert here.holder.events == []
 
     @pytest.mark.parametrize("before", [b"", DATA[:1000]], ids=["only", "last"])
     async def test_a_body_with_the_wrong_digest_is_undone(self, here: Hall, before: bytes) -> None:
@@ -224,7 +224,7 @@ class TestFailures:
             with pytest.raises(type(error)):
                 await finish(here, upload_id, DIGEST)
             assert await listed(here.backend) == []
-            assert here.keeper.held == {}
+            assert here.holder.held == {}
             await finish(here, upload_id, DIGEST)
             assert await fetch(here.backend, DIGEST) == DATA
 
@@ -236,7 +236,7 @@ class TestFailures:
                 await finish(here, upload_id, DIGEST)
             with pytest.raises(UploadUnknown):
                 await finish(here, upload_id, DIGEST)
-            assert here.keeper.held == {}
+            assert here.holder.held == {}
 
     async def test_a_put_over_the_limit_is_refused(self, here: Hall) -> None:
         """Promise 8."""
@@ -251,18 +251,18 @@ class TestHolds:
     async def test_a_digest_is_pinned_before_its_bytes_are_published(self, here: Hall) -> None:
         """Promise 11: pin, publish, hold, unpin."""
         await finish(here, await begun(here, DATA), DIGEST)
-        assert here.keeper.events == ["pinned", "held", "unpinned"]
+        assert here.holder.events == ["pinned", "held", "unpinned"]
 
     async def test_a_hold_that_fails_is_made_by_a_repeated_put(self, here: Hall) -> None:
         """Promise 9, 11: published, not held; the PUT said again makes the hold."""
         upload_id = await begun(here, DATA)
-        here.keeper.refuses = BackendUnavailable("the catalog is away")
+        here.holder.refuses = BackendUnavailable("the catalog is away")
         with pytest.raises(BackendUnavailable):
             await finish(here, upload_id, DIGEST)
-        assert here.keeper.held == {}
-        here.keeper.refuses = None
+        assert here.holder.held == {}
+        here.holder.refuses = None
         await finish(here, upload_id, DIGEST)
-        assert here.keeper.held == {DIGEST: len(DATA)}
+        assert here.holder.held == {DIGEST: len(DATA)}
 
 
 class TestAgain:
@@ -300,7 +300,7 @@ class TestAgain:
         await finish(here, upload_id, DIGEST)
         for call in (
             finish(here, upload_id, digest_of(b"other")),
-            here.uploads.finish(upload_id, "somebody else", DIGEST, here.keeper),
+            here.uploads.finish(upload_id, "somebody else", DIGEST, here.holder),
             here.uploads.append(upload_id, OWNER, ScriptedBody.of(b"more")),
             here.uploads.status(upload_id, OWNER),
             here.uploads.cancel(upload_id, OWNER),

@@ -73,7 +73,7 @@ async def killed(
         if method == "PATCH":
             receiving = here.uploads.append(upload_id, OWNER, body, span=span)
         else:
-            receiving = here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper, body=body)
+            receiving = here.uploads.finish(upload_id, OWNER, DIGEST, here.holder, body=body)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(_of(receiving))
             await body.paused.wait()
@@ -112,7 +112,7 @@ async def test_an_append_goes_on_at_the_exact_byte(
         assert upload.offset == len(DATA)
         reread = ARRIVED if algorithm == "blake3" else ARRIVED - RECORDED
         assert here.sample("reread_bytes_total") == reread
-        await here.uploads.finish(upload_id, OWNER, digest, here.keeper)
+        await here.uploads.finish(upload_id, OWNER, digest, here.holder)
         assert await fetch(here.backend, digest) == DATA
 
 
@@ -123,7 +123,7 @@ async def test_an_empty_put_takes_all_that_arrived(
     upload_id = await killed(site, opened_stagings)
     digest = digest_of(DATA[:ARRIVED])
     async with hall(await off_loop(site.open)) as here:
-        await here.uploads.finish(upload_id, OWNER, digest, here.keeper)
+        await here.uploads.finish(upload_id, OWNER, digest, here.holder)
         assert await fetch(here.backend, digest) == DATA[:ARRIVED]
 
 
@@ -136,11 +136,11 @@ async def test_a_put_goes_on_and_back_to_where_it_stood(
         for _ in range(2):
             broken = ScriptedBody(DATA[ARRIVED:], BodyBroken(0))
             with pytest.raises(BodyBroken):
-                await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper, body=broken)
+                await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder, body=broken)
             assert (await here.uploads.status(upload_id, OWNER)).offset == ARRIVED
         assert here.sample("reread_bytes_total") == ARRIVED - RECORDED
         rest = ScriptedBody.of(DATA[ARRIVED:])
-        await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper, body=rest)
+        await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder, body=rest)
         assert await fetch(here.backend, DIGEST) == DATA
 
 
@@ -158,7 +158,7 @@ async def test_what_would_be_undone_is_undone_by_a_kill_too(
     async with hall(await off_loop(site.open)) as here:
         assert (await here.uploads.status(upload_id, OWNER)).offset == RECORDED
         rest = ScriptedBody.of(DATA[RECORDED:])
-        await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper, body=rest)
+        await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder, body=rest)
         assert await fetch(here.backend, DIGEST) == DATA
         assert here.sample("reread_bytes_total") == 0
 
@@ -172,7 +172,7 @@ async def test_after_a_reboot_it_goes_on_at_the_record(
     async with hall(await off_loop(site.open)) as here:
         assert (await here.uploads.status(upload_id, OWNER)).offset == RECORDED
         await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[RECORDED:]))
-        await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper)
+        await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder)
         assert await fetch(here.backend, DIGEST) == DATA
         assert here.sample("reread_bytes_total") == RECORDED
 
@@ -205,7 +205,7 @@ async def test_a_folder_of_the_first_layout_goes_on_at_its_record(
     async with hall(await off_loop(site.open)) as here:
         assert (await here.uploads.status(upload_id, OWNER)).offset == RECORDED
         await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[RECORDED:]))
-        await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper)
+        await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder)
 
 
 async def test_a_chunk_from_the_record_is_told_where_to_go_on(
@@ -261,7 +261,7 @@ async def test_a_living_writer_is_cut_where_its_record_stands(
             await here.uploads.append(
                 upload_id, OWNER, ScriptedBody.of(DATA), span=Span(0, len(DATA))
             )
-        await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper)
+        await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder)
         assert await fetch(here.backend, DIGEST) == DATA
         assert here.sample("reread_bytes_total") == 0
 
@@ -286,7 +286,7 @@ async def test_cancelled_while_it_reads_it_can_be_gone_on_with(
         monkeypatch.setattr(type(opened_stagings[-1]), "read", read)
         assert (await here.uploads.status(upload_id, OWNER)).offset == ARRIVED
         await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[ARRIVED:]))
-        await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper)
+        await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder)
         assert await fetch(here.backend, DIGEST) == DATA
 
 

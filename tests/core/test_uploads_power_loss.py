@@ -97,7 +97,7 @@ async def _goes_on(after: FilesystemSite, upload_id: str, offset: int) -> None:
     async with hall(await off_loop(after.open)) as here:
         assert (await here.uploads.status(upload_id, OWNER)).offset == offset
         rest = ScriptedBody.of(DATA[offset:])
-        await here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper, body=rest)
+        await here.uploads.finish(upload_id, OWNER, DIGEST, here.holder, body=rest)
         assert await fetch(here.backend, DIGEST) == DATA
 
 
@@ -187,7 +187,7 @@ async def test_a_small_upload_is_there_when_a_put_has_broken_off(
         await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))
         async with asyncio.TaskGroup() as group:
             finishing = group.create_task(
-                here.uploads.finish(upload_id, OWNER, DIGEST, here.keeper, body=body)
+                here.uploads.finish(upload_id, OWNER, DIGEST, here.holder, body=body)
             )
             await body.paused.wait()
             finishing.cancel()

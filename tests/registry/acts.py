@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blobd.database import Catalog
-    from blobd.store import BlobStore, Keeper
+    from blobd.store import BlobHolder, BlobStore
 
 APP = RepositoryName("team/app")
 OTHER = RepositoryName("team/other")
@@ -84,12 +84,12 @@ async def link(catalog: Catalog, digest: Digest) -> None:
         await pin.keep(7)
 
 
-async def push_as(keeper: Keeper, store: BlobStore, data: bytes) -> Digest:
-    """Commit a blob for a keeper."""
+async def push_as(holder: BlobHolder, store: BlobStore, data: bytes) -> Digest:
+    """Commit a blob for a holder."""
     digest = digest_of(data)
     async with staged(store.backend) as staging:
         await staging.append([data])
-        await store.commit(staging, digest, keeper)
+        await store.commit(staging, digest, holder)
     return digest
 
 

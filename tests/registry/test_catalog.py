@@ -168,10 +168,10 @@ async def test_a_transaction_cancelled_anywhere_is_done_or_undone(
         place = await off_loop(fresh_place)
         async with open_catalog(place, durable=False) as catalog:
             await link(catalog, BLOB)
-            keeper = RepositoryHolder(catalog, OTHER)
+            holder = RepositoryHolder(catalog, OTHER)
 
             async def call() -> None:
-                async with keeper.pin(BLOB) as pin:
+                async with holder.pin(BLOB) as pin:
                     await pin.keep(7)
 
             yield call

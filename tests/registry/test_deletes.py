@@ -50,14 +50,14 @@ async def _race(
 async def test_a_blob_goes_or_its_manifest_comes(
     catalog: Catalog, store: BlobStore, manifests: Manifests, turns: int
 ) -> None:
-    keeper = RepositoryHolder(catalog, APP)
+    holder = RepositoryHolder(catalog, APP)
     for number in range(ROUNDS):
         config = await push(catalog, store, f"config {number}".encode())
         layer = await push(catalog, store, f"layer {number}".encode())
         content, tag = image(config, layer), Tag(f"v{number}")
         await _race(
             manifests.put(APP, tag, content=content, content_type=None),
-            keeper.release(layer),
+            holder.release(layer),
             turns=turns,
         )
         linked = await Hot(catalog.reader).link(APP, layer) is not None

@@ -207,14 +207,14 @@ async def test_the_blob_api_holds_what_it_was_given_until_delete(
     catalog: Catalog, store: BlobStore, roots: Roots, clock: Clock
 ) -> None:
     """Promise 11: bytes go at once with the last hold."""
-    keeper = ApiHolder(catalog, REFERENCES, store)
-    digest = await push_as(keeper, store, b"weights")
+    holder = ApiHolder(catalog, REFERENCES, store)
+    digest = await push_as(holder, store, b"weights")
     clock.advance(100 * DAY_S)
     assert await _collect(roots, store) == []
-    await keeper.release(digest)
+    await holder.release(digest)
     assert not await _is_stored(store, digest)
     with pytest.raises(BlobNotFound):
-        await keeper.release(digest)
+        await holder.release(digest)
     assert await _collect(roots, store) == []
 
 
@@ -222,13 +222,13 @@ async def test_the_blob_api_does_not_delete_what_a_repository_links(
     catalog: Catalog, store: BlobStore, roots: Roots
 ) -> None:
     """Promise 11: one front does not pull the other's blobs away."""
-    keeper = ApiHolder(catalog, REFERENCES, store)
-    digest = await push_as(keeper, store, b"weights")
+    holder = ApiHolder(catalog, REFERENCES, store)
+    digest = await push_as(holder, store, b"weights")
     await push(catalog, store, b"weights")
-    await keeper.release(digest)
+    await holder.release(digest)
     assert await fetch(store.backend, digest) == b"weights"
     with pytest.raises(BlobNotFound):
-        await keeper.release(digest)
+        await holder.release(digest)
     await RepositoryHolder(catalog, APP).release(digest)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
 

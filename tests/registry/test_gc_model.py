@@ -78,7 +78,7 @@ class Holding(RuleBasedStateMachine):
     def open(self) -> None:
         self._catalog = self._run(self._open())
         self._store = BlobStore(Memory(), Metrics())
-        self._keeper = ApiHolder(self._catalog, REFERENCES, self._store)
+        self._holder = ApiHolder(self._catalog, REFERENCES, self._store)
         self._touches = Touches(self._catalog, unnamed_link_grace_s=GRACE_S)
         self._roots = roots_of(self._catalog, unnamed_link_grace_s=GRACE_S)
         threads = Threads(1, "manifests")
@@ -111,22 +111,22 @@ class Holding(RuleBasedStateMachine):
 
     @rule(repository=repositories, digest=digests)
     def release(self, repository: RepositoryName, digest: Digest) -> None:
-        keeper = RepositoryHolder(self._catalog, repository)
+        holder = RepositoryHolder(self._catalog, repository)
         if self._is_named(repository, digest):
             with pytest.raises(BlobReferenced):
-                self._run(keeper.release(digest))
+                self._run(holder.release(digest))
             return
         there = self._links.pop((repository, digest), None) is not None
-        assert there == self._released(keeper, digest)
+        assert there == self._released(holder, digest)
 
     def _is_named(self, repository: RepositoryName, digest: Digest) -> bool:
         return any(
             name == repository and digest in names for (name, _), names in self._manifests.items()
         )
 
-    def _released(self, keeper: RepositoryHolder | ApiHolder, digest: Digest) -> bool:
+    def _released(self, holder: RepositoryHolder | ApiHolder, digest: Digest) -> bool:
         try:
-            self._run(keeper.release(digest))
+            self._run(holder.release(digest))
         except BlobNotFound:
             return False
         return True
@@ -164,14 +164,14 @@ class Holding(RuleBasedStateMachine):
 
     @rule(digest=digests)
     def give_to_the_api(self, digest: Digest) -> None:
-        self._run(push_as(self._keeper, self._store, BLOBS[digest]))
+        self._run(push_as(self._holder, self._store, BLOBS[digest]))
         self._api.add(digest)
 
     @rule(digest=digests)
     def take_from_the_api(self, digest: Digest) -> None:
         there = digest in self._api
         self._api.discard(digest)
-        assert there == self._released(self._keeper, digest)
+        assert there == self._released(self._holder, digest)
 
     @rule(hours=st.sampled_from([0.5, 2, 13, 25]))
     def wait(self, hours: float) -> None:

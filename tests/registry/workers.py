@@ -75,7 +75,7 @@ class Pusher:
         self._random = random.Random(seed)
         self._own = RepositoryName(f"race/number{seed}")
         self._others = [RepositoryName(f"race/number{n}") for n in range(3) if n != seed]
-        self._keeper = RepositoryHolder(catalog, self._own)
+        self._holder = RepositoryHolder(catalog, self._own)
         self._api = ApiHolder(catalog, REFERENCES, store)
         self.holds: dict[Digest, bytes] = {}
 
@@ -95,10 +95,10 @@ class Pusher:
                     self.holds[digest] = data
             case 3 | 4:
                 if self.holds.pop(digest, None) is not None:
-                    await self._keeper.release(digest)
+                    await self._holder.release(digest)
             case 5:  # so often that all repositories at once hold none of some blob
                 while self.holds:
-                    await self._keeper.release(self.holds.popitem()[0])
+                    await self._holder.release(self.holds.popitem()[0])
             case _:
                 await push_as(self._api, self._store, data)
                 with suppress(BlobNotFound):  # another process has released the API's one hold

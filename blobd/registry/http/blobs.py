@@ -63,8 +63,8 @@ class BlobRoutes:
         digest: str,
     ) -> web.StreamResponse:
         """R69: gone from this repository at once, from the store when nobody holds it."""
-        keeper = RepositoryHolder(self._catalog, access.repository, confirm=access.confirm)
-        await keeper.release(Digest.parse(digest))
+        holder = RepositoryHolder(self._catalog, access.repository, confirm=access.confirm)
+        await holder.release(Digest.parse(digest))
         return web.Response(status=202)
 
 

@@ -1,4 +1,4 @@
-"""`/v2/<name>/blobs/uploads/`: mounts, and the upload protocol with a repository's keeper."""
+"""`/v2/<name>/blobs/uploads/`: mounts, and the upload protocol with a repository's holder."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class UploadRoutes:
         return UploadContext(
             owner=f"repository:{repository}{_whose(access.subject)}",
             account=self._guard.account(request, access.subject),
-            keeper=RepositoryHolder(
+            holder=RepositoryHolder(
                 self._catalog,
                 repository,
                 package_maker(access, now=self._catalog.now()),

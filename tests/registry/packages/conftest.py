@@ -79,22 +79,22 @@ class Shop:
         """
         who = subject or self.ada
         make = self._maker(repository, who, exists=exists)
-        keeper = RepositoryHolder(self.catalog, repository, make)
+        holder = RepositoryHolder(self.catalog, repository, make)
         config = {
             "os": "linux",
             "architecture": architecture,
             "config": {"Labels": labels or {}},
             **(built or {}),
         }
-        config_digest = await push_as(keeper, self.store, json.dumps(config).encode())
-        content = image(config_digest, await push_as(keeper, self.store, layer), **more)
+        config_digest = await push_as(holder, self.store, json.dumps(config).encode())
+        content = image(config_digest, await push_as(holder, self.store, layer), **more)
         return await self.put(content, *tags, repository=repository, subject=who)
 
     async def push_blob(self, data: bytes) -> Digest:
         """Push a blob alone, as an image's push begins."""
         make = self._maker(APP, self.ada, exists=True)
-        keeper = RepositoryHolder(self.catalog, APP, make)
-        return await push_as(keeper, self.store, data)
+        holder = RepositoryHolder(self.catalog, APP, make)
+        return await push_as(holder, self.store, data)
 
     def _maker(self, repository: RepositoryName, subject: Subject, *, exists: bool) -> Maker:
         """Return what makes a package for who was admitted to it, be it there or not."""

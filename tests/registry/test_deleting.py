@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DATA = b"layer"
 
 
-async def _condemned(catalog: Catalog, store: BlobStore) -> Digest:
+async def _being_deleted(catalog: Catalog, store: BlobStore) -> Digest:
     """Leave a digest as a collector does that dies while it removes the bytes."""
     digest = await push(catalog, store, DATA)
     await RepositoryHolder(catalog, APP).release(digest)
@@ -40,7 +40,7 @@ async def test_a_push_waits_for_the_removal_and_brings_the_bytes_back(
     catalog: Catalog, store: BlobStore
 ) -> None:
     """Promise 11: a removal that comes late finds nothing new to remove."""
-    digest = await _condemned(catalog, store)
+    digest = await _being_deleted(catalog, store)
     async with asyncio.TaskGroup() as group:
         pushing = group.create_task(push(catalog, store, DATA))
         await _some_polls()
@@ -55,7 +55,7 @@ async def test_a_collector_that_died_keeps_pushes_waiting_for_a_while_only(
     catalog: Catalog, store: BlobStore, clock: Clock
 ) -> None:
     """Promise 11: until no removal of its can be under way any more."""
-    digest = await _condemned(catalog, store)
+    digest = await _being_deleted(catalog, store)
     async with asyncio.TaskGroup() as group:
         pushing = group.create_task(push(catalog, store, DATA, OTHER))
         clock.advance(holds.DELETING_S)
@@ -71,23 +71,23 @@ async def test_a_push_that_waits_too_long_is_told_to_come_back(
 ) -> None:
     """503 with Retry-After; and no pin is left."""
     monkeypatch.setattr(pins, "_DELETION_WAIT_S", 0)
-    await _condemned(catalog, store)
+    await _being_deleted(catalog, store)
     with pytest.raises(BackendUnavailable, match="being removed"):
         await push(catalog, store, DATA)
     assert await asked(catalog, "SELECT nonce FROM pins") == []
 
 
-async def test_one_collector_at_a_time_condemns(
+async def test_one_collector_at_a_time_marks_a_digest(
     catalog: Catalog, store: BlobStore, clock: Clock
 ) -> None:
     """Promise 11: the second one may not say that a removal is over which is the first one's."""
-    digest = await _condemned(catalog, store)
+    digest = await _being_deleted(catalog, store)
 
-    async def condemn() -> bool:
+    async def mark() -> bool:
         return await catalog.write(
             lambda transaction: holds.mark_deleting(transaction, digest, now=catalog.now())
         )
 
-    assert not await condemn()
+    assert not await mark()
     clock.advance(holds.DELETING_S + 1)
-    assert await condemn()
+    assert await mark()
