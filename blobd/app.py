@@ -24,6 +24,7 @@ from blobd.backends.threads import Threads
 from blobd.data_folder import exposed, protect, set_umask
 from blobd.database import Catalog, catalog_file, catalog_place, load_catalog, open_catalog
 from blobd.database.clock import database_now
+from blobd.errors import ConfigInvalid
 from blobd.graces import Graces
 from blobd.hashing import Hashing
 from blobd.limits import (
@@ -39,58 +40,36 @@ from blobd.open_uploads import OpenUploads
 from blobd.receive import Receiver
 from blobd.references.neighbours import RENEW_S as RENEW_S
 from blobd.references.neighbours import Neighbours
-from blobd.references.quarantine import Quarantine as Quarantine
+from blobd.references.quarantine import Quarantine
 from blobd.references.references import References, open_references
 from blobd.references.roots import Roots
 from blobd.references.scrub import Scrub
 from blobd.references.store_marker import recognise_store
-from blobd.registry.auth.attempts import Attempts as Attempts
-from blobd.registry.auth.sealing import Seals
-from blobd.registry.catalog.audit import Entry, write_entries
-from blobd.registry.catalog.links import LINKS
-from blobd.registry.http.front import open_registry
-from blobd.registry.http.pages import is_page
-from blobd.registry.http.routes import TOKEN_PATH
-from blobd.registry.identity.first import FirstAdministrator as FirstAdministrator
-from blobd.registry.identity.first import first_administrator
-from blobd.registry.identity.signing_keys import (
-    keys_lie_open,
-    open_seals,
-    settle_signing_keys,
-)
-from blobd.registry.packages.label_audit import review_links
-from blobd.registry.packages.ledger import forget_audit
-from blobd.registry.packages.trash import Trash
 from blobd.room import Room
 from blobd.store import BlobHolder, BlobStore
 from blobd.upkeep.clock import SteadyClock, newest_trace
 from blobd.uploads import Uploads
 from blobd.wire.cross_site import refuse_cross_site
-from blobd.wire.errors import RouteUnknown
 from blobd.wire.identity import require_token
 from blobd.wire.middleware import Front
-from blobd.wire.origin import Origins, host_header
+from blobd.wire.origin import host_header
 from blobd.wire.respond import Responder
 from blobd.wire.upload_protocol import UploadProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from aiohttp import web
 
     from blobd.config import Config
+    from blobd.registry.service import Attempts, Registry
+    from blobd.registry.service import FirstAdministrator as FirstAdministrator
     from blobd.series import SharedValues
-    from blobd.wire.routes import Routes
 
 _HASH_THREADS = 4
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a fresh folder in it, and the system's where there is none
 """Where the catalog of a store in memory lies: the temporary folder may run full."""
 _SEND_THREADS = 8
-
-_OPEN_KEYS = (
-    "the keys that bearer tokens are signed with are not encrypted in the database; set "
-    "registry.signing_key_secret, the same on all replicas"
-)
 
 _log = logging.getLogger("blobd")
 
@@ -101,7 +80,8 @@ class Shared:
 
     values: SharedValues
     limits: Shares
-    attempts: Attempts
+    attempts: Attempts | None
+    """What the registry shares, as `share_registry` returned it."""
     trace_at: float | None
     """As `traced` returned before the worker was started."""
 
@@ -118,15 +98,10 @@ class Daemon:
     responder: Responder
     catalog: Catalog
     holder: BlobHolder
-    """The blob API's hand on the store."""
+    """The blob API's."""
     references: References
     """What keeps blobs alive."""
     roots: Roots
-    trash: Trash
-    """What was deleted and can be restored."""
-    seals: Seals
-    """What signing keys are encrypted with."""
-    attempts: Attempts
     clock: SteadyClock
     """By which things are old enough to be removed."""
     quarantine: Quarantine
@@ -135,22 +110,43 @@ class Daemon:
     """How long they are kept."""
     neighbours: Neighbours
     scrub: Scrub
-
-    async def note_operator(self, what: str, *, package: str | None = None) -> None:
-        """Note in the audit what was done by the command line, to a package (OWNER/NAME) if any."""
-        entry = Entry(self.catalog.now(), "", "operator", package=package, detail=what)
-        await self.catalog.write(lambda transaction: write_entries(transaction, [entry]))
-
-    async def forget_audit(self) -> None:
-        """Remove from the audit what is older than it is to be known."""
-        retention_s = self.graces.audit_retention_s
-        await forget_audit(self.catalog, retention_s, now=self.clock.now())
+    registry: Registry | None
+    """None where it is not served."""
 
 
 def load(config: Config) -> None:
     """Import all that `open_daemon` needs. Raises ConfigInvalid."""
     load_backend(config)
     load_catalog(catalog_place(config))
+    _registry_of(config)
+
+
+def share_registry(config: Config) -> Attempts | None:
+    """Return what the registry's workers share, made before they are forked. Raises ConfigInvalid.
+
+    None where it is not served.
+    """
+    registry = _registry_of(config)
+    return None if registry is None else registry.share()
+
+
+def _registry_of(config: Config) -> type[Registry] | None:
+    """Return the registry where it is served: all that the daemon imports of it.
+
+    Raises ConfigInvalid.
+    """
+    if not config.registry.listen:
+        return None
+    try:
+        from blobd.registry.service import Registry
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("blobd.registry"):
+            raise
+        raise ConfigInvalid(
+            f"registry.listen = {config.registry.listen!r}: this blobd was installed without the "
+            "registry; set registry.listen to ''"
+        ) from error
+    return Registry
 
 
 def protect_secrets(config: Config) -> None:
@@ -160,14 +156,19 @@ def protect_secrets(config: Config) -> None:
     """
     set_umask(config)
     protect(config, catalog_file(config))
-    if keys_lie_open(config):
-        _log.warning(_OPEN_KEYS)
+    for sentence in _open_secrets_of_registry(config):
+        _log.warning(sentence)
 
 
 def open_secrets(config: Config) -> list[str]:
     """Return what others could read that they should not, a sentence each. Blocks."""
     found = [str(one) for one in exposed(config, catalog_file(config))]
-    return [*found, _OPEN_KEYS] if keys_lie_open(config) else found
+    return [*found, *_open_secrets_of_registry(config)]
+
+
+def _open_secrets_of_registry(config: Config) -> list[str]:
+    registry = _registry_of(config)
+    return [] if registry is None else registry.open_secrets(config)
 
 
 @asynccontextmanager
@@ -194,7 +195,6 @@ async def open_daemon(
         catalog = await stack.enter_async_context(_open_catalog(config))
         if recognises and config.store.backend != "memory":
             await recognise_store(catalog, backend, where=_store_place(config))
-        seals = await hash_threads.run(open_seals, config) if config.registry.auth else Seals()
         clock = SteadyClock(
             settle_s=config.upkeep.clock_settle_s,
             trace_at=trace_at,
@@ -227,7 +227,9 @@ async def open_daemon(
             clock=clock.now,
             graces=graces,
         )
-        references = await open_references(catalog, (LINKS, API_HOLDS))
+        served = _registry_of(config)
+        kinds = () if served is None else served.kinds
+        references = await open_references(catalog, (API_HOLDS, *kinds))
         quarantine = Quarantine(catalog, store, metrics)
         yield Daemon(
             config=config,
@@ -240,14 +242,16 @@ async def open_daemon(
             holder=ApiHolder(catalog, references, store),
             references=references,
             roots=Roots(catalog, references, graces, clock=clock.now),
-            trash=Trash(catalog, config.registry.trash_retention_s),
-            seals=seals,
-            attempts=Attempts() if shared is None else shared.attempts,
             clock=clock,
             graces=graces,
             neighbours=Neighbours(catalog, config, graces),
             quarantine=quarantine,
             scrub=Scrub(catalog, store, quarantine, metrics),
+            registry=None
+            if served is None
+            else await served.open(
+                catalog, config, hash_threads, None if shared is None else shared.attempts
+            ),
         )
 
 
@@ -264,22 +268,12 @@ def traced(config: Config) -> float | None:
 
 
 async def begin(daemon: Daemon) -> FirstAdministrator | None:
-    """Make the first administrator where there is nobody yet, and return it, once.
+    """Check that other daemons at the same store agree, and have the registry begin.
 
-    After an upgrade, say once in the log what labels had given away. Raises ConfigInvalid.
+    Returns its first administrator where this is the first start. Raises ConfigInvalid.
     """
     await daemon.neighbours.check()
-    found = await review_links(daemon.catalog)
-    if found:
-        _log.warning(
-            "%d packages have links, rights or a visibility that labels gave them before labels "
-            "gave none; `blobd package audit-links` lists them, and undoes it with --undo",
-            found,
-        )
-    if not daemon.config.registry.auth:
-        return None
-    await settle_signing_keys(daemon.catalog, daemon.seals)
-    return await first_administrator(daemon.catalog)
+    return None if daemon.registry is None else await daemon.registry.begin()
 
 
 def _store_place(config: Config) -> str:
@@ -290,7 +284,7 @@ def _store_place(config: Config) -> str:
 
 @asynccontextmanager
 async def _open_catalog(config: Config) -> AsyncIterator[Catalog]:
-    """Open the registry's tables; beside a store in memory they are as short-lived as it is."""
+    """Open the catalog; beside a store in memory they are as short-lived as it is."""
     durable = config.store.durability == "full"
     if config.store.backend == "memory" and not config.catalog.url:
         shared_memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
@@ -313,38 +307,24 @@ async def open_fronts(daemon: Daemon) -> AsyncIterator[dict[str, Front]]:
         HealthRoutes(daemon.room, daemon.metrics),
     )
 
-    origins = Origins(
-        public_url=config.registry.public_url,
-        trusted_proxies=config.registry.trusted_proxies,
-        pages_url=config.pages.public_url,
-    )
-
     def admit_to_blob_api(request: web.BaseRequest) -> None:
         refuse_cross_site(request, host_header)
         if request.path not in OPEN_PATHS:
             require_token(request, config.blob_api.tokens)
 
-    def admit_to_registry(request: web.BaseRequest) -> None:
-        """Let in whom the guard at each path is to ask."""
-        if origins.is_for_pages(request) and not is_page(request.path):
-            raise RouteUnknown("only pages are at this address (pages.public_url)")
-        refuse_cross_site(request, origins.own_host, guarded_paths=frozenset({TOKEN_PATH}))
-
-    def front(routes: Routes, admit: Callable[[web.BaseRequest], None]) -> Front:
-        return Front(routes, limits=config.limits, metrics=daemon.metrics, admit=admit)
-
-    async with open_registry(
-        catalog=daemon.catalog,
+    fronts = {
+        "blob_api": Front(
+            blob_api, limits=config.limits, metrics=daemon.metrics, admit=admit_to_blob_api
+        )
+    }
+    if daemon.registry is None:
+        yield fronts
+        return
+    async with daemon.registry.open_front(
         store=daemon.store,
         quarantine=daemon.quarantine,
         protocol=protocol,
         responder=daemon.responder,
-        config=config,
-        origins=origins,
-        attempts=daemon.attempts,
-        seals=daemon.seals,
+        metrics=daemon.metrics,
     ) as registry:
-        yield {
-            "blob_api": front(blob_api, admit_to_blob_api),
-            "registry": front(registry, admit_to_registry),
-        }
+        yield {**fronts, "registry": registry}

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from blobd import __version__
-from blobd.app import Attempts, Shared, begin, load, open_daemon, protect_secrets, traced
+from blobd.app import Shared, begin, load, open_daemon, protect_secrets, share_registry, traced
 from blobd.cpus import usable_cpus
 from blobd.descriptors import raise_limit
 from blobd.errors import ConfigInvalid
@@ -94,7 +94,7 @@ class _Supervisor:
         self._stopping = False
         self._series = SharedSeries(count)
         self._accounts = Accounts(config, count)
-        self._attempts = Attempts()
+        self._attempts = share_registry(config)
         self._trace_at = traced(config)
 
     def run(self) -> int:

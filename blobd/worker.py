@@ -71,25 +71,31 @@ async def run_worker(
             _log.info("stopping: running requests have %g s", config.limits.drain_timeout_s)
 
 
-def _jobs(daemon: Daemon) -> tuple[Job, ...]:
+def _jobs(daemon: Daemon) -> list[Job]:
     upkeep, now = daemon.config.upkeep, daemon.clock.now
-    purge = partial(daemon.trash.purge, clock=now, graces=daemon.graces)
     clean = partial(sweep, daemon.store.backend, daemon.metrics, clock=now)
     collect_now = partial(_collect, daemon)
 
     def removing(name: str, interval_s: float, call: Callable[[], Awaitable[object]]) -> Job:
         return Job(name, interval_s, partial(_after_a_look, daemon, call), removes=True)
 
-    return (
+    jobs = [
         Job("this daemon's lease", RENEW_S, daemon.neighbours.renew),
         Job("room", _ROOM_INTERVAL_S, daemon.room.watch),
         Job("scrub", _TIDY_INTERVAL_S if upkeep.scrub_bytes_per_s else 0, partial(_scrub, daemon)),
         removing("expiry of uploads", upkeep.expire_interval_s, daemon.uploads.expire),
         removing("garbage collection", upkeep.gc_interval_s, collect_now),
-        removing("trash", _TIDY_INTERVAL_S, purge),
-        removing("audit", _TIDY_INTERVAL_S, daemon.forget_audit),
         removing("sweep", upkeep.sweep_interval_s, clean),
-    )
+    ]
+    registry = daemon.registry
+    if registry is not None:
+        purge = partial(registry.purge_trash, clock=now, graces=daemon.graces)
+        trim = partial(registry.trim_audit, clock=now, graces=daemon.graces)
+        jobs += [
+            removing("trash", _TIDY_INTERVAL_S, purge),
+            removing("audit", _TIDY_INTERVAL_S, trim),
+        ]
+    return jobs
 
 
 async def _after_a_look(daemon: Daemon, call: Callable[[], Awaitable[object]]) -> None:
@@ -111,11 +117,11 @@ async def _scrub(daemon: Daemon) -> None:
 
 
 async def _collect(daemon: Daemon) -> None:
-    async for verdict in collect(daemon.roots, daemon.store, daemon.metrics, dry_run=False):
-        if verdict.goes:
+    async for result in collect(daemon.roots, daemon.store, daemon.metrics, dry_run=False):
+        if result.goes:
             _log.info(
                 "blob collected",
-                extra={"digest": str(verdict.digest), "reasons": "; ".join(verdict.reasons)},
+                extra={"digest": str(result.digest), "reasons": "; ".join(result.reasons)},
             )
 
 

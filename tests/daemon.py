@@ -49,12 +49,14 @@ class Daemon:
         environment: Mapping[str, str] | None = None,
         listen: str = "127.0.0.1:0",
         open_files: int | None = None,
+        package: Path | None = None,
     ) -> None:
         """Prepare a daemon of one worker, open to everyone.
 
         Where `settings` (SECTION.NAME: value) do not say otherwise. `config` is a file of settings,
         which they override; `environment` holds more variables. `open_files` is how many files each
-        of its processes may have open.
+        of its processes may have open. An empty `listen` is for a daemon without the registry,
+        and `package` the folder of a `blobd` that is not the one tested here.
         """
         self.data = data
         self._settings = {
@@ -65,6 +67,9 @@ class Daemon:
         }
         self._config = () if config is None else (f"--config={config}",)
         self._environment = dict(environment or {})
+        self._package = package
+        if package is not None:
+            self._environment["PYTHONPATH"] = str(package)
         self._listen, self._blob_api = listen, "127.0.0.1:0"
         self._wrapped = () if open_files is None else ("prlimit", f"--nofile={open_files}")
         self._process: subprocess.Popen[str] | None = None
@@ -117,6 +122,7 @@ class Daemon:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
+            cwd=self._package,  # where -m looks first
             env=_environment() | self._environment,
         )
         try:
@@ -160,14 +166,15 @@ class Daemon:
         watchdog = threading.Timer(_START_WITHIN_S, process.kill)
         watchdog.start()
         try:
-            found = dict(_announced(process.stdout))
+            found = dict(_announced(process.stdout, last="try" if self._listen else "blob API"))
         finally:
             watchdog.cancel()
         self.first_token = found.pop("token", self.first_token)
-        if found.keys() != {"registry", "blob API"}:
+        wanted = {"registry", "blob API"} if self._listen else {"blob API"}
+        if found.keys() != wanted:
             self.kill()
             raise AssertionError(f"the daemon did not start, said {found}:\n{self.stderr}")
-        self._listen, self._blob_api = found["registry"], found["blob API"]
+        self._listen, self._blob_api = found.get("registry", ""), found["blob API"]
 
     def _gone(self) -> None:
         assert self._process is not None
@@ -240,8 +247,8 @@ def _environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 
 
-def _announced(lines: IO[str]) -> Iterator[tuple[str, str]]:
-    """Read what listens where and who may log in, until it is said how to begin."""
+def _announced(lines: IO[str], *, last: str) -> Iterator[tuple[str, str]]:
+    """Read what listens where and who may log in, up to the line with the last label."""
     while line := lines.readline():
         label, _, rest = line.rstrip("\n").partition("  ")
         match label:
@@ -249,10 +256,10 @@ def _announced(lines: IO[str]) -> Iterator[tuple[str, str]]:
                 yield label, urlsplit(rest.strip()).netloc
             case "token":
                 yield label, rest.strip()
-            case "try":
-                return
             case _:
                 pass
+        if label == last:
+            return
 
 
 def _memory_bytes(pid: int, field: str) -> int:

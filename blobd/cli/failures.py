@@ -51,6 +51,10 @@ def _in_one_line() -> Iterator[None]:
         raise _WrongSetting(str(error)) from error
     except BlobdError as error:
         raise _Failure(str(error)) from error
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("blobd.registry"):
+            raise
+        raise _Failure("this blobd was installed without the registry") from error
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -69,12 +69,14 @@ def change(
     on standard output; None: the caller prints what was made.
     """
 
-    async def run(daemon: Daemon) -> T:
-        done = await work(daemon.catalog)
-        await daemon.note_operator(noted, package=package)
+    from blobd.registry.packages.ledger import note_operator
+
+    async def run(catalog: Catalog) -> T:
+        done = await work(catalog)
+        await note_operator(catalog, noted, package=package)
         return done
 
-    done = on_daemon(config, run)
+    done = on_catalog(config, run)
     if said is not None:
         click.echo(said)
     return done

@@ -77,8 +77,11 @@ def restore(config: Config, full_name: str, digest: Digest | None, version_id: i
 
 async def _delete(daemon: Daemon, full_name: str, wanted: Digest | str | int | None = None) -> None:
     from blobd.registry.auth.subjects import EVERYONE
+    from blobd.registry.packages.ledger import note_operator
+    from blobd.registry.packages.trash import Trash
 
-    trash, catalog = daemon.trash, daemon.catalog
+    catalog = daemon.catalog
+    trash = Trash(catalog, daemon.config.registry.trash_retention_s)
     found = await find_package(catalog, full_name)
     breaks: tuple[str, ...] = ()
     if wanted is None:
@@ -89,7 +92,7 @@ async def _delete(daemon: Daemon, full_name: str, wanted: Digest | str | int | N
         version = await _version(catalog, found, wanted, deleted=False)
         named, what = _named(found, version)
         breaks = await trash.delete_version(found.package_id, version.digest, EVERYONE)
-    await daemon.note_operator(f"package delete {named}", package=full_name_of(found))
+    await note_operator(catalog, f"package delete {named}", package=full_name_of(found))
     click.echo(f"deleted {what}")
     for sentence in breaks:
         click.echo(f"warning: {sentence}", err=True)
@@ -99,7 +102,11 @@ async def _delete(daemon: Daemon, full_name: str, wanted: Digest | str | int | N
 
 
 async def _restore(daemon: Daemon, full_name: str, wanted: Digest | int | None) -> None:
-    trash, catalog = daemon.trash, daemon.catalog
+    from blobd.registry.packages.ledger import note_operator
+    from blobd.registry.packages.trash import Trash
+
+    catalog = daemon.catalog
+    trash = Trash(catalog, daemon.config.registry.trash_retention_s)
     found = await find_package(catalog, full_name, deleted=wanted is None)
     in_use: tuple[str, ...] = ()
     if wanted is None:
@@ -110,7 +117,7 @@ async def _restore(daemon: Daemon, full_name: str, wanted: Digest | int | None) 
         version = await _version(catalog, found, wanted, deleted=True)
         named, what = _named(found, version)
         in_use = await trash.restore_version(found.package_id, version.version_id)
-    await daemon.note_operator(f"package restore {named}", package=full_name_of(found))
+    await note_operator(catalog, f"package restore {named}", package=full_name_of(found))
     click.echo(f"restored {what}")
     for tag in in_use:
         click.echo(f"the tag {tag} names another version by now, and stays there")

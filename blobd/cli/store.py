@@ -137,7 +137,8 @@ async def _adopt(config: Config) -> str:
 
     async with opened(config, recognises=False) as daemon:
         adopted = await adopt_store(daemon.catalog, daemon.store.backend)
-        await daemon.note_operator("adopt-store")
+        if daemon.registry is not None:
+            await daemon.registry.note_operator("adopt-store")
         return adopted
 
 

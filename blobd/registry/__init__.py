@@ -1,8 +1,8 @@
-"""The registry: a thin OCI Distribution front. Delete this folder, and blobs are still served.
+"""The registry: an OCI Distribution front. Delete this folder, and blobs are still served.
 
-http/        routes and handlers           roots       what garbage collection starts from
+service      what the daemon knows of it   http/       routes and handlers
 manifests    put, get, delete              tags        lists of names, deleting tags
 referrers    who names a subject           links       what a repository sees and keeps alive
-pins         while bytes are published     catalog/    the tables, and all SQL
-documents    reading manifests             names       the grammar of names
+documents    reading manifests             catalog/    the tables, and all SQL
+names        the grammar of names          packages/   the rules of packages
 """

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from blobd.errors import BlobdError
 from blobd.registry.catalog import audit, pulls, tokens
+from blobd.registry.catalog.audit import Entry
 from blobd.registry.catalog.repositories import find_repository
 
 if TYPE_CHECKING:
     from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog.audit import Entry
     from blobd.registry.names import RepositoryName
 
 WRITE_S = 0.5
@@ -135,6 +135,12 @@ class Ledger:
             await self.flush(settled_s=settled_s)
         except BlobdError as error:
             _log.warning("downloads and audit are not written yet: %s", error)
+
+
+async def note_operator(catalog: Catalog, what: str, *, package: str | None = None) -> None:
+    """Note in the audit what was done by the command line, to a package (OWNER/NAME) if any."""
+    entry = Entry(catalog.now(), "", "operator", package=package, detail=what)
+    await catalog.write(lambda transaction: audit.write_entries(transaction, [entry]))
 
 
 async def forget_audit(catalog: Catalog, retention_s: float, *, now: float) -> None:
