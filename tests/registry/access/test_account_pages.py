@@ -72,9 +72,9 @@ def test_nobody_is_offered_to_shut_oneself_out(admin: Person) -> None:
 
 
 def test_making_an_organisation_with_its_owner(town: Town, admin: Person, name: str) -> None:
-    assert "has been made" in sent(admin, _ORGANISATIONS, do="add", name=name, owner="bob")
-    members = api(town, "bob").get(f"/orgs/{name}/members")
-    assert [(member["login"], member["role"]) for member in members] == [("bob", "owner")]
+    assert "has been made" in sent(admin, _ORGANISATIONS, do="add", name=name, owner="ada")
+    members = api(town, "ada").get(f"/orgs/{name}/members")
+    assert [(member["login"], member["role"]) for member in members] == [("ada", "owner")]
     admin.open(f"{_ORGANISATIONS}?q={name}")
     assert f'href="/packages/{name}/-/settings"' in admin.page
     answer = admin.submit(_ORGANISATIONS, do="add", name=f"{name}2", owner="nobody")
@@ -85,11 +85,11 @@ def test_making_an_organisation_with_its_owner(town: Town, admin: Person, name: 
 def test_who_has_no_package_yet_has_a_page(town: Town, admin: Person, name: str) -> None:
     """For the administrator, and an organisation's members: it leads to the settings."""
     sent(admin, _USERS, do="add", name=f"{name}u")
-    sent(admin, _ORGANISATIONS, do="add", name=name, owner="bob")
-    bob, eve = Person(town), Person(town)
-    bob.sign_in("bob")
+    sent(admin, _ORGANISATIONS, do="add", name=name, owner="ada")
+    ada, eve = Person(town), Person(town)
+    ada.sign_in("ada")
     eve.sign_in("eve")
-    for who, account in ((admin, f"{name}u"), (admin, name), (bob, name)):
+    for who, account in ((admin, f"{name}u"), (admin, name), (ada, name)):
         assert who.open(f"/packages/{account}").status == 200
         assert f'href="/packages/{account}/-/settings"' in who.page
         assert who.open(f"/packages/{account}/-/settings").status == 200

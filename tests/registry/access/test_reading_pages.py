@@ -8,6 +8,7 @@ from html import unescape
 from typing import TYPE_CHECKING, Any
 
 from tests.registry.access.test_rest import api, path_of
+from tests.registry.acts import index
 from tests.registry.protocol import digest_of
 
 if TYPE_CHECKING:
@@ -117,6 +118,14 @@ def test_an_index_shows_its_platforms_and_what_signs_them(town: Town, app: str) 
     assert newest["html_url"].endswith(f"/packages/{app}/-/versions/{newest['id']}")
     assert newest["name"] in shown(ada, newest["html_url"].partition("/packages")[2])
     assert "Part of v1" in shown(ada, f"/{app}/-/versions/{children[0]}")
+
+
+def test_an_index_without_platforms_shows_those_of_its_images(town: Town, app: str) -> None:
+    ada = town.person("ada")
+    child = ada.push_image(app)
+    answer = ada.put_manifest(app, "v1", index(child))
+    page = shown(ada, f"/{app}/-/versions/{answer.headers['Docker-Content-Digest']}")
+    assert f"linux/amd64 {child}" in page
 
 
 def test_versions_are_listed_whether_tagged_or_not(town: Town, app: str) -> None:
