@@ -20,7 +20,7 @@ from blobd.registry.catalog.hot import Hot
 from blobd.registry.errors import BlobReferenced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
@@ -45,16 +45,10 @@ class RepositoryHolder:
         catalog: Catalog,
         repository: RepositoryName,
         make: Maker | None = None,
-        *,
-        confirm: Callable[[Transaction], None] | None = None,
     ) -> None:
-        """`make` makes the repository where the first link finds none; None: it is nobody's.
-
-        `confirm` raises, in the transaction that ends a link, where that may not be any more.
-        """
+        """`make` makes the repository where the first link finds none; None: it is nobody's."""
         self._catalog = catalog
         self._repository = repository
-        self._confirm = confirm
         self._make = make or repositories.maker(repository, now=catalog.now())
 
     @asynccontextmanager
@@ -76,8 +70,6 @@ class RepositoryHolder:
         """
 
         def release(transaction: Transaction) -> None:
-            if self._confirm is not None:
-                self._confirm(transaction)
             holds.lock(transaction, digest)
             if not link_rows.unlink(transaction, self._repository, digest):
                 raise BlobNotFound(digest)

@@ -9,8 +9,6 @@ from blobd.registry.catalog import contents, listings, repositories
 from blobd.registry.errors import ManifestUnknown, NameUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from blobd.database import Catalog, Transaction
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.names import RepositoryName, Tag
@@ -56,21 +54,10 @@ async def list_repositories(catalog: Catalog, subject: Subject, *, after: str, l
     return _page(found, size)
 
 
-async def delete_tag(
-    catalog: Catalog,
-    repository: RepositoryName,
-    tag: Tag,
-    *,
-    confirm: Callable[[Transaction], None] | None = None,
-) -> None:
-    """Remove a tag; its manifest stays. Raises ManifestUnknown, NameUnknown.
-
-    `confirm` raises, in the same transaction, where that may not be any more.
-    """
+async def delete_tag(catalog: Catalog, repository: RepositoryName, tag: Tag) -> None:
+    """Remove a tag; its manifest stays. Raises ManifestUnknown, NameUnknown."""
 
     def delete(transaction: Transaction) -> None:
-        if confirm is not None:
-            confirm(transaction)
         repository_id = repositories.find_repository(transaction, repository)
         if repository_id is None:
             raise NameUnknown(repository)

@@ -27,7 +27,9 @@ _FACTS = """
 """
 _TOKEN_BY_HASH = f"{_FACTS} WHERE t.secret_hash = ?"
 _TOKEN_BY_ID = f"{_FACTS} WHERE t.id = ?"
-_TOKEN_LOCKED = f"{_TOKEN_BY_ID} FOR SHARE OF a"
+_ACCOUNT = "SELECT id FROM accounts WHERE id = (SELECT account_id FROM tokens WHERE id = ?)"
+_LOCKED = f"{_ACCOUNT} FOR SHARE"
+_LOCKED_ALONE = f"{_ACCOUNT} FOR NO KEY UPDATE"
 _PACKAGE = """
     SELECT r.id, p.owner_id, p.visibility, p.inherits, p.source_id, s.owner_id
     FROM repositories AS r
@@ -113,9 +115,18 @@ class Callers:
         """Return the token of a secret."""
         return _token(await self._reader.rows(_TOKEN_BY_HASH, secret_hash))
 
-    async def token_by_id(self, token_id: str, *, locked: bool = False) -> TokenFacts | None:
-        """Return a token; `locked` (on PostgreSQL, in a transaction): its account stays so."""
-        return _token(await self._reader.rows(_TOKEN_LOCKED if locked else _TOKEN_BY_ID, token_id))
+    async def token_by_id(self, token_id: str) -> TokenFacts | None:
+        """Return a token."""
+        return _token(await self._reader.rows(_TOKEN_BY_ID, token_id))
+
+    async def lock_account(self, token_id: str, *, alone: bool) -> None:
+        """Keep the account of a token and its tokens as they are until the transaction ends.
+
+        On PostgreSQL, in a transaction. What is read next is what they are: a statement that
+        waited for the lock itself would have read before. Others may hold the lock too, unless it
+        is `alone`.
+        """
+        await self._reader.rows(_LOCKED_ALONE if alone else _LOCKED, token_id)
 
     async def standing(self, subject: Subject, repository: RepositoryName) -> Standing:
         """Return how a subject stands to a repository, or to the name of none."""

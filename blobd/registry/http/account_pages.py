@@ -8,7 +8,7 @@ from blobd.errors import BlobdError
 from blobd.registry.errors import Forbidden
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
-from blobd.registry.http.visits import check_secret, first, missing, page, read_form, see_other
+from blobd.registry.http.visits import first, missing, page, see_other
 from blobd.wire.answers import answer_for
 from blobd.wire.errors import RequestInvalid
 
@@ -60,9 +60,7 @@ class AccountPages:
 
     async def change(self, request: web.BaseRequest) -> web.StreamResponse:
         """Do what a form says, and show the list again."""
-        visit = await self._visits.visit(request)
-        form = await read_form(request)
-        check_secret(form, visit.around.csrf)
+        visit, form = await self._visits.submission(request)
         what = first(form, "do")
         try:
             if what not in _FORMS[self._which]:

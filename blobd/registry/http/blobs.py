@@ -10,6 +10,7 @@ from blobd.digest import Digest
 from blobd.errors import BlobNotFound
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog.hot import Hot
+from blobd.registry.identity.confirm import ConfirmedCatalog
 from blobd.registry.links import RepositoryHolder
 from blobd.wire.headers import PRIVATE_FOR_GOOD, PUBLIC_FOR_GOOD
 from blobd.wire.respond import head_blob
@@ -63,8 +64,8 @@ class BlobRoutes:
         digest: str,
     ) -> web.StreamResponse:
         """R69: gone from this repository at once, from the store when nobody holds it."""
-        holder = RepositoryHolder(self._catalog, access.repository, confirm=access.confirm)
-        await holder.release(Digest.parse(digest))
+        catalog = ConfirmedCatalog(self._catalog, access.confirm)
+        await RepositoryHolder(catalog, access.repository).release(Digest.parse(digest))
         return web.Response(status=202)
 
 

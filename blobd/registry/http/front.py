@@ -41,7 +41,6 @@ from blobd.registry.labels import parse_host
 from blobd.registry.links import Touches
 from blobd.registry.manifests import Manifests
 from blobd.registry.packages.ledger import Ledger
-from blobd.registry.packages.trash import Trash
 from blobd.wire.answers import add_answers
 from blobd.wire.routes import Routes
 
@@ -94,12 +93,11 @@ async def open_registry(
 
     gate = Gate(catalog, identify, secrets)
     guard = Guard(gate, origins, service=service)
-    trash = Trash(catalog, config.registry.trash_retention_s)
     work = PackageWork(
         catalog,
         store,
         threads,
-        trash=trash,
+        trash_retention_s=config.registry.trash_retention_s,
         ledger=ledger,
         origins=origins,
         source_hosts=_source_hosts(config),
@@ -120,11 +118,13 @@ async def open_registry(
         listings=ListingRoutes(catalog, guard),
     )
     operations = rest_operations(
-        Desk(catalog, gate, work), trash, allow_unpublish=config.registry.allow_unpublish
+        Desk(catalog, work),
+        trash_retention_s=config.registry.trash_retention_s,
+        allow_unpublish=config.registry.allow_unpublish,
     )
-    add_rest(routes, Frame(gate, guard, origins), operations)
+    add_rest(routes, Frame(catalog, gate, guard, origins), operations)
     visits = Visits(catalog, gate, guard, origins, keyring, identify)
-    actions = Actions(operations, origins)
+    actions = Actions(catalog, operations, origins)
     PageRoutes(catalog, visits).add_to(
         routes,
         PackagePages(catalog, threads, gate, visits, actions),

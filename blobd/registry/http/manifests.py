@@ -17,6 +17,7 @@ from blobd.registry.errors import (
     TooManyTags,
 )
 from blobd.registry.http.header_lines import push_headers, warning_headers
+from blobd.registry.identity.confirm import ConfirmedCatalog
 from blobd.registry.media_types import as_answered
 from blobd.registry.names import parse_reference, parse_tag
 from blobd.registry.packages.create import package_maker
@@ -155,7 +156,8 @@ class ManifestRoutes:
             for line in warning_headers(breaks):
                 response.headers.add(*line)
         else:
-            await delete_tag(self._catalog, repository, target, confirm=access.confirm)
+            catalog = ConfirmedCatalog(self._catalog, access.confirm)
+            await delete_tag(catalog, repository, target)
             self._packages.untagged(request, access, target)
         return response
 

@@ -9,7 +9,7 @@ from blobd.errors import BlobdError
 from blobd.registry.catalog.accounts import ORGANISATION
 from blobd.registry.errors import Forbidden
 from blobd.registry.http.page_actions import is_shown
-from blobd.registry.http.visits import check_secret, first, missing, page, read_form, see_other
+from blobd.registry.http.visits import first, missing, page, see_other
 from blobd.registry.identity.accounts import find_account
 from blobd.registry.pages import render
 from blobd.wire.answers import answer_for
@@ -66,9 +66,7 @@ class OwnerSettings:
 
     async def change(self, request: web.BaseRequest, owner: str) -> web.StreamResponse:
         """Do what a form says, and show the settings again."""
-        visit = await self._visits.visit(request)
-        form = await read_form(request)
-        check_secret(form, visit.around.csrf)
+        visit, form = await self._visits.submission(request)
         account = await find_account(self._catalog, owner)
         what = first(form, "do")
         if account is None:

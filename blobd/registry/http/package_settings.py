@@ -9,7 +9,7 @@ from blobd.errors import BlobdError
 from blobd.registry.catalog.accounts import ORGANISATION
 from blobd.registry.errors import Forbidden, NameInvalid, Unknown
 from blobd.registry.http.page_actions import is_shown
-from blobd.registry.http.visits import check_secret, first, missing, page, read_form, see_other
+from blobd.registry.http.visits import first, missing, page, see_other
 from blobd.registry.packages.manage import UNPUBLISH_WITHIN_S, find_package
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import SettingsFacts
@@ -81,9 +81,7 @@ class PackageSettings:
 
     async def change(self, request: web.BaseRequest, owner: str, name: str) -> web.StreamResponse:
         """Do what a form says, and show the settings again."""
-        visit = await self._visits.visit(request)
-        form = await read_form(request)
-        check_secret(form, visit.around.csrf)
+        visit, form = await self._visits.submission(request)
         what = first(form, "do")
         try:
             package = await find_package(self._catalog, owner, name)

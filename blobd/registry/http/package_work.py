@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog.audit import Entry
+from blobd.registry.identity.confirm import ConfirmedCatalog
 from blobd.registry.media_types import INDEXES
 from blobd.registry.packages.ledger import Pull
 from blobd.registry.packages.publish import PackagePublication
+from blobd.registry.packages.trash import Trash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Accepted, Manifest
     from blobd.registry.packages.ledger import Ledger
-    from blobd.registry.packages.trash import Trash
     from blobd.store import BlobStore
     from blobd.wire.origin import Origins
 
@@ -36,7 +37,7 @@ class PackageWork:
         store: BlobStore,
         threads: Threads,
         *,
-        trash: Trash,
+        trash_retention_s: float,
         ledger: Ledger,
         origins: Origins,
         source_hosts: Sequence[str] = (),
@@ -45,7 +46,7 @@ class PackageWork:
         self._catalog = catalog
         self._store = store
         self._threads = threads
-        self._trash = trash
+        self._trash_retention_s = trash_retention_s
         self._ledger = ledger
         self._origins = origins
         self._source_hosts = source_hosts
@@ -99,9 +100,9 @@ class PackageWork:
 
         Raises NameUnknown, ManifestUnknown, TooPopular; unless `force`, ManifestListed.
         """
-        breaks = await self._trash.delete_manifest(
-            access.repository, digest, access.subject, force=force, confirm=access.confirm
-        )
+        catalog = ConfirmedCatalog(self._catalog, access.confirm)
+        trash = Trash(catalog, self._trash_retention_s)
+        breaks = await trash.delete_manifest(access.repository, digest, access.subject, force=force)
         self.note(request, access.subject, "delete", access.repository, digest)
         return breaks
 

@@ -13,12 +13,14 @@ from blobd.registry.errors import LoginNeeded
 from blobd.registry.http.rest.frame import check_scope
 from blobd.registry.http.rest.operation import Call, Changed, Done, Kind, Page
 from blobd.registry.http.rest.read import check_fields
+from blobd.registry.identity.rights import Demands
 from blobd.wire.answers import UNEXPECTED, answer_for
 from blobd.wire.errors import RequestInvalid, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from blobd.database import Catalog
     from blobd.errors import BlobdError
     from blobd.registry.http.rest.operation import Answer, Field, Operation
     from blobd.registry.http.visits import Visit
@@ -31,7 +33,8 @@ _LIST_MAX = 100
 class Actions:
     """Runs operations. One per process."""
 
-    def __init__(self, operations: Iterable[Operation], origins: Origins) -> None:
+    def __init__(self, catalog: Catalog, operations: Iterable[Operation], origins: Origins) -> None:
+        self._catalog = catalog
         self._operations = {operation.name: operation for operation in operations}
         self._origins = origins
 
@@ -54,7 +57,8 @@ class Actions:
             for key, value in values.items()
         }
         base_url = self._origins.base_url(visit.request)
-        call = Call(visit.request, visit.caller, base_url, 1, _LIST_MAX)
+        demands = Demands(self._catalog, visit.subject)
+        call = Call(visit.request, visit.caller, demands, base_url, 1, _LIST_MAX)
         return await operation.handler(call, **path, **check_fields(read, fields))
 
     async def warnings(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blobd.errors import BlobdError
 from blobd.registry.auth.roles import SCOPES
 from blobd.registry.http.page_actions import is_shown
-from blobd.registry.http.visits import check_secret, first, page, read_form, see_other
+from blobd.registry.http.visits import first, page, see_other
 from blobd.wire.answers import answer_for
 from blobd.wire.errors import RequestInvalid
 
@@ -42,9 +42,7 @@ class TokenPages:
 
     async def revoke(self, request: web.BaseRequest) -> web.StreamResponse:
         """End a token; where it is the session's own, that ends too."""
-        visit = await self._visits.visit(request)
-        form = await read_form(request)
-        check_secret(form, visit.around.csrf)
+        visit, form = await self._visits.submission(request)
         token_id = first(form, "token_id")
         try:
             await self._actions.run(visit, "revokeToken", {"token_id": token_id})
@@ -65,9 +63,7 @@ class TokenPages:
 
     async def create(self, request: web.BaseRequest) -> web.StreamResponse:
         """Make a token, and show its secret this once."""
-        visit = await self._visits.visit(request)
-        form = await read_form(request)
-        check_secret(form, visit.around.csrf)
+        visit, form = await self._visits.submission(request)
         scopes, note, days = form.get("scopes", []), first(form, "note"), first(form, "days")
         try:
             if days not in map(str, _DAYS):

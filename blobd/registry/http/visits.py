@@ -123,6 +123,16 @@ class Visits:
         )
         return Visit(request, caller, around)
 
+    async def submission(self, request: web.BaseRequest) -> tuple[Visit, dict[str, list[str]]]:
+        """Return who sends a form, asked once all of it is here, and its fields.
+
+        Raises CrossSite where it is not of a session, RequestInvalid, BodyIdle, Unauthenticated.
+        """
+        form = await read_form(request)
+        visit = await self.visit(request)
+        check_secret(form, visit.around.csrf)
+        return visit, form
+
     def sign_in_first(self, visit: Visit) -> web.Response:
         """Return the answer that leads to the form to sign in with, and back; the same for all."""
         if not self.closed:

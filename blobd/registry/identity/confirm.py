@@ -1,15 +1,15 @@
 """Rights, asked again at the act that counts: a body may take minutes after its head was admitted.
 
 Whoever was disabled, lost a role, or had a token revoked meanwhile is refused in the transaction
-that would have linked, tagged or deleted, so that nothing of it is visible. A token that merely ran
-out meanwhile still counts for the request that it was shown with: that end was known from the
+that would have changed something, so that nothing of it is visible. A token that merely ran out
+meanwhile still counts for the request that it was shown with: that end was known from the
 beginning, and an upload outlives its bearer token anyway.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from blobd.registry.auth.decide import Verdict, decide, role_of
 from blobd.registry.auth.roles import Action
@@ -21,10 +21,43 @@ from blobd.registry.identity.identify import subject_of
 from blobd.wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
-    from blobd.database import Transaction
+    from collections.abc import Callable
+
+    from blobd.database import Catalog, Transaction
     from blobd.registry.auth.decide import Standing
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.names import RepositoryName
+
+
+T = TypeVar("T")
+
+
+class ConfirmedCatalog:
+    """A `Catalog` for one request: what confirms its rights runs first in every transaction that
+    changes something, and what it raises undoes all of it.
+    """
+
+    def __init__(self, catalog: Catalog, confirm: Callable[[Transaction], None]) -> None:
+        self._catalog = catalog
+        self._confirm = confirm
+        self.reader = catalog.reader
+        self.now = catalog.now
+        self.may_lose_locks = catalog.may_lose_locks
+
+    async def write(
+        self, work: Callable[[Transaction], T], *, alone: bool = False, synced: bool = True
+    ) -> T:
+        """Return what the work returns, if the request may still do it. Raises why not."""
+
+        def confirmed(transaction: Transaction) -> T:
+            self._confirm(transaction)
+            return work(transaction)
+
+        return await self._catalog.write(confirmed, alone=alone, synced=synced)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Return what the work returns, without asking: it changes nothing."""
+        return await self._catalog.read(work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +75,14 @@ class Confirmation:
         """Raise what would refuse the request now: TokenRefused, NameUnknown, Forbidden.
 
         NameUnknown also where the repository was deleted meanwhile: a body that was under way does
-        not make a new one of that name. On PostgreSQL the row of the account is locked, so that
-        once a user is disabled or a token revoked, no act of theirs can commit.
+        not make a new one of that name. Accounts are locked as in `speaking_within`.
         """
         if not self.token_id:
             if self.existed and find_repository(transaction, self.repository) is None:
                 raise NameUnknown(self.repository)
             return
         try:
-            locked = transaction.dialect == "postgresql"
-            facts = asked_within(
-                transaction, lambda callers: callers.token_by_id(self.token_id, locked=locked)
-            )
-            if facts is None:
-                raise TokenRefused("the token behind this request", "is gone; log in again")
-            subject = subject_of(facts)
+            subject = speaking_within(transaction, self.token_id)
         except Unauthenticated as error:
             error.scope = scope_of(self.repository, self.action)
             raise
@@ -66,6 +92,21 @@ class Confirmation:
         if self.existed and not standing.exists:
             raise NameUnknown(self.repository)
         check(subject, standing, self.repository, self.action)
+
+
+def speaking_within(transaction: Transaction, token_id: str, *, alone: bool = False) -> Subject:
+    """Return whom a token speaks for, which may have expired. Raises TokenRefused.
+
+    On PostgreSQL the row of the account is locked, so that once a user is disabled or a token
+    revoked, no act of theirs can commit. `alone`: against other acts of the account too, for an
+    act that is going to change that row itself.
+    """
+    if transaction.dialect == "postgresql":
+        asked_within(transaction, lambda callers: callers.lock_account(token_id, alone=alone))
+    facts = asked_within(transaction, lambda callers: callers.token_by_id(token_id))
+    if facts is None:
+        raise TokenRefused("the token behind this request", "is gone; log in again")
+    return subject_of(facts)
 
 
 def check(

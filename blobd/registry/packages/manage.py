@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from blobd.registry.catalog.packages import Grant, Listing, Package
     from blobd.registry.catalog.roles import GivenRole
     from blobd.registry.catalog.versions import Version
+    from blobd.registry.identity.rights import Right
 
 UNPUBLISH_WITHIN_S = 600.0
 """How long what was made public can be hidden again, as long as nobody has pulled it."""
@@ -191,22 +192,23 @@ async def set_inherits(
     return await catalog.write(change)
 
 
-async def check_publisher(catalog: Catalog, package: Package, subject: Subject) -> None:
-    """Let people publish who are admins, and of workflows those whose grant says so.
+def publishes(package: Package) -> Right:
+    """Return the right to publish, which admins have, and of workflows those whose grant says so.
 
     Raises NotForWorkflows.
     """
-    workflow = subject.workflow
-    if workflow is None:
-        return
-    if not await catalog.read(
-        lambda transaction: packages.may_publish(transaction, package.package_id, workflow)
-    ):
+
+    def right(transaction: Transaction, subject: Subject) -> None:
+        workflow = subject.workflow
+        if workflow is None or packages.may_publish(transaction, package.package_id, workflow):
+            return
         raise NotForWorkflows(
             package.repository,
             "an admin may make it public or internal, or let the workflow, by `may_publish` in its "
             "grant (PUT …/access/workflows/OWNER%2FNAME/KIND)",
         )
+
+    return right
 
 
 async def set_grant(

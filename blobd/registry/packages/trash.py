@@ -26,8 +26,6 @@ from blobd.registry.errors import (
 from blobd.registry.names import RepositoryName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from blobd.database import Catalog, Transaction
     from blobd.database.catalog import Clock
     from blobd.digest import Digest
@@ -107,19 +105,15 @@ class Trash:
         subject: Subject,
         *,
         force: bool = False,
-        confirm: Callable[[Transaction], None] | None = None,
     ) -> tuple[str, ...]:
         """Delete a version by its repository (R68); where that is no package it is gone at once.
 
         Clients of the registry may delete the last one: whoever pushes next finds the package as
-        it was, and until then nobody sees it. `confirm` raises, in the same transaction, where the
-        deletion is no longer allowed. Returns what that breaks, as `delete_version`.
+        it was, and until then nobody sees it. Returns what that breaks, as `delete_version`.
         Raises NameUnknown, ManifestUnknown, TooPopular; unless `force`, ManifestListed.
         """
 
         def delete(transaction: Transaction) -> tuple[str, ...]:
-            if confirm is not None:
-                confirm(transaction)
             repository_id = find_repository(transaction, repository)
             if repository_id is None:
                 raise NameUnknown(repository)

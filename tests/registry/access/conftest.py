@@ -76,7 +76,7 @@ class Town:
     def __init__(self, daemon: Daemon, url: str) -> None:
         self.daemon = daemon
         self.address = daemon.registry
-        self._url = url
+        self.url = url
 
     def client(self, credential: str | None = None) -> Client:
         return Client(self.address, credential)
@@ -116,7 +116,7 @@ class Town:
         return found
 
     def _seals(self) -> Seals:
-        flags = {"store.path": str(self.daemon.data), "catalog.url": self._url}
+        flags = {"store.path": str(self.daemon.data), "catalog.url": self.url}
         return open_seals(load(file=None, environment={}, flags=flags))
 
     def signed(self, *scopes: str, **changes: object) -> str:
@@ -142,7 +142,7 @@ class Town:
 
     def with_catalog(self, work: Callable[[Catalog], Awaitable[None]]) -> None:
         async def run() -> None:
-            async with open_catalog(place_of(self._url), durable=False) as catalog:
+            async with open_catalog(place_of(self.url), durable=False) as catalog:
                 await work(catalog)
 
         asyncio.run(run())

@@ -106,7 +106,10 @@ LOSSES = [
 def half_sent(
     client: Client, method: str, path: str, body: bytes, **headers: str
 ) -> Iterator[Callable[[], Answer]]:
-    """Send a request up to the middle of its body; yields what sends the rest and reads on."""
+    """Send a request up to the middle of its body, a small one byte by byte.
+
+    Yields what sends the rest and returns the answer.
+    """
     host, _, port = client.address.rpartition(":")
     shown = {
         "Host": client.address,
@@ -121,8 +124,11 @@ def half_sent(
     with socket.create_connection((host, int(port)), timeout=_WITHIN_S) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
         assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         half = len(body) // 2
-        connection.sendall(body[:half])
+        step = max(1, half // 500)
+        for start in range(0, half, step):
+            connection.sendall(body[start : min(start + step, half)])
 
         def finish() -> Answer:
             connection.sendall(body[half:])

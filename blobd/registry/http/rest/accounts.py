@@ -10,6 +10,7 @@ from blobd.registry.errors import Unknown
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
 from blobd.registry.http.rest.owners import OwnerShapes
 from blobd.registry.identity import accounts, teams
+from blobd.registry.identity.rights import administers, belongs, owns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,6 @@ class AccountCalls:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._catalog = desk.catalog
 
     def operations(self) -> Iterator[Operation]:
         """Yield all operations."""
@@ -132,8 +132,8 @@ class AccountCalls:
     async def own(self, call: Call) -> dict[str, Any]:
         """Who asks; a workflow is told who vouched for it, and everyone is no account."""
         subject = call.caller.subject
-        account = await accounts.find_account(self._catalog, subject.name) or EVERYBODY
-        public, others = await self._count_sources(account)
+        account = await accounts.find_account(call.catalog, subject.name) or EVERYBODY
+        public, others = await _count_sources(call, account)
         return {
             **OwnerShapes(call.base_url).private(
                 account, public_sources=public, private_sources=others
@@ -144,63 +144,63 @@ class AccountCalls:
         }
 
     async def get(self, call: Call, user: str) -> dict[str, Any]:
-        account = await accounts.find_account(self._catalog, user)
+        account = await accounts.find_account(call.catalog, user)
         if account is None:
             raise Unknown(USER, user)
-        public, _ = await self._count_sources(account)
+        public, _ = await _count_sources(call, account)
         return OwnerShapes(call.base_url).public(account, public_sources=public)
 
     async def get_organisation(self, call: Call, organisation: str) -> dict[str, Any]:
-        account = await accounts.find_account(self._catalog, organisation)
+        account = await accounts.find_account(call.catalog, organisation)
         if account is None or account.kind != ORGANISATION:
             raise Unknown(ORGANISATION, organisation)
-        public, _ = await self._count_sources(account)
+        public, _ = await _count_sources(call, account)
         return OwnerShapes(call.base_url).organisation(account, public_sources=public)
 
     async def change_organisation(
         self, call: Call, organisation: str, *, packages_inherit_access: bool
     ) -> dict[str, Any]:
-        await self._desk.check_owner(call, organisation)
+        await call.demand(owns(organisation))
         await accounts.set_packages_inherit(
-            self._catalog, organisation, inherit=packages_inherit_access
+            call.catalog, organisation, inherit=packages_inherit_access
         )
         said = "inherit" if packages_inherit_access else "do not inherit"
         self._desk.note(call, "organisation", None, f"{organisation}: new packages {said}")
         return await self.get_organisation(call, organisation)
 
     async def list_users(self, call: Call) -> list[dict[str, Any]]:
-        await self._desk.check_administrator(call)
-        found = await accounts.list_accounts(self._catalog, USER)
+        await call.demand(administers)
+        found = await accounts.list_accounts(call.catalog, USER)
         return [OwnerShapes(call.base_url).listed(each) for each in found]
 
     async def add_user(self, call: Call, *, name: str, administrator: bool = False) -> None:
-        await self._desk.check_administrator(call)
-        await accounts.add_user(self._catalog, name, is_administrator=administrator)
+        await call.demand(administers)
+        await accounts.add_user(call.catalog, name, is_administrator=administrator)
         self._desk.note(call, "user", None, f"add {name}")
 
     async def disable(self, call: Call, user: str) -> None:
-        await self._desk.check_administrator(call)
-        await accounts.disable_user(self._catalog, user)
+        await call.demand(administers)
+        await accounts.disable_user(call.catalog, user)
         self._desk.note(call, "user", None, f"disable {user}")
 
     async def enable(self, call: Call, user: str) -> None:
-        await self._desk.check_administrator(call)
-        await accounts.enable_user(self._catalog, user)
+        await call.demand(administers)
+        await accounts.enable_user(call.catalog, user)
         self._desk.note(call, "user", None, f"enable {user}")
 
     async def list_organisations(self, call: Call) -> list[dict[str, Any]]:
-        await self._desk.check_administrator(call)
-        found = await accounts.list_accounts(self._catalog, ORGANISATION)
+        await call.demand(administers)
+        found = await accounts.list_accounts(call.catalog, ORGANISATION)
         return [OwnerShapes(call.base_url).listed(each) for each in found]
 
     async def add_organisation(self, call: Call, *, name: str, owner: str) -> None:
-        await self._desk.check_administrator(call)
-        await accounts.add_organisation(self._catalog, name, owner=owner)
+        await call.demand(administers)
+        await accounts.add_organisation(call.catalog, name, owner=owner)
         self._desk.note(call, "organisation", None, f"add {name} of {owner}")
 
     async def list_members(self, call: Call, organisation: str) -> list[dict[str, Any]]:
-        await self._desk.check_member(call, organisation)
-        found = await accounts.list_members(self._catalog, organisation)
+        await call.demand(belongs(organisation))
+        found = await accounts.list_members(call.catalog, organisation)
         shapes = OwnerShapes(call.base_url)
         return [
             {**shapes.simple(member.name, member.account_id, USER), "role": member.role}
@@ -208,35 +208,35 @@ class AccountCalls:
         ]
 
     async def set_member(self, call: Call, organisation: str, user: str, *, role: str) -> None:
-        await self._desk.check_owner(call, organisation)
-        await accounts.set_member(self._catalog, organisation, user, role)
+        await call.demand(owns(organisation))
+        await accounts.set_member(call.catalog, organisation, user, role)
         self._desk.note(call, "organisation", None, f"{organisation} {user} {role}")
 
     async def remove_member(self, call: Call, organisation: str, user: str) -> None:
-        await self._desk.check_owner(call, organisation)
-        await accounts.remove_member(self._catalog, organisation, user)
+        await call.demand(owns(organisation))
+        await accounts.remove_member(call.catalog, organisation, user)
         self._desk.note(call, "organisation", None, f"{organisation} {user} none")
 
     async def list_teams(self, call: Call, organisation: str) -> list[dict[str, Any]]:
-        await self._desk.check_member(call, organisation)
-        found = await teams.list_teams(self._catalog, organisation)
+        await call.demand(belongs(organisation))
+        found = await teams.list_teams(call.catalog, organisation)
         return [OwnerShapes(call.base_url).team(organisation, team) for team in found]
 
     async def add_team(self, call: Call, organisation: str, *, name: str) -> None:
-        await self._desk.check_owner(call, organisation)
-        await teams.add_team(self._catalog, organisation, name)
+        await call.demand(owns(organisation))
+        await teams.add_team(call.catalog, organisation, name)
         self._desk.note(call, "team", None, f"add {organisation}/{name}")
 
     async def remove_team(self, call: Call, organisation: str, team: str) -> None:
-        await self._desk.check_owner(call, organisation)
-        await teams.remove_team(self._catalog, organisation, team)
+        await call.demand(owns(organisation))
+        await teams.remove_team(call.catalog, organisation, team)
         self._desk.note(call, "team", None, f"remove {organisation}/{team}")
 
     async def list_team_members(
         self, call: Call, organisation: str, team: str
     ) -> list[dict[str, Any]]:
-        await self._desk.check_member(call, organisation)
-        found = await teams.list_team_members(self._catalog, organisation, team)
+        await call.demand(belongs(organisation))
+        found = await teams.list_team_members(call.catalog, organisation, team)
         shapes = OwnerShapes(call.base_url)
         return [
             {**shapes.simple(member.name, member.account_id, USER), "name": member.name}
@@ -244,16 +244,17 @@ class AccountCalls:
         ]
 
     async def add_team_member(self, call: Call, organisation: str, team: str, user: str) -> None:
-        await self._desk.check_owner(call, organisation)
-        await teams.add_team_member(self._catalog, organisation, team, user)
+        await call.demand(owns(organisation))
+        await teams.add_team_member(call.catalog, organisation, team, user)
         self._desk.note(call, "team", None, f"{organisation}/{team} {user} joins")
 
     async def remove_team_member(self, call: Call, organisation: str, team: str, user: str) -> None:
-        await self._desk.check_owner(call, organisation)
-        await teams.remove_team_member(self._catalog, organisation, team, user)
+        await call.demand(owns(organisation))
+        await teams.remove_team_member(call.catalog, organisation, team, user)
         self._desk.note(call, "team", None, f"{organisation}/{team} {user} leaves")
 
-    async def _count_sources(self, account: Account) -> tuple[int, int]:
-        return await self._catalog.read(
-            lambda transaction: sources.count_sources(transaction, account.account_id)
-        )
+
+async def _count_sources(call: Call, account: Account) -> tuple[int, int]:
+    return await call.catalog.read(
+        lambda transaction: sources.count_sources(transaction, account.account_id)
+    )

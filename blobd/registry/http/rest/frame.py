@@ -17,10 +17,12 @@ from blobd.registry.http.rest.read import (
     read_page,
     read_query,
 )
+from blobd.registry.identity.rights import Demands
 from blobd.wire.answers import answer_for, error_response, message_of
 from blobd.wire.errors import CredentialMalformed
 
 if TYPE_CHECKING:
+    from blobd.database import Catalog
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.http.rest.operation import Operation
@@ -35,7 +37,8 @@ DOCUMENT_PATH = "/api/openapi.json"
 class Frame:
     """Makes handlers of operations."""
 
-    def __init__(self, gate: Gate, guard: Guard, origins: Origins) -> None:
+    def __init__(self, catalog: Catalog, gate: Gate, guard: Guard, origins: Origins) -> None:
+        self._catalog = catalog
         self._gate = gate
         self._guard = guard
         self._origins = origins
@@ -58,7 +61,9 @@ class Frame:
                 if operation.body:  # which may have been long in coming
                     caller = await self._caller(request)
                     check_scope(caller.subject, operation.needed_scope)
-                call = Call(request, caller, self._origins.base_url(request), page, per_page)
+                demands = Demands(self._catalog, caller.subject)
+                base_url = self._origins.base_url(request)
+                call = Call(request, caller, demands, base_url, page, per_page)
                 found = await operation.handler(call, **arguments)
             return _answer(operation, call, found)
 

@@ -10,6 +10,7 @@ from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Role, Visibility
 from blobd.registry.errors import NotForWorkflows
 from blobd.registry.http.rest.operation import Call, Changed, Field, Kind, Operation
 from blobd.registry.http.rest.packages import PREFIXES
+from blobd.registry.identity.rights import has_source_role
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
 from blobd.registry.names import parse_name, parse_tag
 from blobd.registry.packages import manage
@@ -31,7 +32,6 @@ class ManageCalls:
 
     def __init__(self, desk: Desk, *, allow_unpublish: bool) -> None:
         self._desk = desk
-        self._catalog = desk.catalog
         self._allow_unpublish = allow_unpublish
 
     def operations(self) -> Iterator[Operation]:
@@ -146,13 +146,13 @@ class ManageCalls:
         warnings: tuple[str, ...] = ()
         if visibility is not None:
             if visibility != Visibility.PRIVATE:
-                await manage.check_publisher(self._catalog, package, call.caller.subject)
+                await call.demand(manage.publishes(package))
             if visibility != Visibility.PUBLIC:
                 await self._desk.write_pulls()
             elif package.visibility != Visibility.PUBLIC and not self._allow_unpublish:
                 warnings = (manage.PUBLISH_WARNING,)
             await manage.set_visibility(
-                self._catalog,
+                call.catalog,
                 package.package_id,
                 Visibility(visibility),
                 allow_unpublish=self._allow_unpublish,
@@ -160,12 +160,12 @@ class ManageCalls:
             self._desk.note(call, "visibility", package, visibility)
         if immutable_tags is not None:
             await manage.set_immutable_tags(
-                self._catalog, package.package_id, immutable=immutable_tags
+                call.catalog, package.package_id, immutable=immutable_tags
             )
             self._desk.note(call, "immutable_tags", package, str(immutable_tags).lower())
         if sparse_indexes is not None:
             await manage.set_sparse_indexes(
-                self._catalog, package.package_id, allowed=sparse_indexes
+                call.catalog, package.package_id, allowed=sparse_indexes
             )
             self._desk.note(call, "sparse_indexes", package, str(sparse_indexes).lower())
         changed = await self._desk.package(call, owner, name, Action.ADMINISTER)
@@ -174,8 +174,8 @@ class ManageCalls:
 
     async def access(self, call: Call, name: str, owner: str = "") -> dict[str, Any]:
         package = await self._administered(call, owner, name)
-        roles = await manage.list_roles(self._catalog, package.package_id)
-        grants = await manage.list_grants(self._catalog, package.package_id)
+        roles = await manage.list_roles(call.catalog, package.package_id)
+        grants = await manage.list_grants(call.catalog, package.package_id)
         return {
             "visibility": package.visibility,
             "inherits": package.inherits,
@@ -197,7 +197,7 @@ class ManageCalls:
     ) -> dict[str, Any]:
         package = await self._governed(call, owner, name)
         overwritten = await manage.set_inherits(
-            self._catalog,
+            call.catalog,
             package.package_id,
             inherits=inherits,
             dry_run=dry_run,
@@ -217,7 +217,7 @@ class ManageCalls:
     ) -> None:
         package = await self._governed(call, owner, name)
         given = Role.NONE if role == "none" else Role.parse(role)
-        await manage.set_role(self._catalog, package.package_id, grantee, given)
+        await manage.set_role(call.catalog, package.package_id, grantee, given)
         self._desk.note(call, "grant", package, f"{grantee} {role}")
 
     async def set_grant(
@@ -234,9 +234,9 @@ class ManageCalls:
         package = await self._governed(call, owner, name)
         given = Role.NONE if role == "none" else Role.parse(role)
         if kind in WORKFLOW_KINDS:
-            await self._desk.check_source(call, source, Role.READ)
+            await call.demand(has_source_role(source, Role.READ))
         await manage.set_grant(
-            self._catalog, package.package_id, source, kind, given, may_publish=may_publish
+            call.catalog, package.package_id, source, kind, given, may_publish=may_publish
         )
         publish = " may_publish" if may_publish else ""
         self._desk.note(call, "grant", package, f"{source} {kind} {role}{publish}")
@@ -244,15 +244,15 @@ class ManageCalls:
     async def link(self, call: Call, name: str, owner: str = "", *, repository: str | None) -> None:
         package = await self._governed(call, owner, name)
         if repository is not None:
-            await self._desk.check_source(call, repository, Role.READ)
-        await manage.link(self._catalog, package.package_id, repository)
+            await call.demand(has_source_role(repository, Role.READ))
+        await manage.link(call.catalog, package.package_id, repository)
         self._desk.note(call, "link", package, repository or "none")
 
     async def delete_tag(self, call: Call, name: str, tag: str, owner: str = "") -> None:
         package = await self._desk.package(call, owner, name, Action.DELETE)
         if package.immutable_tags:
             raise Refused("the tags of this package are immutable; delete the version instead")
-        await delete_tag(self._catalog, parse_name(package.repository), parse_tag(tag))
+        await delete_tag(call.catalog, parse_name(package.repository), parse_tag(tag))
         self._desk.note(call, "untag", package, tag)
 
     async def _administered(self, call: Call, owner: str, name: str) -> Package:

@@ -12,7 +12,9 @@ from blobd.registry.auth.roles import WRITE_PACKAGES
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from blobd.database import Catalog
     from blobd.registry.identity.identify import Caller
+    from blobd.registry.identity.rights import Demands, Right
 
 PAGE_MAX = 10**7
 """Higher pages are this one: it is beyond every list's end, and its offset is one that a database
@@ -26,10 +28,21 @@ class Call:
 
     request: web.BaseRequest
     caller: Caller
+    demands: Demands
+    """What the call has demanded of its caller so far."""
     base_url: str
     """Scheme and host as the client came."""
     page: int
     per_page: int
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog, which confirms what was demanded in every transaction that changes it."""
+        return self.demands.catalog
+
+    async def demand(self, right: Right) -> None:
+        """Raise what the right raises unless the caller has it, now and at every change."""
+        await self.demands.make(right)
 
     @property
     def offset(self) -> int:

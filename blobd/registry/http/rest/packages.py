@@ -13,6 +13,7 @@ from blobd.registry.errors import Unknown
 from blobd.registry.http.rest.operation import Call, Done, Field, Operation, Page
 from blobd.registry.http.rest.shapes import Shapes
 from blobd.registry.packages.manage import list_packages, list_versions
+from blobd.registry.packages.trash import Trash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from blobd.registry.catalog.packages import Package
     from blobd.registry.catalog.versions import Version
     from blobd.registry.http.rest.desk import Desk
-    from blobd.registry.packages.trash import Trash
 
 PREFIXES = (
     ("/orgs/{owner}", ORGANISATION, "Org"),
@@ -41,9 +41,9 @@ _FORCE = Field(
 class PackageCalls:
     """Handlers. `kind` and `owner` say whose packages; an empty owner: the caller's."""
 
-    def __init__(self, desk: Desk, trash: Trash) -> None:
+    def __init__(self, desk: Desk, *, trash_retention_s: float) -> None:
         self._desk = desk
-        self._trash = trash
+        self._trash_retention_s = trash_retention_s
 
     def operations(self) -> Iterator[Operation]:
         """Yield all operations."""
@@ -138,7 +138,7 @@ class PackageCalls:
     ) -> Page:
         name = await self._desk.owner(call, kind, owner)
         found, total = await list_packages(
-            self._desk.catalog,
+            call.catalog,
             call.caller.subject,
             Listing(
                 owner=name,
@@ -157,7 +157,7 @@ class PackageCalls:
 
     async def delete(self, kind: str, call: Call, name: str, owner: str = "") -> None:
         package = await self._package(kind, call, owner, name, Action.DELETE, empty=True)
-        await self._trash.delete_package(package.package_id, call.caller.subject)
+        await self._trash(call).delete_package(package.package_id, call.caller.subject)
         self._desk.note(call, "delete", package)
 
     async def restore(
@@ -170,7 +170,7 @@ class PackageCalls:
         token: str = "",  # noqa: ARG002 the model's
     ) -> None:
         package = await self._package(kind, call, owner, name, Action.ADMINISTER, deleted=True)
-        await self._trash.restore_package(package.package_id)
+        await self._trash(call).restore_package(package.package_id)
         self._desk.note(call, "restore", package)
 
     async def list_versions(
@@ -180,7 +180,7 @@ class PackageCalls:
             kind, call, owner, name, Action.READ, empty=state == "deleted"
         )
         found, total = await list_versions(
-            self._desk.catalog,
+            call.catalog,
             package.package_id,
             deleted=state == "deleted",
             offset=call.offset,
@@ -193,7 +193,7 @@ class PackageCalls:
         self, kind: str, call: Call, name: str, version_id: str, owner: str = ""
     ) -> dict[str, Any]:
         package = await self._package(kind, call, owner, name, Action.READ)
-        version = await self._version(package, version_id, deleted=False)
+        version = await _version(call, package, version_id, deleted=False)
         return Shapes(call.base_url).version(package, version)
 
     async def delete_version(
@@ -207,8 +207,8 @@ class PackageCalls:
         force: str = "false",
     ) -> Done:
         package = await self._package(kind, call, owner, name, Action.DELETE)
-        version = await self._version(package, version_id, deleted=False)
-        breaks = await self._trash.delete_version(
+        version = await _version(call, package, version_id, deleted=False)
+        breaks = await self._trash(call).delete_version(
             package.package_id, version.digest, call.caller.subject, force=force == "true"
         )
         self._desk.note(call, "delete", package, str(version.digest))
@@ -218,13 +218,16 @@ class PackageCalls:
         self, kind: str, call: Call, name: str, version_id: str, owner: str = ""
     ) -> None:
         package = await self._package(kind, call, owner, name, Action.ADMINISTER, empty=True)
-        version = await self._version(package, version_id, deleted=True)
-        await self._trash.restore_version(package.package_id, version.version_id)
+        version = await _version(call, package, version_id, deleted=True)
+        await self._trash(call).restore_version(package.package_id, version.version_id)
         self._desk.note(call, "restore", package, str(version.digest))
 
     async def conflicts(self, kind: str, call: Call, owner: str = "") -> Any:
         await self._desk.owner(call, kind, owner)
         return []
+
+    def _trash(self, call: Call) -> Trash:
+        return Trash(call.catalog, self._trash_retention_s)
 
     async def _package(
         self,
@@ -242,13 +245,14 @@ class PackageCalls:
             raise Unknown("package", f"{owner}/{name}")
         return package
 
-    async def _version(self, package: Package, text: str, *, deleted: bool) -> Version:
-        unknown = Unknown("version", text[:40])
-        if not text.isascii() or not text.isdigit() or len(text) > 9:
-            raise unknown
-        found = await self._desk.catalog.read(
-            lambda transaction: versions.find_version(transaction, package.package_id, int(text))
-        )
-        if found is None or (found.deleted_at is not None) is not deleted:
-            raise unknown
-        return found
+
+async def _version(call: Call, package: Package, text: str, *, deleted: bool) -> Version:
+    unknown = Unknown("version", text[:40])
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise unknown
+    found = await call.catalog.read(
+        lambda transaction: versions.find_version(transaction, package.package_id, int(text))
+    )
+    if found is None or (found.deleted_at is not None) is not deleted:
+        raise unknown
+    return found

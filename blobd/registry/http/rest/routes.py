@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from blobd.registry.http.rest.desk import Desk
     from blobd.registry.http.rest.frame import Frame
     from blobd.registry.http.rest.operation import Operation
-    from blobd.registry.packages.trash import Trash
     from blobd.wire.routes import Handler, Routes
 
 _ROOT = "/api"
@@ -28,12 +27,14 @@ _PREFIX = re.escape(_ROOT) + r"(?:/v3)?"
 _PLACE = re.compile(r"\\\{(\w+)\\\}")
 
 
-def rest_operations(desk: Desk, trash: Trash, *, allow_unpublish: bool) -> list[Operation]:
+def rest_operations(
+    desk: Desk, *, trash_retention_s: float, allow_unpublish: bool
+) -> list[Operation]:
     """Return all operations."""
     return [
         *AccountCalls(desk).operations(),
         *SourceCalls(desk).operations(),
-        *PackageCalls(desk, trash).operations(),
+        *PackageCalls(desk, trash_retention_s=trash_retention_s).operations(),
         *ManageCalls(desk, allow_unpublish=allow_unpublish).operations(),
     ]
 

@@ -12,6 +12,12 @@ from blobd.registry.http.rest.moments import moment
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation, Stretch
 from blobd.registry.http.rest.owners import OwnerShapes
 from blobd.registry.identity import sources, tokens
+from blobd.registry.identity.rights import (
+    administers,
+    has_source_role,
+    is_person,
+    owns_namespace,
+)
 from blobd.registry.identity.sources import known_source
 from blobd.registry.identity.tokens import (
     NOTE_MAX_CHARACTERS,
@@ -43,7 +49,6 @@ class SourceCalls:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._catalog = desk.catalog
 
     def operations(self) -> Iterator[Operation]:
         """Yield all operations."""
@@ -157,13 +162,13 @@ class SourceCalls:
         )
 
     async def list_sources(self, call: Call, owner: str) -> list[dict[str, Any]]:
-        await self._desk.check_namespace(call, owner)
-        found = await sources.list_sources(self._catalog, owner)
+        await call.demand(owns_namespace(owner))
+        found = await sources.list_sources(call.catalog, owner)
         return [OwnerShapes(call.base_url).listed_repository(source) for source in found]
 
     async def get(self, call: Call, owner: str, name: str) -> dict[str, Any]:
-        await self._desk.check_source(call, f"{owner}/{name}", Role.READ)
-        found = await self._catalog.read(
+        await call.demand(has_source_role(f"{owner}/{name}", Role.READ))
+        found = await call.catalog.read(
             lambda transaction: known_source(transaction, f"{owner}/{name}")
         )
         return OwnerShapes(call.base_url).repository(found)
@@ -171,8 +176,8 @@ class SourceCalls:
     async def add(
         self, call: Call, owner: str, *, name: str, visibility: str, host: str = ""
     ) -> None:
-        await self._desk.check_namespace(call, owner)
-        await sources.add_source(self._catalog, owner, name, Visibility(visibility), host=host)
+        await call.demand(owns_namespace(owner))
+        await sources.add_source(call.catalog, owner, name, Visibility(visibility), host=host)
         self._desk.note(call, "repository", None, f"add {owner}/{name}")
 
     async def change(
@@ -186,9 +191,9 @@ class SourceCalls:
         writers_link: bool | None = None,
     ) -> None:
         full_name = f"{owner}/{name}"
-        await self._desk.check_source(call, full_name)
+        await call.demand(has_source_role(full_name, Role.ADMIN))
         await sources.change_source(
-            self._catalog,
+            call.catalog,
             full_name,
             visibility=None if visibility is None else Visibility(visibility),
             host=host,
@@ -199,19 +204,19 @@ class SourceCalls:
         self._desk.note(call, "repository", None, f"{full_name} {said}")
 
     async def remove(self, call: Call, owner: str, name: str) -> None:
-        await self._desk.check_source(call, f"{owner}/{name}")
-        await sources.remove_source(self._catalog, f"{owner}/{name}")
+        await call.demand(has_source_role(f"{owner}/{name}", Role.ADMIN))
+        await sources.remove_source(call.catalog, f"{owner}/{name}")
         self._desk.note(call, "repository", None, f"remove {owner}/{name}")
 
     async def roles(self, call: Call, owner: str, name: str) -> list[dict[str, Any]]:
-        await self._desk.check_source(call, f"{owner}/{name}")
-        found = await sources.list_source_roles(self._catalog, f"{owner}/{name}")
+        await call.demand(has_source_role(f"{owner}/{name}", Role.ADMIN))
+        found = await sources.list_source_roles(call.catalog, f"{owner}/{name}")
         return [{"kind": one.kind, "name": one.name, "role": one.role} for one in found]
 
     async def set_role(self, call: Call, owner: str, name: str, grantee: str, *, role: str) -> None:
-        await self._desk.check_source(call, f"{owner}/{name}")
+        await call.demand(has_source_role(f"{owner}/{name}", Role.ADMIN))
         given = Role.NONE if role == "none" else Role.parse(role)
-        await sources.set_source_role(self._catalog, f"{owner}/{name}", grantee, given)
+        await sources.set_source_role(call.catalog, f"{owner}/{name}", grantee, given)
         self._desk.note(call, "grant", None, f"{owner}/{name} {grantee} {role}")
 
     async def issue(
@@ -223,9 +228,9 @@ class SourceCalls:
         kind: str,
         lifetime_s: float = WORKFLOW_LIFETIME_S,
     ) -> dict[str, Any]:
-        await self._desk.check_source(call, f"{owner}/{name}")
+        await call.demand(has_source_role(f"{owner}/{name}", Role.ADMIN))
         made = await tokens.issue_workflow_token(
-            self._catalog,
+            call.catalog,
             f"{owner}/{name}",
             kind,
             voucher=call.caller.subject.name,
@@ -235,7 +240,7 @@ class SourceCalls:
         return _made(made)
 
     async def list_tokens(self, call: Call) -> list[dict[str, Any]]:
-        found = await tokens.list_tokens(self._catalog, call.caller.subject.name)
+        found = await tokens.list_tokens(call.catalog, call.caller.subject.name)
         return [
             {
                 "id": token.token_id,
@@ -258,9 +263,9 @@ class SourceCalls:
         note: str = "",
         lifetime_s: float = 90 * 86_400.0,
     ) -> dict[str, Any]:
-        self._desk.check_person(call, scopes)
+        await call.demand(is_person(scopes))
         made = await tokens.create_token(
-            self._catalog,
+            call.catalog,
             call.caller.subject.name,
             scopes=scopes,
             note=note,
@@ -270,10 +275,11 @@ class SourceCalls:
         return _made(made)
 
     async def revoke(self, call: Call, token_id: str) -> None:
-        self._desk.check_person(call, ())
+        await call.demand(is_person(()))
+        call.demands.act_alone()
         subject = call.caller.subject
         owner = None if subject.is_administrator else subject.name
-        await tokens.revoke_token(self._catalog, token_id, owner=owner)
+        await tokens.revoke_token(call.catalog, token_id, owner=owner)
         self._desk.note(call, "token", None, f"revoke {token_id}")
 
     async def audit(
@@ -285,12 +291,12 @@ class SourceCalls:
         before: str | None = None,
     ) -> Stretch:
         if package is None:
-            await self._desk.check_administrator(call)
+            await call.demand(administers)
         else:
             owner, _, name = package.partition("/")
             of = await self._desk.package(call, owner or "-", name, Action.ADMINISTER, empty=True)
             package = of.repository
-        found = await self._catalog.read(
+        found = await call.catalog.read(
             lambda transaction: audit.list_entries(
                 transaction,
                 package=package,
