@@ -44,6 +44,7 @@ class Postgres:
         self._programs = found
         self._folder = Path(tempfile.mkdtemp(prefix="blobd-pg-"))
         self._data = self._folder / "data"
+        self._log = self._folder / "log"
         self.port = free_port()
         self._process = Process(
             "postgres",
@@ -55,7 +56,7 @@ class Postgres:
                 f"-k{self._folder}",
                 *(f"-c{setting}" for setting in _SETTINGS),
             ],
-            log=self._folder / "log",
+            log=self._log,
         )
 
     def __enter__(self) -> Self:
@@ -72,6 +73,10 @@ class Postgres:
             self.stop()
         finally:
             self._remove()
+
+    def said(self, text: str) -> int:
+        """Return how often its log has a text, since its last start."""
+        return self._log.read_text(errors="replace").count(text)
 
     # Life
 

@@ -99,7 +99,7 @@ def speaking_within(transaction: Transaction, token_id: str, *, alone: bool = Fa
 
     On PostgreSQL the row of the account is locked, so that once a user is disabled or a token
     revoked, no act of theirs can commit. `alone`: against other acts of the account too, for an
-    act that is going to change that row itself.
+    act that may lock that row once more, to change it.
     """
     if transaction.dialect == "postgresql":
         asked_within(transaction, lambda callers: callers.lock_account(token_id, alone=alone))

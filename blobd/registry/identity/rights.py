@@ -43,9 +43,10 @@ class Demands:
         self._rights.append(right)
 
     def act_alone(self) -> None:
-        """Let changes wait for those of the same account, for a call that ends its tokens.
+        """Let changes wait for all others of the caller's account, which this call may lock itself.
 
-        Two that had locked the account together would wait for each other.
+        For calls that shut out accounts or end tokens: two that had locked the caller's together
+        to confirm it would then wait for each other.
         """
         self._alone = True
 

@@ -135,7 +135,7 @@ def race(town: Town, world: World, name: str | None) -> dict[str, str]:
                 assert operation.name in changes, f"{operation.name} has no row in changes.py"
                 for change in changes[operation.name]:
                     if loss is None or change.by_role or 401 in loss.status:
-                        key = f"{operation.name} {dict(change.values)}"
+                        key = f"{operation.name} {dict(change.places)} {dict(change.values)}"
                         outcomes[key] = await outcome(actions, visit, operation.name, change)
             assert await catalog.read(snapshot) == before
         finally:

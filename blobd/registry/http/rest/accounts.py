@@ -180,6 +180,7 @@ class AccountCalls:
 
     async def disable(self, call: Call, user: str) -> None:
         await call.demand(administers)
+        call.demands.act_alone()
         await accounts.disable_user(call.catalog, user)
         self._desk.note(call, "user", None, f"disable {user}")
 
