@@ -34,7 +34,7 @@ def test_every_call_takes_any_letter_case(town: Town, app: str) -> None:
     ada.do("PUT", f"{at}/repository", repository=f"ACME/{source.upper()}")
     assert ada.get(at)["repository"]["full_name"] == f"acme/{source}"
     assert client.get(f"/packages/ACME/{name}").status == 200
-    assert name in client.get("/packages/Acme").body.decode()
+    assert f"/packages/{app}" in client.get(f"/packages/Acme?q={name}").body.decode()
     for query, asked in (
         (f"package={quote(f'ACME/{name}', safe='')}", ada),
         ("actor=ADA", api(town, "admin")),
