@@ -231,6 +231,10 @@ async def open_daemon(
         kinds = () if served is None else served.kinds
         references = await open_references(catalog, (API_HOLDS, *kinds))
         quarantine = Quarantine(catalog, store, metrics)
+        registry = None
+        if served is not None:
+            attempts = None if shared is None else shared.attempts
+            registry = await served.open(catalog, config, hash_threads, attempts)
         yield Daemon(
             config=config,
             metrics=metrics,
@@ -247,11 +251,7 @@ async def open_daemon(
             neighbours=Neighbours(catalog, config, graces),
             quarantine=quarantine,
             scrub=Scrub(catalog, store, quarantine, metrics),
-            registry=None
-            if served is None
-            else await served.open(
-                catalog, config, hash_threads, None if shared is None else shared.attempts
-            ),
+            registry=registry,
         )
 
 

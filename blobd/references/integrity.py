@@ -13,17 +13,15 @@ from blobd.references.tables import blobs, leases, pins
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from blobd.database import Reader
-    from blobd.database.transaction import Transaction
+    from blobd.database import Reader, Transaction
     from blobd.digest import Digest
-
 
 _KNOWN = "SELECT size_bytes, verified_at, damaged_at FROM blobs WHERE digest = ?"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownBlob:
-    """What is known of a digest, whoever holds it."""
+    """What is known of a digest, of whatever holder."""
 
     size_bytes: int | None
     """None while it is pushed for the first time."""

@@ -1,7 +1,7 @@
 """The tables of references.
 
 store       one row: the id of the store that has the bytes; see `store_marker.py`.
-blobs       one row per digest that anything refers to, or did until lately. Whoever makes or ends a
+blobs       one row per digest that anything refers to, or did until lately. Making or ending a
             reference writes this row first, and so waits for garbage collection, which locks it.
             `condemned_at`: since when its bytes are being deleted; see `roots.py`.
             `verified_at`: when its bytes were last found to hash to the digest; 0: not known.

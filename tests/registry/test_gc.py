@@ -6,14 +6,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
-from blobd.api.holds import ApiHolder
+from blobd.api.holds import API_HOLDS, ApiHolder
 from blobd.backends.memory import Memory
+from blobd.config import Config
 from blobd.database import open_catalog
 from blobd.errors import BackendUnavailable, BlobNotFound
+from blobd.graces import Graces
 from blobd.metrics import Metrics
 from blobd.references import holds
 from blobd.references.collection import CollectionResult, collect
+from blobd.references.references import References, open_references
+from blobd.references.roots import Roots
 from blobd.registry.auth.subjects import EVERYONE
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.links import RepositoryHolder, Touches, mount
@@ -40,7 +45,6 @@ if TYPE_CHECKING:
     from blobd.database import Catalog
     from blobd.database.opening import Server
     from blobd.digest import Digest
-    from blobd.references.roots import Roots
     from blobd.registry.manifests import Manifests
 
 DAY_S = 86_400
@@ -80,6 +84,41 @@ async def test_a_blob_that_nobody_holds_any_more_goes(
     ]
     assert not await _is_stored(store, digest)
     assert await _collect(roots, store) == []
+
+
+async def test_what_a_table_of_an_unknown_front_names_stays(
+    catalog: Catalog, store: BlobStore
+) -> None:
+    """Promise 11: links hold in a daemon that has no registry; a hold of its own ends alone."""
+    digest = await push(catalog, store, b"layer")
+    await catalog.write(lambda transaction: holds.set_hold_ended(transaction, digest, 1))
+    references = await open_references(catalog, (API_HOLDS,))
+    graces = Graces.of(Config())
+    reasons = ("named in the table links of another front",)
+    assert await _collect(Roots(catalog, references, graces), store) == [
+        CollectionResult(digest, 5, goes=False, reasons=reasons)
+    ]
+    holder = ApiHolder(catalog, references, store)
+    await push_as(holder, store, b"layer")
+    await holder.release(digest)
+    assert await fetch(store.backend, digest) == b"layer"
+    await RepositoryHolder(catalog, APP).release(digest)
+    assert [each.goes for each in await _collect(Roots(catalog, references, graces), store)] == [
+        True
+    ]
+
+
+async def test_a_reference_that_nobody_knew_of_fails_the_deletion_before_the_bytes(
+    catalog: Catalog, store: BlobStore
+) -> None:
+    """Promise 11: as while a newer blobd, with one table more, is at work on the catalog."""
+    digest = await push(catalog, store, b"layer")
+    await catalog.write(lambda transaction: holds.set_hold_ended(transaction, digest, 1))
+    roots = Roots(catalog, References((API_HOLDS,)), Graces.of(Config()))
+    with pytest.raises(IntegrityError):
+        await _collect(roots, store)
+    assert await fetch(store.backend, digest) == b"layer"
+    assert await Hot(catalog.reader).link(APP, digest) is not None
 
 
 async def test_a_blob_that_somebody_else_links_stays(
