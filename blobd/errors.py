@@ -217,7 +217,7 @@ class TooManyOpenUploads(BlobdError):
 
 
 class AccountBusy(BlobdError):
-    """One account holds as much as it may while others could want the rest."""
+    """One account holds as much as it may while others could want the rest, or they have it all."""
 
     retryable = True
 
@@ -225,6 +225,8 @@ class AccountBusy(BlobdError):
         super().__init__(
             f"your account holds {held} {what} of {limit} that all share, as much as one may; "
             "wait until some of them end"
+            if held
+            else f"all {limit} {what} that are shared are in use by others; try again later"
         )
         self.held = held
         self.limit = limit

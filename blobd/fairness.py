@@ -20,8 +20,9 @@ import asyncio
 import hashlib
 import mmap
 import secrets
-from collections import Counter
+from collections import Counter, deque
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,23 @@ _WORD_BYTES = 8
 
 Snapshot = list[int]
 """What a tally's counters said at one time."""
+
+NOBODY = ""
+"""In place of an account: the daemon's own work, and callers that speak for many."""
+_acting_for: ContextVar[str] = ContextVar("acting_for", default=NOBODY)
+
+
+def act_for(account: str) -> None:
+    """Let what this task does from here on, and what tasks do that it starts, be an account's.
+
+    For what lies below and knows nothing of requests: backends and the catalog.
+    """
+    _acting_for.set(account)
+
+
+def acting_for() -> str:
+    """Return the account whose work this task does, or NOBODY."""
+    return _acting_for.get()
 
 
 def may_take(amount: int, *, held: int, free: int, share: float) -> bool:
@@ -125,7 +143,13 @@ class Holding:
 
 
 class FairPool:
-    """An amount that the accounts of one process share, and wait for. For one event loop."""
+    """An amount that the accounts of one process share, and wait for. For one event loop.
+
+    Of the accounts that wait, the one that holds least goes next, and equals go by turns; each
+    account's own order is kept. So where everything is held for moments only, a share of 1 lets an
+    account that is alone use all of it, and beside others nobody waits behind all that one of them
+    has asked for.
+    """
 
     def __init__(self, limit: int, *, share: float, wait_s: float, what: str) -> None:
         """`what` it is, for the message to whoever waits in vain."""
@@ -135,65 +159,99 @@ class FairPool:
         self._what = what
         self._used = 0
         self._held: Counter[str] = Counter()
-        self._waiting: dict[asyncio.Future[None], tuple[str, int]] = {}
+        self._waiting: dict[str, deque[_Turn]] = {}
+        """By account; the next one among equals first."""
 
     @asynccontextmanager
-    async def hold(self, account: str, amount: int) -> AsyncIterator[None]:
+    async def hold(self, account: str, amount: int = 1) -> AsyncIterator[None]:
         """Hold an amount while the block runs; wait until it can be had.
 
-        Raises AccountBusy after the configured wait. If cancelled, nothing is held.
+        `account` is NOBODY for one who speaks for many, who has no share but waits in turn. Raises
+        AccountBusy after the configured wait. If cancelled, nothing is held.
         """
-        await self._take(account, amount)
+        await self.take(account, amount)
         try:
             yield
         finally:
-            self._give(account, amount)
+            self.give(account, amount)
 
-    async def _take(self, account: str, amount: int) -> None:
-        if account not in (name for name, _ in self._waiting.values()) and self._can(
-            account, amount
-        ):
-            self._start(account, amount)
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting[turn] = account, amount
-        try:
-            async with asyncio.timeout(self._wait_s):
-                await turn
-        except BaseException as error:
-            if self._waiting.pop(turn, None) is None and not turn.cancelled():
-                self._give(account, amount)  # it was granted, and came too late
-            self._serve()
-            if isinstance(error, TimeoutError):
-                raise AccountBusy(self._what, self._held[account], self._limit) from None
-            raise
+    def try_take(self, account: str, amount: int = 1) -> bool:
+        """Hold an amount, if it can be had at once; return whether. Whoever has it calls `give`."""
+        if self._waiting or not self._can(account, amount):
+            return False
+        self._start(account, amount)
+        return True
 
-    def _can(self, account: str, amount: int) -> bool:
-        free = self._limit - self._used
-        return may_take(amount, held=self._held[account], free=free, share=self._share)
-
-    def _start(self, account: str, amount: int) -> None:
-        self._used += amount
-        self._held[account] += amount
-
-    def _give(self, account: str, amount: int) -> None:
+    def give(self, account: str, amount: int = 1) -> None:
+        """Hold less, and let those have it who wait."""
         self._used -= amount
         self._held[account] -= amount
         if not self._held[account]:
             del self._held[account]
         self._serve()
 
-    def _serve(self) -> None:
-        """Grant what can be granted, in the order of asking, each account's own order kept."""
-        passed_over: set[str] = set()
-        for turn, (account, amount) in list(self._waiting.items()):
-            if turn.done() or account in passed_over:
-                continue
-            if self._can(account, amount):
-                del self._waiting[turn]
-                self._start(account, amount)
-                turn.set_result(None)
-            elif not self._held[account]:
-                return  # the next one that is free is this one's
+    async def take(self, account: str, amount: int = 1) -> None:
+        """Hold an amount, as `hold` does. Whoever has it calls `give`."""
+        if self.try_take(account, amount):
+            return
+        turn = _Turn(amount, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(account, deque()).append(turn)
+        self._serve()
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await turn.granted
+        except BaseException as error:
+            if turn.granted.done() and not turn.granted.cancelled():
+                self.give(account, amount)  # it was granted, and came too late
             else:
-                passed_over.add(account)
+                self._leave(account, turn)
+            if isinstance(error, TimeoutError):
+                raise AccountBusy(self._what, self._held[account], self._limit) from None
+            raise
+
+    def _can(self, account: str, amount: int) -> bool:
+        free = self._limit - self._used
+        share = self._share if account else 1
+        return may_take(amount, held=self._held[account], free=free, share=share)
+
+    def _start(self, account: str, amount: int) -> None:
+        self._used += amount
+        self._held[account] += amount
+
+    def _leave(self, account: str, turn: _Turn) -> None:
+        turns = self._waiting.get(account, deque())
+        if turn in turns:  # and has not been passed over since it was cancelled
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[account]
+        self._serve()
+
+    def _serve(self) -> None:
+        """Grant all that can be granted."""
+        while (account := self._next()) is not None:
+            turns = self._waiting.pop(account)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[account] = turns
+            if not turn.granted.done():
+                self._start(account, turn.amount)
+                turn.granted.set_result(None)
+
+    def _next(self) -> str | None:
+        """Return the account whose turn it is, if what it waits for can be had."""
+        if not self._waiting or self._used == self._limit:
+            return None
+        for account in sorted(self._waiting, key=self._held.__getitem__):
+            if self._can(account, self._waiting[account][0].amount):
+                return account
+            if not self._held[account]:
+                return None  # the next one that is free is this one's
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turn:
+    """A place in the line of those that wait."""
+
+    amount: int
+    granted: asyncio.Future[None]

@@ -9,7 +9,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from blobd.registry.auth.attempts import Attempts
+from blobd.registry.auth.attempts import Attempts, account_of
 from blobd.registry.auth.sealing import Seals
 from blobd.registry.catalog.links import LINKS
 from blobd.registry.http.front import open_registry
@@ -142,6 +142,9 @@ class Registry:
                 raise RouteUnknown("only pages are at this address (pages.public_url)")
             refuse_cross_site(request, origins.own_host, guarded_paths=frozenset({TOKEN_PATH}))
 
+        def account(request: web.BaseRequest) -> str:
+            return account_of(origins.address(request))
+
         async with open_registry(
             catalog=self._catalog,
             store=store,
@@ -153,4 +156,4 @@ class Registry:
             attempts=self._attempts,
             seals=self._seals,
         ) as routes:
-            yield Front(routes, limits=config.limits, metrics=metrics, admit=admit)
+            yield Front(routes, limits=config.limits, metrics=metrics, admit=admit, account=account)

@@ -95,6 +95,7 @@ TABLE: dict[type[BaseException], Answer] = {
     http_errors.Unauthenticated: Answer(401, "UNAUTHORIZED", headers=challenge),
     http_errors.CredentialMalformed: Answer(401, "UNAUTHORIZED", headers=challenge),
     http_errors.HeadTooSlow: Answer(408, "UNSUPPORTED"),
+    http_errors.BodyTooSlow: Answer(408, "UNSUPPORTED"),
     http_errors.HeadMalformed: Answer(400, "UNSUPPORTED"),
     http_errors.HeadTooLarge: Answer(431, "UNSUPPORTED"),
     http_errors.TargetTooLong: Answer(414, "UNSUPPORTED"),

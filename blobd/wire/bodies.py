@@ -289,17 +289,3 @@ def _expectations(request: web.BaseRequest) -> list[str]:
     lines = request.headers.getall("Expect", ())
     members = (member.strip().lower() for line in lines for member in line.split(","))
     return [member for member in members if member]
-
-
-async def read_whole(body: WireBody, *, limit_bytes: int, too_large: Exception) -> bytes:
-    """Return a body that must fit in memory. Raises `too_large` beyond `limit_bytes`."""
-    if (body.length_bytes or 0) > limit_bytes:
-        raise too_large
-    whole = bytearray()
-    scratch = memoryview(bytearray(min(limit_bytes, SCRATCH_BYTES)))
-    while await body.ready():
-        for part in await body.receive(scratch):
-            whole += part
-        if len(whole) > limit_bytes:
-            raise too_large
-    return bytes(whole)

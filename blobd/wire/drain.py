@@ -4,7 +4,8 @@ A client or proxy that sends all of a body before it reads anything (Apache's is
 connection in place of the answer if nobody takes the body. Most stop at once when the answer comes;
 for them a short drain is enough, and anybody may have one. Going on to the bounds of
 `limits.refused_drain_bytes` and `limits.refused_drain_s` is for a few at a time, so that hostile
-clients cannot keep more than those busy: who finds no place is cut off after the short drain.
+clients cannot keep more than those busy, and one account no more than its share of them
+(`../fairness.py`): a body that finds no place is cut off after the short drain.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from blobd.errors import BodyBroken, BodyIdle
+from blobd.fairness import FairPool, acting_for
 from blobd.wire.bodies import SCRATCH_BYTES
 
 if TYPE_CHECKING:
@@ -31,14 +33,16 @@ class Drains:
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
-        self._long = 0
+        self._long = FairPool(
+            _LONG_DRAINS_MAX, share=limits.account_share, wait_s=0, what="refused bodies"
+        )
 
     async def drain(self, body: TakenBody) -> None:
         """Read a body and throw it away, to its end or to a bound. Raises nothing.
 
         Holds 256 KiB while it runs. If cancelled, reading stops at once.
         """
-        loop = asyncio.get_running_loop()
+        loop, account = asyncio.get_running_loop(), acting_for()
         started, before_bytes = loop.time(), body.received_bytes
         limit_s, limit_bytes = self._limits.refused_drain_s, self._limits.refused_drain_bytes
         scratch = memoryview(bytearray(SCRATCH_BYTES))
@@ -53,13 +57,13 @@ class Drains:
                     )
                     if is_long or is_short:
                         continue
-                    if self._long >= _LONG_DRAINS_MAX:
+                    is_long = self._long.try_take(account)
+                    if not is_long:
                         return
-                    is_long = True
-                    self._long += 1
                     bound.reschedule(started + limit_s)
         except (TimeoutError, BodyBroken, BodyIdle):
             pass
         finally:
-            self._long -= is_long
+            if is_long:
+                self._long.give(account)
             self._metrics.discarded_bytes.inc(body.received_bytes - before_bytes)

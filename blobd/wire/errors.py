@@ -103,6 +103,14 @@ class HeadTooSlow(BlobdError):
         self.limit_s = limit_s
 
 
+class BodyTooSlow(BlobdError):
+    """A form or a document, which is held in memory whole, takes too long to arrive."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the body did not arrive within {limit_s:g} s")
+        self.limit_s = limit_s
+
+
 class HeadMalformed(BlobdError):
     """A request head that is not HTTP/1.1. Its bytes are never quoted: credentials are in heads."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.errors import BodyBroken
+from blobd.fairness import NOBODY, act_for
 from blobd.wire.answers import UNEXPECTED, answer_for, error_response, limit_of
 from blobd.wire.bodies import TakenBody, WireBody, check_body, open_body
 from blobd.wire.connection import SMALL_BODY_BYTES, connection_of, has_large_body
@@ -43,12 +44,18 @@ class Front:
         limits: Limits,
         metrics: Metrics,
         admit: Callable[[web.BaseRequest], None] = lambda request: None,  # noqa: ARG005
+        account: Callable[[web.BaseRequest], str] = lambda request: NOBODY,  # noqa: ARG005
     ) -> None:
-        """`admit` raises what keeps a request out."""
+        """`admit` raises what keeps a request out.
+
+        `account` returns whose share of the limits a request uses, as long as nothing better is
+        known of it.
+        """
         self.routes = routes
         self._limits = limits
         self._metrics = metrics
         self._admit = admit
+        self._account = account
         self._drains = Drains(limits, metrics)
         self._running: set[asyncio.Task[object]] = set()
 
@@ -76,6 +83,7 @@ class Front:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         started = time.perf_counter()
         name, status = "unknown", _CLIENT_GONE
+        act_for(self._account(request))
         try:
             try:
                 route, handler, arguments = self.routes.find(

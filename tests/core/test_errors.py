@@ -98,6 +98,7 @@ EXAMPLES: list[Exception] = [
     registry_errors.TokenTooNarrow("write:packages", ["read:packages"]),
     registry_errors.TooManyFailures(3),
     http_errors.HeadTooSlow(10),
+    http_errors.BodyTooSlow(10),
     http_errors.HeadMalformed("a bad line"),
     http_errors.HeadTooLarge("5 header fields"),
     http_errors.TargetTooLong(5),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from blobd.config import Config, Limits
 from blobd.errors import AccountBusy, TooManyUploads
-from blobd.fairness import FairPool, Tally, may_take
+from blobd.fairness import NOBODY, FairPool, Tally, may_take
 from blobd.limits import SIZES_BYTES, Accounts, Admission, Budget, Lease
 from blobd.metrics import Metrics
 from blobd.quota import Account
@@ -181,6 +181,43 @@ class TestPool:
             late.cancel()
         assert pool._used == 0
         assert not pool._waiting
+
+    async def test_all_that_wait_are_cancelled_at_once(self) -> None:
+        """FairPool: as when a daemon stops; what was held is free again."""
+        pool = FairPool(1, share=1, wait_s=SOON_S, what="places")
+
+        async def hold() -> None:
+            async with pool.hold("ada"):
+                await asyncio.sleep(SOON_S)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(hold()) for _ in range(5)]
+            for _ in range(5):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+        assert all(task.cancelled() for task in tasks)
+        assert pool.try_take("bob")
+
+    @pytest.mark.parametrize("places", [1, 2, 4])
+    async def test_nobody_waits_behind_all_that_one_has_asked_for(self, places: int) -> None:
+        """FairPool: alone an account may have all; beside others the one that has least is next."""
+        pool = FairPool(places, share=1, wait_s=SOON_S, what="turns")
+        order: list[str] = []
+
+        async def hold(account: str) -> None:
+            async with pool.hold(account):
+                order.append(account)
+                await asyncio.sleep(0)
+
+        async with asyncio.timeout(SOON_S), asyncio.TaskGroup() as group:
+            for account in ["ada"] * 20 + ["bob"] * 3 + ["eve", NOBODY]:
+                group.create_task(hold(account))
+        assert order[:places] == ["ada"] * places
+        assert {order.index("bob"), order.index("eve"), order.index(NOBODY)} <= set(
+            range(places + 4)
+        )
+        assert order[-5:] == ["ada"] * 5
 
     async def test_a_large_amount_is_not_passed_by_small_ones_for_ever(self) -> None:
         """FairPool: who holds nothing is served in the order of asking."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 
 from blobd.config import Limits
+from blobd.fairness import NOBODY
 from blobd.metrics import Metrics
 from blobd.wire.connection import Server
 from blobd.wire.middleware import Front, body_of
@@ -81,7 +82,7 @@ class Room:
         routes.add("refused", "/refused", PUT=self._refuse, POST=self._refuse)
         take = self._take
         routes.add("any", "/.*", GET=self._hello, PUT=take, PATCH=take, POST=take)
-        front = Front(routes, limits=self.limits, metrics=Metrics())
+        front = Front(routes, limits=self.limits, metrics=Metrics(), account=_account)
         runner = web.ServerRunner(
             Server(front, head_timeout_s=self.limits.head_timeout_s), shutdown_timeout=0.1
         )
@@ -119,3 +120,8 @@ class Room:
         self.bodies.append(Taken(request.path, bytes(whole)))
         facts = {"size": len(whole), "sha256": sha256(whole).hexdigest()}
         return web.Response(body=json.dumps(facts).encode(), content_type="application/json")
+
+
+def _account(request: web.BaseRequest) -> str:
+    """Return whose share a request uses, as the client says."""
+    return request.headers.get("X-Account", NOBODY)

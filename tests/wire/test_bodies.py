@@ -236,11 +236,12 @@ def test_draining_a_refused_body_has_an_end(loop: str, limits: Limits) -> None:
             assert not pour.is_taken()
 
 
-def test_only_so_many_are_drained_for_long(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_only_so_many_are_drained_for_long(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 7: hostile clients cannot have more than a few bodies thrown away beyond 64 MiB."""
     monkeypatch.setattr("blobd.wire.drain._LONG_DRAINS_MAX", 2)
     size_bytes = 80_000_000
-    with ExitStack() as stack:
+    with Room(LOOPS[loop], LIMITS) as room, ExitStack() as stack:
         for _ in range(2):
             talk = stack.enter_context(room.talk())
             talk.head("PUT", "/refused", {"Content-Length": 2 * size_bytes})
@@ -251,11 +252,32 @@ def test_only_so_many_are_drained_for_long(room: Room, monkeypatch: pytest.Monke
             with talk.pouring(3 * size_bytes) as pour:
                 assert talk.answer().status == 403, "the answer is there all the same"
                 assert not pour.is_taken()
-    with room.talk() as talk:  # the places are free again
-        talk.head("PUT", "/refused", {"Content-Length": size_bytes})
-        assert talk.answer().status == 403
-        with talk.pouring(size_bytes) as pour:
-            assert pour.is_taken()
+        stack.close()
+        with room.talk() as talk:  # the places are free again
+            talk.head("PUT", "/refused", {"Content-Length": size_bytes})
+            assert talk.answer().status == 403
+            with talk.pouring(size_bytes) as pour:
+                assert pour.is_taken()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_account_has_its_share_of_long_drains(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """drain.py: a client that goes on after refusals leaves places to others."""
+    monkeypatch.setattr("blobd.wire.drain._LONG_DRAINS_MAX", 2)
+    size_bytes = 80_000_000
+    with Room(LOOPS[loop], LIMITS) as room, ExitStack() as stack:
+        talks = [stack.enter_context(room.talk()) for _ in range(3)]
+        for talk, account in zip(talks, ["greedy", "greedy", "modest"], strict=True):
+            head = {"Content-Length": str(3 * size_bytes), "X-Account": account}
+            talk.head("PUT", "/refused", head)
+            assert talk.answer().status == 403
+            if talk is talks[0]:
+                talk.send(bytes(size_bytes))  # and then nothing more, to keep its place
+                continue
+            with talk.pouring(3 * size_bytes) as pour:
+                assert pour.is_taken() == (account == "modest")
 
 
 def one_body(room: Room) -> Taken:

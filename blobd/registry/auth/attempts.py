@@ -80,6 +80,11 @@ class Attempts:
         return name, min(indices, key=self._empty_at.__getitem__)
 
 
+def account_of(address: str) -> str:
+    """Return whose share of the limits requests from an address use while nobody is signed in."""
+    return f"address:{client_network(address)}"
+
+
 def client_network(address: str) -> str:
     """Return what a client can choose its address from: for IPv6 a /64, for IPv4 that address."""
     try:

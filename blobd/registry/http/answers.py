@@ -42,7 +42,7 @@ ANSWERS: Mapping[type[BaseException], Answer] = {
     registry_errors.ManifestChildMissing: Answer(404, "MANIFEST_UNKNOWN"),
     registry_errors.ManifestInvalid: Answer(400, "MANIFEST_INVALID"),
     registry_errors.ManifestTooLarge: Answer(413, "MANIFEST_INVALID", limit="max_manifest_bytes"),
-    registry_errors.ManifestTooSlow: Answer(408, "MANIFEST_INVALID"),
+    registry_errors.ManifestTooSlow: Answer(408, "MANIFEST_INVALID", limit="idle_timeout_s"),
     registry_errors.ManifestReferencesUnknown: Answer(
         400,
         "MANIFEST_BLOB_UNKNOWN",

@@ -43,6 +43,7 @@ from blobd.registry.manifests import Manifests
 from blobd.registry.packages.ledger import Ledger
 from blobd.wire.answers import add_answers
 from blobd.wire.routes import Routes
+from blobd.wire.whole_bodies import WholeBodies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,6 +94,7 @@ async def open_registry(
 
     gate = Gate(catalog, identify, secrets)
     guard = Guard(gate, origins, service=service)
+    bodies = WholeBodies(config.limits)
     work = PackageWork(
         catalog,
         store,
@@ -114,7 +116,7 @@ async def open_registry(
         base=BaseRoutes(guard),
         blobs=BlobRoutes(catalog, quarantine, responder, touches),
         uploads=UploadRoutes(catalog, quarantine, protocol, guard, secrets),
-        manifests=ManifestRoutes(catalog, manifests, work, guard, config.limits),
+        manifests=ManifestRoutes(catalog, manifests, work, bodies, config.limits),
         listings=ListingRoutes(catalog, guard),
     )
     operations = rest_operations(
@@ -122,8 +124,8 @@ async def open_registry(
         trash_retention_s=config.registry.trash_retention_s,
         allow_unpublish=config.registry.allow_unpublish,
     )
-    add_rest(routes, Frame(catalog, gate, guard, origins), operations)
-    visits = Visits(catalog, gate, guard, origins, keyring, identify)
+    add_rest(routes, Frame(catalog, guard, origins, bodies), operations)
+    visits = Visits(catalog, guard, origins, keyring, identify, bodies)
     actions = Actions(catalog, operations, origins)
     PageRoutes(catalog, visits).add_to(
         routes,
@@ -141,6 +143,7 @@ async def open_registry(
             identify,
             issuer,
             guard,
+            bodies,
             ledger.used,
             refresh_tokens=config.registry.refresh_tokens,
         )

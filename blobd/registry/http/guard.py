@@ -8,7 +8,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from blobd.registry.auth.attempts import client_network
+from blobd.fairness import act_for
+from blobd.registry.auth.attempts import account_of
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import Challenge, parse_scopes
 from blobd.registry.errors import LoginNeeded
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.identity.gate import Gate
+    from blobd.registry.identity.identify import Caller
     from blobd.registry.names import RepositoryName
     from blobd.wire.origin import Origins
     from blobd.wire.routes import Handler
@@ -48,14 +50,26 @@ class Guard:
         """Return whose share of the limits a request uses: its account's, else its address's."""
         if subject.account_id is not None:
             return f"account:{subject.account_id}"
-        return f"address:{client_network(self._origins.address(request))}"
+        return account_of(self._origins.address(request))
+
+    def act_for(self, request: web.BaseRequest, subject: Subject) -> None:
+        """Let what a request does from here on use the share of the account that it speaks for."""
+        act_for(self.account(request, subject))
+
+    async def caller(self, request: web.BaseRequest) -> Caller:
+        """Return who asks, and act for that account from here on. Raises Unauthenticated."""
+        caller = await self._gate.caller(self.knock(request))
+        self.act_for(request, caller.subject)
+        return caller
 
     async def signed_in(
         self, request: web.BaseRequest, what: str, scope: Scope | None = None
     ) -> Subject:
         """Return who asks for what is for accounts alone. Raises Unauthenticated."""
         with self.challenging(request):
-            return await self._gate.signed_in(self.knock(request), what, scope)
+            subject = await self._gate.signed_in(self.knock(request), what, scope)
+        self.act_for(request, subject)
+        return subject
 
     async def may_read(self, request: web.BaseRequest, repository: RepositoryName) -> bool:
         """Return whether a request that is about another repository could read this one."""
@@ -68,9 +82,8 @@ class Guard:
         """
         if self._gate.is_open:
             return
-        knock = self.knock(request)
         with self.challenging(request):
-            caller = await self._gate.caller(knock)
+            caller = await self.caller(request)
             if not caller.subject.signed_in and caller.asked is None:
                 raise LoginNeeded("this registry")
 
@@ -104,6 +117,7 @@ class Guard:
                 access = await self._gate.admit_upload(
                     knock, parse_name(name), upload_id, request.query.get(SECRET)
                 )
+                self.act_for(request, access.subject)
                 return await handler(request, access, upload_id=upload_id)
 
         return guarded
@@ -135,6 +149,7 @@ class Guard:
                 access = await self._gate.admit(
                     knock, parse_name(name), action, challenge=challenge or action
                 )
+                self.act_for(request, access.subject)
                 return await handler(request, access, **arguments)
 
         return guarded

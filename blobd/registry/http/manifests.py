@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from blobd.digest import Digest
-from blobd.fairness import FairPool
 from blobd.registry.errors import (
     ManifestTooLarge,
     ManifestTooSlow,
@@ -22,23 +20,18 @@ from blobd.registry.media_types import as_answered
 from blobd.registry.names import parse_reference, parse_tag
 from blobd.registry.packages.create import package_maker
 from blobd.registry.tags import delete_tag
-from blobd.wire.bodies import read_whole
-from blobd.wire.connection import has_large_body
-from blobd.wire.middleware import body_of
 from blobd.wire.ranges import Failed, NotModified, decide
 
 if TYPE_CHECKING:
     from blobd.config import Limits
     from blobd.database import Catalog
-    from blobd.registry.http.guard import Guard
     from blobd.registry.http.package_work import PackageWork
     from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Manifests
     from blobd.registry.names import Reference
+    from blobd.wire.whole_bodies import WholeBodies
 
 _TAGS_MAX = 100
-_LARGE_BODIES_MAX = 16
-"""So many of the largest manifests may be in memory; of smaller ones as many more."""
 
 
 class ManifestRoutes:
@@ -49,20 +42,14 @@ class ManifestRoutes:
         catalog: Catalog,
         manifests: Manifests,
         packages: PackageWork,
-        guard: Guard,
+        bodies: WholeBodies,
         limits: Limits,
     ) -> None:
         self._catalog = catalog
         self._manifests = manifests
         self._packages = packages
         self._limits = limits
-        self._guard = guard
-        self._large_bodies = FairPool(
-            _LARGE_BODIES_MAX * limits.max_manifest_bytes,
-            share=limits.account_share,
-            wait_s=limits.budget_wait_s,
-            what="bytes of manifests on their way",
-        )
+        self._bodies = bodies
 
     async def get(
         self, request: web.BaseRequest, access: Access, reference: str
@@ -95,7 +82,7 @@ class ManifestRoutes:
         tags = [parse_tag(text) for text in request.query.getall("tag", [])]
         if len(tags) > _TAGS_MAX:
             raise TooManyTags(limit=_TAGS_MAX, got=len(tags))
-        content = await self._body(request, access)
+        content = await self._body(request)
         publication = self._packages.publication(request, access)
         accepted = await self._manifests.put(
             repository,
@@ -116,26 +103,15 @@ class ManifestRoutes:
             response.headers.add(*line)
         return response
 
-    async def _body(self, request: web.BaseRequest, access: Access) -> bytes:
-        """Return the request's body; of large ones only so much is in memory at a time.
-
-        A slow one holds memory of its own account's share; nobody else waits for that.
-        """
+    async def _body(self, request: web.BaseRequest) -> bytes:
         limit_s, limit_bytes = self._limits.idle_timeout_s, self._limits.max_manifest_bytes
-        too_large = ManifestTooLarge(limit_bytes=limit_bytes)
-        if not has_large_body(request):
-            body = body_of(request, limit_s)
-            return await read_whole(body, limit_bytes=limit_bytes, too_large=too_large)
-        if (request.content_length or 0) > limit_bytes:
-            raise too_large
-        account = self._guard.account(request, access.subject)
-        async with self._large_bodies.hold(account, request.content_length or limit_bytes):
-            try:
-                async with asyncio.timeout(limit_s):
-                    body = body_of(request, limit_s)
-                    return await read_whole(body, limit_bytes=limit_bytes, too_large=too_large)
-            except TimeoutError as error:
-                raise ManifestTooSlow(limit_s) from error
+        return await self._bodies.read(
+            request,
+            limit_bytes=limit_bytes,
+            within_s=limit_s,
+            too_large=ManifestTooLarge(limit_bytes=limit_bytes),
+            too_slow=ManifestTooSlow(limit_s),
+        )
 
     async def delete(
         self,

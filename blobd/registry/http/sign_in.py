@@ -12,7 +12,6 @@ from blobd.registry.http.visits import (
     missing,
     own_path,
     page,
-    read_form,
     see_other,
 )
 from blobd.registry.pages import render
@@ -46,7 +45,7 @@ class SignIn:
 
     async def sign_in(self, request: web.BaseRequest) -> web.StreamResponse:
         """Sign in with a personal access token, and go on to where one was."""
-        form = await read_form(request)
+        form = await self._visits.read_form(request)
         onward = own_path(first(form, "next"))
         try:
             subject = await self._visits.sign_in(request, form)
@@ -60,7 +59,7 @@ class SignIn:
     async def sign_out(self, request: web.BaseRequest) -> web.StreamResponse:
         """End the session; the token stays as it is. Who is signed out already stays so."""
         visit = await self._visits.visit(request)
-        form = await read_form(request)
+        form = await self._visits.read_form(request)
         response = see_other(f"{render.ROOT}/")
         if not visit.may_send_forms:
             return response

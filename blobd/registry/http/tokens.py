@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
 from aiohttp import web
 
 from blobd.registry.auth.scopes import parse_scopes
 from blobd.registry.auth.subjects import ANONYMOUS
-from blobd.wire.bodies import read_whole
 from blobd.wire.errors import CredentialMalformed, RequestInvalid, Unauthenticated
-from blobd.wire.middleware import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +23,11 @@ if TYPE_CHECKING:
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.identify import Identify
     from blobd.registry.identity.issue import Issued, Issuer
+    from blobd.wire.whole_bodies import WholeBodies
 
 _FORM_MAX_BYTES = 512 * 1024
 """As many scopes as a token covers, with names as long as they get."""
 _FORM_MAX_FIELDS = 1100
-_FORM_WITHIN_S = 10.0
 _REALM = "blobd"
 
 
@@ -42,6 +39,7 @@ class TokenRoutes:
         identify: Identify,
         issuer: Issuer,
         guard: Guard,
+        bodies: WholeBodies,
         used: Callable[[Subject], None],
         *,
         refresh_tokens: bool,
@@ -55,6 +53,7 @@ class TokenRoutes:
         self._identify = identify
         self._issuer = issuer
         self._guard = guard
+        self._bodies = bodies
         self._used = used
         self._refresh_tokens = refresh_tokens
 
@@ -68,6 +67,7 @@ class TokenRoutes:
         except Unauthenticated as error:
             raise _wants_basic(error) from None
         return await self._answer(
+            request,
             caller.subject,
             parse_scopes(request.query.getall("scope", [])),
             offline=request.query.get("offline_token", "").lower() in {"true", "1"},
@@ -75,7 +75,9 @@ class TokenRoutes:
 
     async def post(self, request: web.BaseRequest) -> web.StreamResponse:
         """The same by OAuth 2 (RFC 6749, 4.3 and 6): a form with a password or a refresh token."""
-        form = await _form(request)
+        form = await self._bodies.read_form(
+            request, limit_bytes=_FORM_MAX_BYTES, max_fields=_FORM_MAX_FIELDS
+        )
         address = self._guard.knock(request).address
         refresh_token: str | None = None
         try:
@@ -94,6 +96,7 @@ class TokenRoutes:
         except Unauthenticated as error:
             raise _wants_basic(error) from None
         return await self._answer(
+            request,
             subject,
             parse_scopes(form.get("scope", [])),
             offline=form.get("access_type", [""])[0] == "offline",
@@ -102,12 +105,14 @@ class TokenRoutes:
 
     async def _answer(
         self,
+        request: web.BaseRequest,
         subject: Subject,
         asked: Sequence[Scope],
         *,
         offline: bool,
         refresh_token: str | None = None,
     ) -> web.Response:
+        self._guard.act_for(request, subject)
         self._used(subject)
         issued = await self._issuer.access(subject, asked)
         wanted = self._refresh_tokens and offline and refresh_token is None
@@ -137,17 +142,3 @@ def _wants_basic(error: Unauthenticated) -> Unauthenticated:
     """Return the error as this endpoint tells it: it takes Basic credentials, not its own."""
     error.challenge = f'Basic realm="{_REALM}"'
     return error
-
-
-async def _form(request: web.BaseRequest) -> dict[str, list[str]]:
-    """Return a form's fields. Raises RequestInvalid, BodyIdle."""
-    if request.content_type != "application/x-www-form-urlencoded":
-        raise RequestInvalid("the body must be application/x-www-form-urlencoded")
-    body = body_of(request, _FORM_WITHIN_S)
-    content = await read_whole(
-        body, limit_bytes=_FORM_MAX_BYTES, too_large=RequestInvalid("the form is too large")
-    )
-    try:
-        return parse_qs(content.decode(), keep_blank_values=True, max_num_fields=_FORM_MAX_FIELDS)
-    except ValueError as error:
-        raise RequestInvalid(f"the form cannot be read: {error}") from error

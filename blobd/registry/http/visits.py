@@ -18,7 +18,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -29,9 +29,7 @@ from blobd.registry.identity.identify import Caller
 from blobd.registry.identity.sessions import SESSION_LIFETIME_S, Sessions
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import Around
-from blobd.wire.bodies import read_whole
 from blobd.wire.errors import CrossSite, RequestInvalid, Unauthenticated
-from blobd.wire.middleware import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +38,9 @@ if TYPE_CHECKING:
     from blobd.registry.auth.bearer import Keyring
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
-    from blobd.registry.identity.gate import Gate
     from blobd.registry.identity.identify import Identify
     from blobd.wire.origin import Origins
+    from blobd.wire.whole_bodies import WholeBodies
 
 CSRF = "csrf"
 """The field of a form that holds the session's secret."""
@@ -53,7 +51,6 @@ _OWN_PATH = re.compile(r"/(?:packages|settings)(?:[/?][!-\[\]-~]*)?")
 """A path of a page with its query, as it stands in a URL: visible ASCII without a backslash."""
 _FORM_MAX_BYTES = 64 * 1024
 _FORM_MAX_FIELDS = 50
-_FORM_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +77,14 @@ class Visits:
     def __init__(
         self,
         catalog: Catalog,
-        gate: Gate,
         guard: Guard,
         origins: Origins,
         keyring: Keyring,
         identify: Identify | None,
+        bodies: WholeBodies,
     ) -> None:
         self._catalog = catalog
-        self._gate = gate
+        self._bodies = bodies
         self._guard = guard
         self._origins = origins
         self._sessions = Sessions(catalog, keyring)
@@ -126,9 +123,10 @@ class Visits:
     async def submission(self, request: web.BaseRequest) -> tuple[Visit, dict[str, list[str]]]:
         """Return who sends a form, asked once all of it is here, and its fields.
 
-        Raises CrossSite where it is not of a session, RequestInvalid, BodyIdle, Unauthenticated.
+        Raises CrossSite where it is not of a session, RequestInvalid, Unauthenticated, and
+        what `read_form` does.
         """
-        form = await read_form(request)
+        form = await self.read_form(request)
         visit = await self.visit(request)
         check_secret(form, visit.around.csrf)
         return visit, form
@@ -148,6 +146,12 @@ class Visits:
     def keep_nonce(self, request: web.BaseRequest, response: web.Response, nonce: str) -> None:
         """Set the cookie of who is about to sign in."""
         self._set(request, response, _BEFORE, nonce, None)
+
+    async def read_form(self, request: web.BaseRequest) -> dict[str, list[str]]:
+        """Return a form's fields. Raises RequestInvalid, and what WholeBodies does."""
+        return await self._bodies.read_form(
+            request, limit_bytes=_FORM_MAX_BYTES, max_fields=_FORM_MAX_FIELDS
+        )
 
     async def sign_in(self, request: web.BaseRequest, form: Mapping[str, list[str]]) -> Subject:
         """Return whom a form's token speaks for.
@@ -185,7 +189,7 @@ class Visits:
         cookie = request.cookies.get(self._name(request, _SESSION))
         if self._identify is None or cookie is None or "Authorization" in request.headers:
             try:
-                return await self._gate.caller(self._guard.knock(request)), ""
+                return await self._guard.caller(request), ""
             except Unauthenticated as error:
                 error.challenge = _CHALLENGE
                 raise
@@ -194,6 +198,7 @@ class Visits:
             subject = await self._identify.by_claims(claims)
         except (BearerInvalid, TokenRefused):
             return Caller(ANONYMOUS), ""
+        self._guard.act_for(request, subject)
         return Caller(subject, expires_at=claims.expires_at), _secret_of(cookie)
 
     def _is_secure(self, request: web.BaseRequest) -> bool:
@@ -220,20 +225,6 @@ class Visits:
             httponly=True,
             samesite="Lax",
         )
-
-
-async def read_form(request: web.BaseRequest) -> dict[str, list[str]]:
-    """Return a form's fields. Raises RequestInvalid, BodyIdle."""
-    if request.content_type != "application/x-www-form-urlencoded":
-        raise RequestInvalid("the body must be application/x-www-form-urlencoded")
-    body = body_of(request, _FORM_WITHIN_S)
-    content = await read_whole(
-        body, limit_bytes=_FORM_MAX_BYTES, too_large=RequestInvalid("the form is too large")
-    )
-    try:
-        return parse_qs(content.decode(), keep_blank_values=True, max_num_fields=_FORM_MAX_FIELDS)
-    except ValueError as error:
-        raise RequestInvalid(f"the form cannot be read: {error}") from error
 
 
 def first(form: Mapping[str, list[str]], name: str) -> str:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.http.rest.operation import Operation
-    from blobd.registry.identity.gate import Gate
     from blobd.registry.identity.identify import Caller
     from blobd.wire.origin import Origins
     from blobd.wire.routes import Handler
+    from blobd.wire.whole_bodies import WholeBodies
 
 DOCUMENT_PATH = "/api/openapi.json"
 
@@ -37,11 +37,13 @@ DOCUMENT_PATH = "/api/openapi.json"
 class Frame:
     """Makes handlers of operations."""
 
-    def __init__(self, catalog: Catalog, gate: Gate, guard: Guard, origins: Origins) -> None:
+    def __init__(
+        self, catalog: Catalog, guard: Guard, origins: Origins, bodies: WholeBodies
+    ) -> None:
         self._catalog = catalog
-        self._gate = gate
         self._guard = guard
         self._origins = origins
+        self._bodies = bodies
 
     def handler(self, operation: Operation) -> Handler:
         """Return what answers requests for an operation."""
@@ -56,7 +58,7 @@ class Frame:
                 arguments = (
                     path
                     | read_query(request, operation.query)
-                    | await read_body(request, operation.body)
+                    | await read_body(self._bodies, request, operation.body)
                 )
                 if operation.body:  # which may have been long in coming
                     caller = await self._caller(request)
@@ -70,7 +72,7 @@ class Frame:
         return handle
 
     async def _caller(self, request: web.BaseRequest) -> Caller:
-        caller = await self._gate.caller(self._guard.knock(request))
+        caller = await self._guard.caller(request)
         if not caller.subject.signed_in:
             raise LoginNeeded("this API")
         if caller.asked is not None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from blobd.database import texts
 from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX, Field, Kind
-from blobd.wire.bodies import read_whole
 from blobd.wire.errors import MediaTypeUnsupported, RequestInvalid, RouteUnknown
-from blobd.wire.middleware import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
+
+    from blobd.wire.whole_bodies import WholeBodies
 
 _JSON = "application/json"
 _BODY_MAX_BYTES = 64 * 1024
@@ -64,13 +64,18 @@ def read_query(request: web.BaseRequest, fields: Mapping[str, Field]) -> dict[st
     return found
 
 
-async def read_body(request: web.BaseRequest, fields: Mapping[str, Field]) -> dict[str, Any]:
-    """Return the members of a JSON body. Raises RequestInvalid."""
+async def read_body(
+    bodies: WholeBodies, request: web.BaseRequest, fields: Mapping[str, Field]
+) -> dict[str, Any]:
+    """Return the members of a JSON body. Raises RequestInvalid, and what WholeBodies does."""
     if not fields:
         return {}
-    body = body_of(request, _BODY_WITHIN_S)
-    too_large = RequestInvalid(f"the body is over {_BODY_MAX_BYTES} bytes")
-    content = await read_whole(body, limit_bytes=_BODY_MAX_BYTES, too_large=too_large)
+    content = await bodies.read(
+        request,
+        limit_bytes=_BODY_MAX_BYTES,
+        within_s=_BODY_WITHIN_S,
+        too_large=RequestInvalid(f"the body is over {_BODY_MAX_BYTES} bytes"),
+    )
     try:
         document = json.loads(content or b"{}")
     except (ValueError, RecursionError) as error:
