@@ -17,10 +17,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import exc
-
 from blobd.backends.threads import Threads, outlast
+from blobd.database.line import Line
 from blobd.database.postgresql.connections import (
+    POOL_WAIT_S,
     Conflict,
     Route,
     close_engine,
@@ -71,13 +71,21 @@ class Begins:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounded:
+    """So many connections, and who of those that wait uses one next."""
+
+    engine: AsyncEngine
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
 class Engines:
     """Connections, apart by who waits for whom: reads go on while writes wait for locks."""
 
-    writes: AsyncEngine
-    lone_writes: AsyncEngine
+    writes: Bounded
+    lone_writes: Bounded
     """For work that may be slow, so that not all connections for writes are taken by it."""
-    reads: AsyncEngine
+    reads: Bounded
 
 
 class PostgresqlCatalog:
@@ -108,9 +116,9 @@ class PostgresqlCatalog:
         Raises BackendUnavailable, and then it may have been done all the same, as a whole, if
         the connection was lost at the very end. StorageFull.
         """
-        engine = self._engines.lone_writes if alone else self._engines.writes
+        connections = self._engines.lone_writes if alone else self._engines.writes
         begin = self._begins.synced if synced else self._begins.unsynced
-        return await self._in_a_task(engine, begin, work)
+        return await self._in_a_task(connections, begin, work)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Return what the work returns: a single moment's view, whoever writes meanwhile.
@@ -120,18 +128,21 @@ class PostgresqlCatalog:
         return await self._in_a_task(self._engines.reads, self._begins.read, work)
 
     async def _in_a_task(
-        self, engine: AsyncEngine, begin: str, work: Callable[[Transaction], T]
+        self, connections: Bounded, begin: str, work: Callable[[Transaction], T]
     ) -> T:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tasks.create_task(_answer(answer, engine, begin, work))
+        self._tasks.create_task(_answer(answer, connections, begin, work))
         return await outlast(answer)
 
 
 async def _answer(
-    answer: asyncio.Future[Any], engine: AsyncEngine, begin: str, work: Callable[[Transaction], Any]
+    answer: asyncio.Future[Any],
+    connections: Bounded,
+    begin: str,
+    work: Callable[[Transaction], Any],
 ) -> None:
     try:
-        result = await _run(engine, begin, work)
+        result = await _run(connections, begin, work)
     except Exception as error:  # noqa: BLE001 whoever waits for the work raises it
         answer.set_exception(error)
     except BaseException:
@@ -141,14 +152,12 @@ async def _answer(
         answer.set_result(result)
 
 
-async def _run(engine: AsyncEngine, begin: str, work: Callable[[Transaction], T]) -> T:
+async def _run(connections: Bounded, begin: str, work: Callable[[Transaction], T]) -> T:
     """Run a work until it meets nobody; the last time, whoever it meets is told."""
     for pause_s in (*_PAUSES_S, None):
         try:
-            async with engine.connect() as connection:
+            async with connections.line.turn(), connections.engine.connect() as connection:
                 return await connection.run_sync(_transact, begin, work)
-        except exc.TimeoutError as error:
-            raise BackendUnavailable("the catalog's connections are all in use") from error
         except Conflict as error:
             if pause_s is None:
                 raise BackendUnavailable("others write the same again and again") from error
@@ -188,15 +197,16 @@ async def open_postgresql(
             await threads.run(migrate, route)
         engines = []
         for size in (_WRITERS, _LONE_WRITERS, _READERS):
-            engines.append(open_engine(route, size=size))
-            stack.push_async_callback(close_engine, engines[-1])
+            engine = open_engine(route, size=size)
+            stack.push_async_callback(close_engine, engine)
+            engines.append(Bounded(engine, Line(size, wait_s=POOL_WAIT_S)))
         pool = open_pool(route, size=_HOT_CONNECTIONS)
         stack.push_async_callback(close_pool, pool)
         await pool
         yield PostgresqlCatalog(
             engines=Engines(*engines),
             begins=_begins(route, durable=durable, waits_for_disk=found.waits_for_disk),
-            reader=PostgresqlReader(pool, route),
+            reader=PostgresqlReader(pool, route, Line(_HOT_CONNECTIONS, wait_s=POOL_WAIT_S)),
             clock=clock,
             tasks=await stack.enter_async_context(_tasks()),
         )

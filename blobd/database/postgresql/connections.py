@@ -144,7 +144,6 @@ def open_engine(route: Route, *, size: int) -> AsyncEngine:
         isolation_level="AUTOCOMMIT",
         pool_size=size,
         max_overflow=0,
-        pool_timeout=POOL_WAIT_S,
         pool_use_lifo=True,
         pool_reset_on_return=None,
     )

@@ -16,21 +16,24 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from blobd.database.line import Line
     from blobd.database.postgresql.connections import Route
 
 
 class PostgresqlReader:
     """A pool of connections; a `blobd.database.Reader`."""
 
-    def __init__(self, pool: asyncpg.Pool, route: Route) -> None:
+    def __init__(self, pool: asyncpg.Pool, route: Route, line: Line) -> None:
+        """`line` has a turn for each of the pool's connections."""
         self._pool = pool
+        self._line = line
         self._begin = f"BEGIN READ ONLY{route.bounds}" if route.pooled else None
 
     async def rows(self, statement: str, *values: str | float) -> Sequence[Sequence[Any]]:
         """Return all rows of a query. Raises BackendUnavailable, TextInvalid."""
         check_texts(values)
         with translated():
-            async with self._pool.acquire(timeout=POOL_WAIT_S) as connection:
+            async with self._line.turn(), self._pool.acquire(timeout=POOL_WAIT_S) as connection:
                 rows: Sequence[Sequence[Any]] = (
                     await connection.fetch(numbered(statement), *values)
                     if self._begin is None

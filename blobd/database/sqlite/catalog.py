@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy import create_engine, event, exc
 
 from blobd.backends.threads import Threads, outlast
+from blobd.database.line import Line
 from blobd.database.sqlite.migrate import lock_path, migrate
 from blobd.database.sqlite.reader import TEMPORARY_IN_MEMORY, SqliteReader
 from blobd.database.sqlite.transaction import SqliteTransaction
-from blobd.database.sqlite.writer import Work, Writer
+from blobd.database.sqlite.writer import BATCH_MAX, Work, Writer
 from blobd.database.transaction import check_statements
 from blobd.errors import BackendUnavailable, BlobdError, StorageFull
 
@@ -57,6 +58,8 @@ class SqliteCatalog:
         self._writer = writer
         self._reading = reading
         self._threads = threads
+        self._writes = Line(2 * BATCH_MAX, wait_s=_BUSY_WAIT_S)  # one is written, one gathers
+        self._reads = Line(_READERS, wait_s=_BUSY_WAIT_S)
         self.reader: Reader = reader
         self.now = clock
 
@@ -67,18 +70,20 @@ class SqliteCatalog:
 
         Raises BackendUnavailable when other processes hold the catalog for too long, StorageFull.
         """
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.hand_over(Work(work, answer, alone=alone, synced=synced))
-        with _translated():
-            return await outlast(answer)
+        async with self._writes.turn():
+            answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            self._writer.hand_over(Work(work, answer, alone=alone, synced=synced))
+            with _translated():
+                return await outlast(answer)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Return what the work returns: a single moment's view, whoever writes meanwhile.
 
         Raises BackendUnavailable.
         """
-        with _translated():
-            return await self._threads.run(self._read, work, asyncio.get_running_loop())
+        async with self._reads.turn():
+            with _translated():
+                return await self._threads.run(self._read, work, asyncio.get_running_loop())
 
     def _read(self, work: Callable[[Transaction], T], loop: asyncio.AbstractEventLoop) -> T:
         with self._reading.begin() as connection:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from blobd.database.sqlite.transaction import SqliteTransaction
     from blobd.database.transaction import Transaction
 
-_BATCH_MAX = 64
+BATCH_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +83,7 @@ class Writer:
                 yield batch
                 batch = []
                 continue
-            if batch and (work is None or work.alone or len(batch) == _BATCH_MAX):
+            if batch and (work is None or work.alone or len(batch) == BATCH_MAX):
                 yield batch
                 batch = []
             if work is None:

@@ -138,7 +138,7 @@ async def open_registry(
         AccountPages(visits, actions, "organisations"),
     )
     if identify is not None:
-        issuer = Issuer(catalog, keyring)
+        issuer = Issuer(catalog, keyring, config.limits)
         tokens = TokenRoutes(
             identify,
             issuer,

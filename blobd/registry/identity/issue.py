@@ -2,13 +2,19 @@
 
 What is granted is what the subject may do now of what it asked for; less is no error (the token
 specification). A token of no account is granted reads of what is public.
+
+What a login costs is the look-ups of what it asks for, up to a thousand. So few are under way at a
+time, out of which an account gets its share (`../../fairness.py`); and other requests go on between
+two look-ups, also where those run on the event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blobd.fairness import FairPool, acting_for
 from blobd.registry.auth.bearer import ACCESS, REFRESH, Claims
 from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.decide import Verdict, decide
@@ -21,6 +27,7 @@ from blobd.registry.names import parse_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from blobd.config import Limits
     from blobd.database import Catalog
     from blobd.registry.auth.bearer import Keyring
     from blobd.registry.auth.subjects import Subject
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
 ACCESS_LIFETIME_S = 300
 """How long a bearer token counts; what its holder may do is looked up all the same."""
 REFRESH_LIFETIME_S = 90 * 86_400
+
+_AT_A_TIME = 8
 
 _ACTIONS = {action.value: action for action in (Action.READ, Action.WRITE, Action.DELETE)}
 
@@ -45,16 +54,27 @@ class Issued:
 class Issuer:
     """Issues bearer tokens. One per process."""
 
-    def __init__(self, catalog: Catalog, keyring: Keyring) -> None:
+    def __init__(self, catalog: Catalog, keyring: Keyring, limits: Limits) -> None:
         self._catalog = catalog
         self._callers = Callers(catalog.reader)
         self._keyring = keyring
+        self._under_way = FairPool(
+            _AT_A_TIME, share=limits.account_share, wait_s=limits.budget_wait_s, what="logins"
+        )
 
     async def access(self, subject: Subject, asked: Iterable[Scope]) -> Issued:
-        """Return a token for what a subject may do of what it asks for."""
-        granted = [await self._granted(subject, scope) for scope in asked]
-        scopes = tuple(scope for scope in granted if scope is not None)
-        return await self._issue(subject, ACCESS, scopes, ACCESS_LIFETIME_S)
+        """Return a token for what a subject may do of what it asks for.
+
+        Uses its account's share of what logins may be under way (`acting_for`). Raises AccountBusy,
+        TooManyScopes, BackendUnavailable.
+        """
+        granted: list[Scope] = []
+        async with self._under_way.hold(acting_for()):
+            for scope in asked:
+                found = await self._granted(subject, scope)
+                granted += [] if found is None else [found]
+                await asyncio.sleep(0)
+            return await self._issue(subject, ACCESS, tuple(granted), ACCESS_LIFETIME_S)
 
     async def refresh(self, subject: Subject) -> Issued:
         """Return a token that gets bearer tokens, for as long as the one behind it counts."""
