@@ -184,7 +184,7 @@ async def open_daemon(
     metrics = Metrics(None if shared is None else shared.values)
     shares = Accounts(config).shares() if shared is None else shared.limits
     async with AsyncExitStack() as stack:
-        backend = open_backend(config, metrics, shares.parts)
+        backend = open_backend(config, metrics, shares.parts, shares.parts_of)
         stack.push_async_callback(backend.aclose)
         hash_threads = Threads(_HASH_THREADS, "blobd-hash")
         stack.callback(hash_threads.close)

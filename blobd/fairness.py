@@ -25,12 +25,17 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from blobd.errors import AccountBusy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+_LOOK_S = 0.02
+"""How often the first of an account that waits for its share looks whether it is within it."""
+_EVERYBODY = "*"
+"""No account's name: what all of them have."""
 _ROWS, _COLUMNS = 4, 1024
 _WORD_BYTES = 8
 
@@ -140,6 +145,63 @@ class Holding:
     def add(self, amount: int) -> None:
         """Let it hold more, or less."""
         self._tally.add(self._starts, self._worker, amount)
+
+
+class Portions:
+    """What accounts take of an amount that all workers share. One for each worker's event loop.
+
+    It grants no more than `may_take` allows. That the amount is there at all, and whose turn it is
+    where it is not, is for others to see to.
+    """
+
+    def __init__(self, limit: int, tally: Tally, worker: int, *, share: float, what: str) -> None:
+        """`tally` is what each account has, over all workers; `what` it is, for messages."""
+        self._limit = limit
+        self._tally = tally
+        self._worker = worker
+        self._share = share
+        self._what = what
+        self._everybody = tally.holding(_EVERYBODY, worker)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def take(self, account: str, amount: int, *, wait_s: float) -> None:
+        """Count an amount as an account's, once it is within its share; one that has none is.
+
+        What an account asks for is counted in that order. Raises AccountBusy after `wait_s`. If
+        cancelled, nothing is counted.
+        """
+        turn = self._turns.get(account)
+        if turn is None:
+            self._turns[account] = turn = asyncio.Lock()
+        try:
+            async with asyncio.timeout(wait_s), turn:
+                while not self._may_have_more(account, amount):  # noqa: ASYNC110 of all workers
+                    await asyncio.sleep(_LOOK_S)
+                self.count(account, amount)
+        except TimeoutError:
+            raise AccountBusy(self._what, self.held(account), self._limit) from None
+
+    def is_greedy(self, account: str, amount: int) -> bool:
+        """Return whether an account beside others would have more than its share of all."""
+        held = self.held(account)
+        if account == NOBODY or held + amount <= self._share * self._limit:
+            return False
+        return self._everybody.amount > held
+
+    def count(self, account: str, amount: int) -> None:
+        """Count an amount as an account's, or a negative one as given back."""
+        self._everybody.add(amount)
+        if account != NOBODY:
+            self._tally.holding(account, self._worker).add(amount)
+
+    def held(self, account: str) -> int:
+        """Return what an account has, over all workers."""
+        return 0 if account == NOBODY else self._tally.holding(account, self._worker).amount
+
+    def _may_have_more(self, account: str, amount: int) -> bool:
+        held = self.held(account)
+        free = self._limit - self._everybody.amount
+        return held == 0 or may_take(amount, held=held, free=free, share=self._share)
 
 
 class FairPool:

@@ -229,6 +229,8 @@ class Shares:
     """How many of the uploads each account has."""
     bytes_of: Tally
     """How many bytes of the buffers each account leases."""
+    parts_of: Tally
+    """How many bytes each account holds of what is for parts."""
     open_uploads_of: Tally
     """How many uploads each account has open; they outlive the worker that opened them."""
 
@@ -242,6 +244,7 @@ class Accounts:
         self._buffers = Account(limits.bytes_in_flight_max_bytes - config.parts_max_bytes, workers)
         self._parts = Account(config.parts_max_bytes, workers)
         self._uploads_of, self._bytes_of = Tally(workers), Tally(workers)
+        self._parts_of = Tally(workers)
         self._open_uploads_of = Tally(workers)
 
     def shares(self, worker: int = 0) -> Shares:
@@ -252,6 +255,7 @@ class Accounts:
             self._parts.share(worker),
             self._uploads_of,
             self._bytes_of,
+            self._parts_of,
             self._open_uploads_of,
         )
 
@@ -259,7 +263,7 @@ class Accounts:
         """Free what a worker held that has ended."""
         for account in (self._uploads, self._buffers, self._parts):
             account.retire(worker)
-        for tally in (self._uploads_of, self._bytes_of):
+        for tally in (self._uploads_of, self._bytes_of, self._parts_of):
             tally.retire(worker)
 
 

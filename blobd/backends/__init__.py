@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from blobd.backends.base import Backend
     from blobd.config import Config
+    from blobd.fairness import Tally
     from blobd.metrics import Metrics
     from blobd.quota import Share
 
@@ -20,10 +21,12 @@ def load_backend(config: Config) -> None:
     import_module(f"blobd.backends.{config.store.backend}")
 
 
-def open_backend(config: Config, metrics: Metrics, parts: Share) -> Backend:
+def open_backend(
+    config: Config, metrics: Metrics, parts: Share, parts_of: Tally | None = None
+) -> Backend:
     """Return the configured backend, metered; the caller closes it.
 
-    `parts` is for the memory of parts on their way to S3.
+    `parts` is for the memory of parts on their way to S3, `parts_of` what each account has of it.
 
     Blocks. Raises ConfigInvalid.
     """
@@ -45,6 +48,6 @@ def open_backend(config: Config, metrics: Metrics, parts: Share) -> Backend:
         case "s3":
             from blobd.backends.s3 import S3
 
-            return Metered(S3(config, metrics, parts), metrics)
+            return Metered(S3(config, metrics, parts, parts_of), metrics)
         case _:
             assert_never(kind)

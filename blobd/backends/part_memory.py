@@ -4,9 +4,15 @@ Invariants
     (1) No more buffers are held and kept than there are, over all workers (`quota.py`).
     (2) An upload waits for its first buffer only, in the order of asking. Whoever has one is
         granted a further one at once or not at all, and never while somebody waits for a first.
+        A further one is given back as soon as the engine has the part in it.
     (3) What is kept between two requests keeps nobody waiting: the oldest goes when its buffer is
         wanted, all of it when another worker waits, the others after a moment.
-    So nobody waits for a buffer while he keeps one from others: he sends what he has, and goes on.
+    (4) An upload holds its first buffer for as long as its client takes to fill it. So an account
+        with buffers waits for another first one, outside of the line, until it is within its share
+        (`../fairness.py`): there is always one for an account that holds none, unless there are as
+        many busy accounts as buffers. Alone it may have all of them as further ones, beside others
+        none beyond its share.
+    So nobody waits for a buffer while it keeps one from others: it sends what it has, and goes on.
 
 A buffer is a mapping of its own, made whole and used again: one that grows while bytes arrive is
 moved by the allocator again and again, and leaves holes as large as itself.
@@ -20,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.errors import BudgetExhausted
+from blobd.fairness import NOBODY, Portions, Tally
 from blobd.quota import Quota
 
 if TYPE_CHECKING:
@@ -47,11 +54,27 @@ class End:
 class PartMemory:
     """Counts buffers of one size. For one event loop."""
 
-    def __init__(self, share: Share, *, part_size_bytes: int, wait_s: float) -> None:
+    def __init__(
+        self,
+        share: Share,
+        *,
+        part_size_bytes: int,
+        wait_s: float,
+        tally: Tally | None = None,
+        account_share: float = 1,
+    ) -> None:
+        """`tally` is what each account holds, over all workers; None: nobody is told apart."""
         self._max_bytes = share.limit
         self._wait_s = wait_s
         self._part_size_bytes = part_size_bytes
         self._charge_bytes = min(part_size_bytes, share.limit)  # there is one buffer at least
+        self._portions = Portions(
+            share.limit,
+            tally or Tally(),
+            share.worker,
+            share=account_share,
+            what="bytes of parts on their way to S3",
+        )
         self.quota = Quota(
             share,
             least=self._charge_bytes,
@@ -63,22 +86,35 @@ class PartMemory:
         self._kept: dict[str, tuple[End, asyncio.TimerHandle]] = {}
         """By name, the oldest first."""
 
-    def hold(self) -> Held:
-        """Return an account of what one upload holds: nothing yet."""
-        return Held(self)
+    def hold(self, account: str = NOBODY) -> Held:
+        """Return what one upload of an account holds: nothing yet."""
+        return Held(self, account)
 
-    async def _first(self) -> None:
+    async def _first(self, account: str) -> None:
+        await self._portions.take(account, self._charge_bytes, wait_s=self._wait_s)
         try:
             await self.quota.use((self._charge_bytes,))
-        except TimeoutError:
-            raise BudgetExhausted(self._max_bytes, self._wait_s) from None
+        except BaseException as error:
+            self._count(account, -1)
+            if isinstance(error, TimeoutError):
+                raise BudgetExhausted(self._max_bytes, self._wait_s) from None
+            raise
 
-    def _further(self) -> bool:
-        return self.quota.try_use(self._charge_bytes)
+    def _further(self, account: str) -> bool:
+        if self._portions.is_greedy(account, self._charge_bytes):
+            return False
+        granted = self.quota.try_use(self._charge_bytes)
+        if granted:
+            self._count(account, 1)
+        return granted
 
     def _give_back(self) -> None:
         self.quota.release(self._charge_bytes)
         self._unmap_at_rest()
+
+    def _count(self, account: str, buffers: int) -> None:
+        """Count what an account holds. What is kept for it is nobody's: it gives way."""
+        self._portions.count(account, buffers * self._charge_bytes)
 
     def _spare(self) -> int:
         """Drop the oldest end that is kept in a buffer."""
@@ -128,31 +164,32 @@ class PartMemory:
 class Held:
     """The buffers that one upload holds."""
 
-    def __init__(self, memory: PartMemory) -> None:
+    def __init__(self, memory: PartMemory, account: str) -> None:
         self._memory = memory
+        self._account = account
         self.count = 0
 
     async def first(self) -> None:
-        """Hold at least one buffer. Raises BudgetExhausted; if cancelled, nothing has changed."""
+        """Hold at least one buffer.
+
+        Raises AccountBusy, BudgetExhausted. If cancelled, nothing has changed.
+        """
         if not self.count:
-            await self._memory._first()
+            await self._memory._first(self._account)
             self.count = 1
 
     def further(self) -> bool:
-        """Hold one more, where one is free and nobody waits; return whether."""
-        granted = self._memory._further()
+        """Hold one more, where one is free, nobody waits, and its account may; return whether."""
+        granted = self._memory._further(self._account)
         self.count += granted
         return granted
 
-    def shrink(self, least: int) -> None:
-        """Give back what is above `least`, where others wait for it."""
-        while self.count > least and self._memory.quota.is_wanted:
-            self.give_back()
-
-    def give_back(self) -> None:
-        """Give one buffer back."""
-        self.count -= 1
-        self._memory._give_back()
+    def shrink(self, most: int) -> None:
+        """Give back what is above `most`."""
+        while self.count > most:
+            self.count -= 1
+            self._memory._count(self._account, -1)
+            self._memory._give_back()
 
     def lend(self, size_bytes: int) -> mmap.mmap:
         """Return the memory of a buffer that is held. Whoever has used it calls `used`."""
@@ -170,6 +207,7 @@ class Held:
         self._memory._keep(name, end)
         if end.in_buffer:
             self.count -= 1
+            self._memory._count(self._account, -1)
             self._memory.quota.settle()
 
     def take(self, name: str) -> End | None:
@@ -177,4 +215,5 @@ class Held:
         end = self._memory._take(name)
         if end is not None and end.in_buffer:
             self.count += 1
+            self._memory._count(self._account, 1)
         return end

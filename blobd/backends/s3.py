@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from blobd.backends.s3_index import Entry
     from blobd.config import Config
     from blobd.digest import Digest
+    from blobd.fairness import Tally
     from blobd.metrics import Metrics
     from blobd.quota import Share
 
@@ -61,8 +62,13 @@ _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 class S3:
     """A Backend (see `base.py`) on a bucket."""
 
-    def __init__(self, config: Config, metrics: Metrics, parts: Share) -> None:
-        """Look at the bucket. Blocks. Raises ConfigInvalid, saying what cannot work."""
+    def __init__(
+        self, config: Config, metrics: Metrics, parts: Share, parts_of: Tally | None = None
+    ) -> None:
+        """Look at the bucket. Blocks. Raises ConfigInvalid, saying what cannot work.
+
+        `parts` is the memory for parts on their way, `parts_of` what each account holds of it.
+        """
         settings, limits = config.s3, config.limits
         self._redirect = settings.redirect
         self._orphan_grace_s = config.upkeep.orphan_grace_s + settings.presign_lifetime_s
@@ -79,6 +85,8 @@ class S3:
                 parts,
                 part_size_bytes=part_size_bytes,
                 wait_s=limits.budget_wait_s,
+                tally=parts_of,
+                account_share=limits.account_share,
             ),
             metrics=metrics,
             part_size_bytes=part_size_bytes,

@@ -46,13 +46,24 @@ class Parts:
     """One multipart upload, being written."""
 
     def __init__(
-        self, bucket: Bucket, upload_id: str, multipart: Multipart | None, *, size_bytes: int
+        self,
+        bucket: Bucket,
+        upload_id: str,
+        multipart: Multipart | None,
+        *,
+        size_bytes: int,
+        account: str,
     ) -> None:
+        """`account` is whose share of the memory the parts take."""
         self._bucket = bucket
         self._upload_id = upload_id
         self._size_bytes = size_bytes
-        self._held: Held = bucket.memory.hold()
+        self._held: Held = bucket.memory.hold(account)
         self._in_flight: list[_Sending] = []
+        self._occupied = 0
+        """How many buffers hold parts that the engine does not have yet."""
+        self._kept = 1
+        """How many are held beside those: the one that is being filled, until the end."""
         self._small = bytearray()
         self._memory: mmap | None = None
         """Where the bytes are that are in no part yet: here, or while they are few in `_small`."""
@@ -155,7 +166,7 @@ class Parts:
         if self._memory is None:
             self._memory = await self._grown()
         await self._start()
-        while self._held.count <= len(self._in_flight) and not self._held.further():
+        while self._held.count <= self._occupied and not self._held.further():
             await self._arrived()
 
     async def send_last(self) -> asyncio.Future[str]:
@@ -178,6 +189,19 @@ class Parts:
         body = memoryview(content.memory)[: content.size_bytes]
         etag = bucket.threads.start(put, multipart.key, multipart.multipart_id, number, body)
         self._in_flight.append(_Sending(number, content, etag))
+        self._occupied += content.in_buffer
+        etag.add_done_callback(partial(self._ended, content))
+
+    def _ended(self, content: End, etag: asyncio.Future[str]) -> None:
+        """Give the memory of a part back that is at the engine, or that nobody wants any more.
+
+        At once, and not only when the client goes on: it may be a long time until then.
+        """
+        self._held.used(content.memory)
+        self._occupied -= content.in_buffer
+        self._held.shrink(self._occupied + self._kept)
+        if not etag.cancelled():
+            etag.exception()  # whoever still wants it finds it in the future
 
     async def settle(self) -> None:
         """Wait until all parts have arrived. Raises as `send` does."""
@@ -193,9 +217,7 @@ class Parts:
         for sending in [sending for sending in in_flight if sending.etag.done()]:
             etag = sending.etag.result()
             in_flight.remove(sending)
-            self._held.used(sending.content.memory)
             self._count(sending.number, etag)
-        self._held.shrink(len(in_flight) + 1)
 
     def _count(self, number: int, etag: str) -> None:
         if self.multipart is not None:
@@ -213,30 +235,20 @@ class Parts:
     def abandon(self, *, unrecorded: bool) -> None:
         """Let go of rest and parts; `unrecorded`: no record names this multipart upload."""
         wasted_bytes = 0
-        at_once = self._held.count
         for sending in self._in_flight:
             wasted_bytes += sending.content.size_bytes
-            at_once -= sending.content.in_buffer
             sending.etag.abandon()
-            sending.etag.add_done_callback(partial(self._gave_back, sending.content))
         self._in_flight.clear()
         if self._memory is not None:
             self._held.used(self._memory)
             self._memory = None
-        for _ in range(at_once):
-            self._held.give_back()
+        self._kept = 0
+        self._held.shrink(self._occupied)
         if unrecorded and self.multipart is not None:
             self._bucket.threads.later(self._abort, self.multipart)
             wasted_bytes += len(self.multipart.parts) * self._size_bytes
         self._bucket.metrics.s3_wasted_bytes.inc(wasted_bytes)
         self.multipart, self._small = None, bytearray()
-
-    def _gave_back(self, content: End, etag: asyncio.Future[str]) -> None:
-        self._held.used(content.memory)
-        if content.in_buffer:
-            self._held.give_back()
-        if not etag.cancelled():
-            etag.exception()
 
     def _abort(self, multipart: Multipart) -> None:
         try:

@@ -20,6 +20,7 @@ from blobd.backends.s3_read import read_segments
 from blobd.backends.threads import outlast
 from blobd.digest import Span
 from blobd.errors import BackendUnavailable, UploadOvertaken, UploadUnknown
+from blobd.fairness import acting_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -36,7 +37,10 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class S3Staging:
-    """A Staging (see `base.py`). `enter` and `turn` make it a writer's."""
+    """A Staging (see `base.py`). `enter` and `turn` make it a writer's.
+
+    Its memory is counted as that of the account which the task acts for that makes it.
+    """
 
     trusted = True
     turn: Turn
@@ -44,6 +48,7 @@ class S3Staging:
     def __init__(self, bucket: Bucket, upload_id: str) -> None:
         self._bucket = bucket
         self._upload_id = upload_id
+        self._account = acting_for()
         self._state: State
         self._number = 0
         """The last record number that was tried."""
@@ -59,7 +64,11 @@ class S3Staging:
         self._offset = state.offset
         self._segments = state.segments
         self._parts = Parts(
-            self._bucket, self._upload_id, state.multipart, size_bytes=state.part_size_bytes
+            self._bucket,
+            self._upload_id,
+            state.multipart,
+            size_bytes=state.part_size_bytes,
+            account=self._account,
         )
         self._tail_fetched = not state.tail_bytes
         """Whether the end of the upload that lies behind the record is in the buffer."""

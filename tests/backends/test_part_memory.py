@@ -8,7 +8,8 @@ import pytest
 
 from blobd.backends import part_memory
 from blobd.backends.part_memory import End, Held, PartMemory
-from blobd.errors import BudgetExhausted
+from blobd.errors import AccountBusy, BudgetExhausted
+from blobd.fairness import Tally
 from blobd.quota import Account
 
 PART_BYTES = 1024
@@ -28,8 +29,7 @@ async def test_a_buffer_is_used_again_until_nobody_holds_one() -> None:
     held.used(first)
     held.used(second)
     assert len(memory._pool) == 2
-    held.give_back()
-    held.give_back()
+    held.shrink(0)
     assert memory._pool == []
 
 
@@ -53,7 +53,7 @@ async def test_who_waits_for_a_first_buffer_goes_before_who_wants_more() -> None
         waiting = group.create_task(other.first())
         await asyncio.sleep(0)
         assert not one.further()
-        one.give_back()
+        one.shrink(0)
         await waiting
     assert (one.count, other.count) == (0, 1)
 
@@ -65,7 +65,7 @@ async def test_a_wait_that_is_too_long_is_told() -> None:
     await one.first()
     with pytest.raises(BudgetExhausted):
         await other.first()
-    one.give_back()
+    one.shrink(0)
     await other.first()
 
 
@@ -144,3 +144,81 @@ async def test_nothing_is_kept_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     await asyncio.sleep(0.001)  # a later timer than the end's
     assert not memory._kept
     assert memory._pool == []
+
+
+def shared(buffers: int, *, wait_s: float = 5, workers: int = 1) -> list[PartMemory]:
+    """Return each worker's hand on memory of which an account may have half."""
+    account, tally = Account(buffers * PART_BYTES, workers), Tally(workers)
+    return [
+        PartMemory(
+            account.share(worker),
+            part_size_bytes=PART_BYTES,
+            wait_s=wait_s,
+            tally=tally,
+            account_share=0.5,
+        )
+        for worker in range(workers)
+    ]
+
+
+async def test_slow_uploads_of_one_account_leave_buffers_to_others() -> None:
+    """Invariant 4: over all workers, and the account's own wait holds nobody up."""
+    one, two = shared(4, workers=2)
+    held = [memory.hold("ada") for memory in (one, two)]
+    for each in held:
+        await each.first()
+    late = one.hold("ada")
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        waiting = group.create_task(late.first())
+        await asyncio.sleep(0)
+        others = [two.hold("bob"), one.hold("eve")]
+        for other in others:
+            await other.first()
+        assert not waiting.done()
+        others[0].shrink(0)
+        held[1].shrink(0)
+        await waiting
+    assert [each.count for each in (*held, late)] == [1, 0, 1]
+
+
+async def test_an_account_that_waits_for_its_share_in_vain_is_told() -> None:
+    """Invariant 4: and nothing is counted for it, nor for one that is cancelled."""
+    (memory,) = shared(2, wait_s=0.01)
+    held, late = memory.hold("ada"), memory.hold("ada")
+    await held.first()
+    with pytest.raises(AccountBusy):
+        await late.first()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(late.first())
+        await asyncio.sleep(0)
+        waiting.cancel()
+    assert memory._portions.held("ada") == PART_BYTES
+    held.shrink(0)
+    await late.first()
+    assert memory._portions.held("ada") == PART_BYTES
+
+
+async def test_alone_an_account_has_all_further_buffers_and_beside_others_its_share() -> None:
+    """Invariant 4."""
+    (memory,) = shared(4)
+    ada, bob = memory.hold("ada"), memory.hold("bob")
+    await ada.first()
+    assert [ada.further() for _ in range(4)] == [True, True, True, False]
+    ada.shrink(2)
+    await bob.first()
+    assert not ada.further()
+    assert bob.further()
+
+
+async def test_what_is_kept_is_in_nobodys_share() -> None:
+    """Invariants 3 and 4: it gives way, so it does not keep its account from going on."""
+    (memory,) = shared(2)
+    held = memory.hold("ada")
+    await held.first()
+    held.keep("one", End(held.lend(PART_BYTES), 3))
+    assert memory._portions.held("ada") == 0
+    successor = memory.hold("ada")
+    assert successor.take("one") is not None
+    assert memory._portions.held("ada") == PART_BYTES
+    successor.shrink(0)
+    assert memory._portions.held("ada") == 0

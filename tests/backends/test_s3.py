@@ -472,3 +472,19 @@ async def test_an_upload_of_more_parts_than_the_engine_takes(
     assert len(entry.segments) > 1
     assert await fetch(backend, digest) == data
     await backend.aclose()
+
+
+async def test_a_client_that_pauses_holds_the_one_buffer_that_it_fills(site: S3Site) -> None:
+    """Promise 7: parts give their memory back as the engine has them, not when more bytes come."""
+    backend = cast("S3", await off_loop(site.open))
+    quota = backend.bucket.memory.quota
+    async with staged(backend, await begin(backend)) as staging:
+        await staging.append([DATA[: 3 * PART], b"x"])
+        async with asyncio.timeout(60):
+            while quota.used > PART:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert quota.used == PART
+        await staging.append([DATA[: 2 * PART]])
+        await staging.commit(digest_of(DATA[: 3 * PART] + b"x" + DATA[: 2 * PART]))
+    assert quota.used == 0
+    await backend.aclose()
