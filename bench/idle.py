@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import resource
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bench import journal as metric
@@ -19,10 +13,10 @@ from bench.material import bodies, write_source
 from bench.plan import MIB, Plan
 from bench.receivers import Errand
 from bench.servers import HOST, running_blobd, running_docker_registry
-from bench.workforce import employ, hear, tell
+from bench.workforce import beside, employ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from bench.material import Body
     from bench.servers import Server
@@ -32,8 +26,6 @@ _WATCH_S = 2.0
 
 def run(plan: Plan, journal: Journal) -> None:
     """Measure the fast client alone and beside the crowd, in turn."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     source = plan.folder / "source"
     write_source(source, plan.large_bytes)
     body, kept = bodies(source, plan.large_bytes, 2)
@@ -59,21 +51,20 @@ def run(plan: Plan, journal: Journal) -> None:
     source.unlink()
 
 
-def _fast(journal: Journal, server: Server, body: Body, kept: Body, beside: str) -> None:
+def _fast(journal: Journal, server: Server, body: Body, kept: Body, where: str) -> None:
     sent = employ("bench.senders", [[body.errand(server, "put")]]).results[0]
     speed = body.length_bytes / MIB / (sent["end_s"] - sent["start_s"])
-    journal.note(Key("idle", f"upload {beside}", server.name, metric.SPEED), speed)
+    journal.note(Key("idle", f"upload {where}", server.name, metric.SPEED), speed)
     for path in server.payload.rglob(f"*{body.digest[7:]}*"):
         for file in [path] if path.is_file() else list(path.iterdir()):
             file.unlink()
     errand = Errand(HOST, server.port, server.blob(kept.digest))
     got = employ("bench.receivers", [[errand]]).results[0]
     speed = got["received_bytes"] / MIB / (got["end_s"] - got["start_s"])
-    journal.note(Key("idle", f"download {beside}", server.name, metric.SPEED), speed)
+    journal.note(Key("idle", f"download {where}", server.name, metric.SPEED), speed)
 
 
-@contextmanager
-def _crowd(plan: Plan, server: Server, kept: Body) -> Iterator[None]:
+def _crowd(plan: Plan, server: Server, kept: Body) -> AbstractContextManager[None]:
     orders = Orders(
         HOST,
         server.port,
@@ -82,16 +73,4 @@ def _crowd(plan: Plan, server: Server, kept: Body) -> Iterator[None]:
         plan.idle_clients,
         plan.slow_clients,
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.crowd"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        tell(process, json.dumps(asdict(orders)))
-        hear(process)
-        yield
-    finally:
-        process.kill()
-        process.communicate()
+    return beside("bench.crowd", orders)

@@ -36,6 +36,7 @@ FINISHED = "uploads that finished"
 FAILED = "requests that failed"
 ANSWER = "slowest answer, ms"
 PUSH = "push p99, ms"
+OF_ALONE = "push p99 of a round, of alone"
 TAIL = "largest tail fetched, MiB"
 
 

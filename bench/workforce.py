@@ -7,14 +7,16 @@ measured and the CPU it cost. Times are CLOCK_MONOTONIC, which all processes of 
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 E = TypeVar("E")
 
@@ -49,12 +51,7 @@ def employ(module: str, orders: Sequence[Sequence[Any]]) -> Outcome:
     processes = []
     try:
         for errands in orders:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            process = _started(module)
             processes.append(process)
             tell(process, json.dumps([_plain(errand) for errand in errands]))
         for process in processes:
@@ -68,6 +65,31 @@ def employ(module: str, orders: Sequence[Sequence[Any]]) -> Outcome:
             process.communicate()
     results = tuple(result for report in reports for result in report["results"])
     return Outcome(results, sum(report["cpu_s"] for report in reports))
+
+
+@contextmanager
+def beside(module: str, orders: Any) -> Iterator[None]:
+    """Let a process that has many connections act on its orders while the block runs.
+
+    It has said that it is ready before the block begins, and is gone after it. Raises the limit on
+    open files for it, and for what is started afterwards.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    process = _started(module)
+    try:
+        tell(process, json.dumps(_plain(orders)))
+        hear(process)
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _started(module: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def tell(process: subprocess.Popen[str], line: str) -> None:
