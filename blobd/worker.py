@@ -25,6 +25,7 @@ from blobd.upkeep.jobs import Job, run_jobs
 from blobd.upkeep.sweep import sweep
 from blobd.wire.connection import Server
 from blobd.wire.connections import Connections
+from blobd.wire.listen import BACKLOG
 
 if TYPE_CHECKING:
     import socket
@@ -146,7 +147,7 @@ async def _listening(
         )
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()
-        await web.SockSite(runner, bound).start()
+        await web.SockSite(runner, bound, backlog=BACKLOG).start()
         runners.append(runner)
     try:
         yield

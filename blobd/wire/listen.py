@@ -13,7 +13,13 @@ from blobd.errors import ConfigInvalid
 _HOST_PORT = re.compile(
     r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^\[\]:/]+)):(?P<port>[0-9]{1,5})"
 )
-_BACKLOG = 1024
+BACKLOG = 4096
+"""How many connections may wait to be accepted; the kernel bounds it by `net.core.somaxconn`.
+
+One more waits for its client to try again, a second later: as many as come in a burst from one
+client should leave room for others'. Whoever serves a socket must ask for it again, for libraries
+listen anew.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ def bind(key: str, address: Address) -> socket.socket:
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(where)
-            bound.listen(_BACKLOG)
+            bound.listen(BACKLOG)
         except BaseException:
             bound.close()
             raise
@@ -79,7 +85,7 @@ def _bind_unix(path: Path) -> socket.socket:
                     raise OSError("another process listens there")
             path.unlink()
         bound.bind(str(path))
-        bound.listen(_BACKLOG)
+        bound.listen(BACKLOG)
     except BaseException:
         bound.close()
         raise

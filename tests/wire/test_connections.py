@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from contextlib import ExitStack, closing
@@ -108,6 +110,20 @@ def test_where_all_are_busy_a_new_one_is_told(crowded: Daemon) -> None:
 
 
 @pytest.mark.needs("prlimit")
+def test_a_burst_of_connections_leaves_room_for_others(tmp_path: Path) -> None:
+    """listen.py: while the daemon is busy and accepts none, hundreds can wait."""
+    with Daemon(tmp_path / "data") as daemon, ExitStack() as stack:
+        pids = daemon.pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(600):
+                connect(daemon, stack)  # which would have to try again where there is no room
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+
 def test_too_few_files_are_refused_at_the_start(tmp_path: Path) -> None:
     """What cannot be served well is told in one line, with the way out."""
     daemon = Daemon(tmp_path / "data", open_files=100)
