@@ -271,6 +271,14 @@ class Backend(Protocol):
         """
         ...
 
+    async def measure(self, digest: Digest) -> int:
+        """Return how many of a blob's bytes are there, whatever it takes to know.
+
+        Raises BlobNotFound where there are none, or a part of them is gone altogether;
+        BackendUnavailable.
+        """
+        ...
+
     async def quarantine(self, digest: Digest) -> None:
         """Keep the bytes of a damaged blob aside (B11). Does nothing where there are none.
 
@@ -294,10 +302,14 @@ class Backend(Protocol):
         """
         ...
 
-    def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+    def blobs(
+        self, *, after: Digest | None = None, measured: bool = False
+    ) -> AsyncIterator[BlobInfo]:
         """Yield blobs in the order of their digests, strictly after `after`.
 
-        What is committed or deleted meanwhile may or may not be seen.
+        What is committed or deleted meanwhile may or may not be seen. `measured`: with the sizes
+        that `measure` returns, 0 where it raises BlobNotFound; in a bucket that takes a request
+        more for each.
         """
         ...
 

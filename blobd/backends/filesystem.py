@@ -20,6 +20,7 @@ import stat
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain, islice
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from blobd.backends.filesystem_folder import (
     translated,
     write_record,
 )
+from blobd.backends.filesystem_leftovers import Leftovers
 from blobd.backends.filesystem_staging import FileStaging
 from blobd.backends.late_sync import LateSync
 from blobd.backends.takeover import Ownership, Superseded, Watch
@@ -68,6 +70,7 @@ class Filesystem:
 
     def __init__(self, root: Path, *, durable: bool, threads: int = 8) -> None:
         """Make the folders. Blocks; raises ConfigInvalid when `root` cannot serve."""
+        self._root = root
         self._blobs = root / "blobs"
         self._uploads = root / "uploads"
         self._quarantine = root / "quarantine"
@@ -207,6 +210,9 @@ class Filesystem:
                 return look()
             return await self._threads.run(look)
 
+    async def measure(self, digest: Digest) -> int:
+        return await self.stat(digest)
+
     async def quarantine(self, digest: Digest) -> None:
         def keep_aside() -> None:
             path, aside = self._blob_path(digest), self._quarantine_path(digest)
@@ -273,7 +279,12 @@ class Filesystem:
         with _failures(BlobNotFound(digest)):
             return await self._threads.run(remove)
 
-    async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+    async def blobs(
+        self,
+        *,
+        after: Digest | None = None,
+        measured: bool = False,  # noqa: ARG002
+    ) -> AsyncIterator[BlobInfo]:
         shards = iter(
             [
                 (algorithm, shard)
@@ -334,14 +345,16 @@ class Filesystem:
     async def orphans(
         self,
         *,
-        deep: bool,  # noqa: ARG002
-        remove: bool,  # noqa: ARG002
-        clock: Callable[[], float] = time.time,  # noqa: ARG002
+        deep: bool,
+        remove: bool,
+        clock: Callable[[], float] = time.time,
     ) -> AsyncIterator[Orphan]:
-        """All that a crash leaves is a file or a staging, and listed as what it is."""
-        nothing: tuple[Orphan, ...] = ()
-        for orphan in nothing:
-            yield orphan
+        leftovers = Leftovers(self._root, remove=remove, clock=clock)
+        found = chain(leftovers.shallow(), leftovers.deep()) if deep else leftovers.shallow()
+        with _failures():
+            while orphans := await self._threads.run(lambda: list(islice(found, _PAGE_UPLOADS))):
+                for orphan in orphans:
+                    yield orphan
 
     async def free_bytes(self) -> int | None:
         with _failures():

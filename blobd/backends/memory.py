@@ -99,6 +99,9 @@ class Memory:
         found = [self._blobs.get(digest) for digest in digests]
         return [None if blob is None else len(blob.data) for blob in found]
 
+    async def measure(self, digest: Digest) -> int:
+        return await self.stat(digest)
+
     async def quarantine(self, digest: Digest) -> None:
         await _others()
         if digest in self._blobs:
@@ -125,7 +128,12 @@ class Memory:
             raise BlobNotFound(digest)
         return sum(len(blob.data) for blob in found if blob is not None)
 
-    async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+    async def blobs(
+        self,
+        *,
+        after: Digest | None = None,
+        measured: bool = False,  # noqa: ARG002
+    ) -> AsyncIterator[BlobInfo]:
         for digest, blob in sorted(self._blobs.items(), key=lambda item: item[0]):
             if after is None or digest > after:
                 yield BlobInfo(digest, len(blob.data), blob.stored_at)

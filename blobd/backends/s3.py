@@ -143,13 +143,22 @@ class S3:
         """Each record would be a request to the engine."""
         return
 
+    async def measure(self, digest: Digest) -> int:
+        found_bytes = await self._run(
+            lambda: self.bucket.measure(self._find(digest, fresh=True).segments)
+        )
+        if found_bytes is None:
+            raise BlobNotFound(digest)
+        return found_bytes
+
     async def quarantine(self, digest: Digest) -> None:
         await self._run(self.bucket.index.quarantine, digest)
 
     async def quarantined(self) -> AsyncIterator[BlobInfo]:
-        async for digest, entry in self._entries(None):
-            if entry.quarantined_at is not None:
-                yield BlobInfo(digest, entry.size_bytes, entry.stored_at)
+        async for entries in self._entries(None):
+            for digest, entry in entries:
+                if entry.quarantined_at is not None:
+                    yield BlobInfo(digest, entry.size_bytes, entry.stored_at)
 
     async def open(self, digest: Digest) -> Source:
         entry = await self._run(self._find, digest, fresh=False)
@@ -189,19 +198,26 @@ class S3:
             raise BlobNotFound(digest)
         return removed.size_bytes
 
-    async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
-        async for digest, entry in self._entries(after):
-            if entry.quarantined_at is None:
-                yield BlobInfo(digest, entry.size_bytes, entry.stored_at)
+    async def blobs(
+        self, *, after: Digest | None = None, measured: bool = False
+    ) -> AsyncIterator[BlobInfo]:
+        async for entries in self._entries(after):
+            blobs = [each for each in entries if each[1].quarantined_at is None]
+            sizes_bytes: Sequence[int | None] = [entry.size_bytes for _, entry in blobs]
+            if measured:
+                sizes_bytes = await asyncio.gather(
+                    *(self._run(self.bucket.measure, entry.segments) for _, entry in blobs)
+                )
+            for (digest, entry), size_bytes in zip(blobs, sizes_bytes, strict=True):
+                yield BlobInfo(digest, size_bytes or 0, entry.stored_at)
 
-    async def _entries(self, after: Digest | None) -> AsyncIterator[tuple[Digest, Entry]]:
-        """Yield all records in the order of their digests, those of damaged bytes too."""
+    async def _entries(self, after: Digest | None) -> AsyncIterator[list[tuple[Digest, Entry]]]:
+        """Yield all records in the order of their digests, some at a time, damaged ones too."""
         index = self.bucket.index
         async for digests in self._listed(index.digests(after=after)):
             entries = await asyncio.gather(*(self._run(index.look, digest) for digest in digests))
-            for digest, entry in zip(digests, entries, strict=True):
-                if entry is not None:
-                    yield digest, entry
+            found = zip(digests, entries, strict=True)
+            yield [(digest, entry) for digest, entry in found if entry is not None]
 
     async def stagings(self) -> AsyncIterator[Record]:
         async for sessions in self._listed(self.bucket.log.sessions()):

@@ -32,6 +32,8 @@ from blobd.backends.s3_log import FRESH_S, Segment, Taken
 from blobd.errors import BackendUnavailable, StorageLost, UploadOvertaken, UploadUnknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blobd.backends.base import Admits, Buffer
     from blobd.backends.part_memory import PartMemory
     from blobd.backends.s3_calls import S3Calls
@@ -68,6 +70,16 @@ class Bucket:
         if admits is not None:
             admits(state.record(upload_id))
         return state
+
+    def measure(self, segments: Sequence[Segment]) -> int | None:
+        """Return how many bytes of these segments are there; None where an object is gone."""
+        measured_bytes = 0
+        for segment in segments:
+            found_bytes = self.calls.size(segment.key)
+            if found_bytes is None:
+                return None
+            measured_bytes += min(found_bytes, segment.size_bytes)
+        return measured_bytes
 
     def enter(self, upload_id: str, admits: Admits | None, *, untold: bool) -> State:
         """Become a session's writer; return where it stands.

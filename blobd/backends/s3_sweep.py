@@ -4,7 +4,6 @@
     multipart   a multipart upload that no open session names: its writer died before a record
     replaced    an object that a digest named once; it stayed for its readers
     object      an object without a record: its session has ended, and no digest names it
-    blob        a record without its object: the blob is damaged, and stays for somebody to look at
 
 Objects and sessions have one upload's name, so whether somebody may still commit an object is
 asked of that session, just before the removal and long after its end. What has another form than
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from blobd.backends.s3_bucket import Bucket
 
-_OBJECT = re.compile(re.escape(OBJECTS) + "([0-9a-f]{32})-[0-9a-f]{16}")
+_OBJECT = re.compile(re.escape(OBJECTS) + "([0-9a-f]{32})-([0-9a-f]{16})")
 _UNRECORDED_S = 3600.0
 """A writer saves every few seconds: what no record has named for this long never will be."""
 
@@ -48,16 +47,15 @@ class Sweep:
     def deep(self) -> Iterator[Orphan]:
         """Yield what only a comparison of all records with all objects shows.
 
-        Reads each record once, and asks for each of its objects; holds the names of all objects.
+        Reads each record once, and holds 24 bytes of the name of each object that one names.
         """
-        named: set[str] = set()
+        named: set[bytes] = set()
         for digest in self.bucket.index.digests(after=None):
             entry = self.bucket.index.look(digest)
             for segment in () if entry is None else entry.segments:
-                named.add(segment.key)
-                found_bytes = self.bucket.calls.size(segment.key)
-                if found_bytes is None or found_bytes < segment.size_bytes:
-                    yield Orphan("blob", f"{digest} wants {segment.key}", segment.size_bytes)
+                match = _OBJECT.fullmatch(segment.key)
+                if match is not None:
+                    named.add(_packed(match))
         yield from self._objects(named)
 
     def _sessions(self) -> Iterator[Orphan]:
@@ -86,12 +84,12 @@ class Sweep:
                 removed = self.remove and self.bucket.index.sweep(key, digest)
                 yield Orphan("replaced", key, size_bytes, removed=removed)
 
-    def _objects(self, named: set[str]) -> Iterator[Orphan]:
+    def _objects(self, named: set[bytes]) -> Iterator[Orphan]:
         for item in self.bucket.calls.list(OBJECTS):
             match = _OBJECT.fullmatch(item.key)
             if (
                 match is None
-                or item.key in named
+                or _packed(match) in named
                 or not self._is_old(item.modified_at, self.grace_s)
             ):
                 continue
@@ -103,3 +101,7 @@ class Sweep:
 
     def _is_old(self, since: float, grace_s: float) -> bool:
         return self.clock() - since > grace_s
+
+
+def _packed(object_name: re.Match[str]) -> bytes:
+    return bytes.fromhex(object_name[1] + object_name[2])

@@ -78,6 +78,9 @@ class Metered:
     async def glance(self, digests: Sequence[Digest]) -> Sequence[int | None] | None:
         return await self._backend.glance(digests)
 
+    async def measure(self, digest: Digest) -> int:
+        return await self._backend.measure(digest)
+
     async def quarantine(self, digest: Digest) -> None:
         await self._backend.quarantine(digest)
 
@@ -90,8 +93,10 @@ class Metered:
     async def delete(self, digest: Digest) -> int:
         return await self._backend.delete(digest)
 
-    def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
-        return self._backend.blobs(after=after)
+    def blobs(
+        self, *, after: Digest | None = None, measured: bool = False
+    ) -> AsyncIterator[BlobInfo]:
+        return self._backend.blobs(after=after, measured=measured)
 
     def stagings(self) -> AsyncIterator[Record]:
         return self._backend.stagings()
@@ -201,6 +206,9 @@ class ReadOnly:
     async def glance(self, digests: Sequence[Digest]) -> Sequence[int | None] | None:
         return await self._backend.glance(digests)
 
+    async def measure(self, digest: Digest) -> int:
+        return await self._backend.measure(digest)
+
     async def quarantine(self, digest: Digest) -> None:
         raise _read_only(f"blob {digest} cannot be kept aside")
 
@@ -213,8 +221,10 @@ class ReadOnly:
     async def delete(self, digest: Digest) -> int:
         raise _read_only(f"blob {digest} cannot be deleted")
 
-    def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
-        return self._backend.blobs(after=after)
+    def blobs(
+        self, *, after: Digest | None = None, measured: bool = False
+    ) -> AsyncIterator[BlobInfo]:
+        return self._backend.blobs(after=after, measured=measured)
 
     def stagings(self) -> AsyncIterator[Record]:
         return self._backend.stagings()
@@ -320,6 +330,10 @@ class Faulty:
         await self.due("glance")
         return await self._backend.glance(digests)
 
+    async def measure(self, digest: Digest) -> int:
+        await self.due("measure")
+        return await self._backend.measure(digest)
+
     async def quarantine(self, digest: Digest) -> None:
         await self.due("quarantine")
         await self._backend.quarantine(digest)
@@ -343,9 +357,11 @@ class Faulty:
         await self.due("delete")
         return await self._backend.delete(digest)
 
-    async def blobs(self, *, after: Digest | None = None) -> AsyncIterator[BlobInfo]:
+    async def blobs(
+        self, *, after: Digest | None = None, measured: bool = False
+    ) -> AsyncIterator[BlobInfo]:
         await self.due("blobs")
-        async for info in self._backend.blobs(after=after):
+        async for info in self._backend.blobs(after=after, measured=measured):
             yield info
 
     async def stagings(self) -> AsyncIterator[Record]:

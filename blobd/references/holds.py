@@ -79,6 +79,11 @@ def mark_deleting(transaction: Transaction, digest: Digest, *, now: float) -> bo
     return transaction.change(_DELETING, values) > 0
 
 
+def may_be_deleting(marked_at: float | None, *, now: float) -> bool:
+    """Return whether a collector may be deleting the bytes of what was marked then."""
+    return marked_at is not None and now - marked_at < DELETING_S
+
+
 def is_deleting(transaction: Transaction, digest: Digest, *, at: float) -> bool:
     """Return whether a digest was marked at that moment, and by nobody since."""
     query = select(blobs.c.digest).where(blobs.c.digest == digest, blobs.c.condemned_at == at)

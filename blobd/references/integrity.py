@@ -39,6 +39,8 @@ class Row:
     verified_at: float
     """Seconds since the epoch; it changes with every commit of the digest. 0: never."""
     damaged_at: float | None
+    condemned_at: float | None
+    """Since when garbage collection removes the bytes, or died doing so."""
     pinned: bool
     """Whether somebody is publishing the digest, or broke off doing so."""
 
@@ -54,7 +56,9 @@ def take(transaction: Transaction, digest: Digest) -> Row | None:
 
     None where no bytes have been published under it.
     """
-    query = select(blobs.c.size_bytes, blobs.c.verified_at, blobs.c.damaged_at)
+    query = select(
+        blobs.c.size_bytes, blobs.c.verified_at, blobs.c.damaged_at, blobs.c.condemned_at
+    )
     row = transaction.execute(query.where(blobs.c.digest == digest).with_for_update()).first()
     if row is None or row.size_bytes is None:
         return None
@@ -63,6 +67,7 @@ def take(transaction: Transaction, digest: Digest) -> Row | None:
         row.size_bytes,
         row.verified_at,
         row.damaged_at,
+        row.condemned_at,
         pinned=transaction.execute(pinned).first() is not None,
     )
 

@@ -24,14 +24,15 @@ import logging
 from contextlib import aclosing
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blobd.backends.base import FileSource
 from blobd.errors import BlobCorrupt, BlobNotFound
 from blobd.references import integrity
+from blobd.references.holds import may_be_deleting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 
     from blobd.backends.base import Buffer, Source
     from blobd.database import Catalog, Transaction
@@ -138,21 +139,36 @@ class Quarantine:
 
         None where they agree, or nothing is known of the digest.
         """
+        return await self._compare(digest, self._store.stat, put_aside=True)
 
+    async def measure(self, digest: Digest, *, put_aside: bool) -> Damage | None:
+        """Compare the bytes that are there with the catalog, and quarantine them if wanted.
+
+        None where they agree, nothing is known of the digest, or its bytes are being removed.
+        """
+        return await self._compare(digest, self._store.backend.measure, put_aside=put_aside)
+
+    async def _compare(
+        self,
+        digest: Digest,
+        size_of: Callable[[Digest], Coroutine[Any, Any, int]],
+        *,
+        put_aside: bool,
+    ) -> Damage | None:
         async def compare(size_bytes: int) -> Damage | None:
             try:
-                found_bytes = await self._store.stat(digest)
+                found_bytes = await size_of(digest)
             except BlobNotFound:
                 return Damage.MISSING
             return None if found_bytes == size_bytes else Damage.SIZE
 
         def inspect(transaction: Transaction) -> tuple[Damage | None, bool]:
             row = integrity.take(transaction, digest)
-            if row is None:
+            if row is None or may_be_deleting(row.condemned_at, now=self._catalog.now()):
                 return None, False
             damage = transaction.wait(partial(compare, row.size_bytes))
-            if damage is None:
-                return None, False
+            if damage is None or not put_aside:
+                return damage, False
             return damage, self._keep_aside(transaction, digest, row)
 
         return self._report(digest, await self._catalog.write(inspect, alone=True))

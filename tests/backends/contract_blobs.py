@@ -52,6 +52,23 @@ class BlobsContract:
         assert await fetch(backend, digest) == data
         assert await backend.stat(digest) == len(data)
 
+    async def test_the_bytes_that_are_there_are_measured(self, backend: Backend) -> None:
+        """`measure`, and the same in a listing."""
+        sizes_bytes = {}
+        for size_bytes in (0, 1, 100_000):
+            digest = await store(backend, random.Random(size_bytes).randbytes(size_bytes))
+            sizes_bytes[digest] = size_bytes
+            assert await backend.measure(digest) == size_bytes
+        measured = [(info.digest, info.size_bytes) async for info in backend.blobs(measured=True)]
+        assert measured == sorted(sizes_bytes.items())
+        with pytest.raises(BlobNotFound):
+            await backend.measure(ABSENT)
+        gone = digest_of(random.Random(1).randbytes(1))
+        await backend.quarantine(gone)
+        with pytest.raises(BlobNotFound):
+            await backend.measure(gone)
+        assert gone not in {info.digest async for info in backend.blobs(measured=True)}
+
     async def test_a_span_of_a_blob_reads_alone(self, backend: Backend) -> None:
         """B1: any span, across the pieces in which a backend reads."""
         data = random.Random(2).randbytes(2 * 1024 * 1024 + 3)

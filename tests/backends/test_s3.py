@@ -14,7 +14,13 @@ import pytest
 from blobd.backends.base import RemoteSource
 from blobd.backends.s3_sweep import Sweep
 from blobd.digest import Span
-from blobd.errors import BackendUnavailable, BlobCorrupt, UploadOvertaken, UploadUnknown
+from blobd.errors import (
+    BackendUnavailable,
+    BlobCorrupt,
+    BlobNotFound,
+    UploadOvertaken,
+    UploadUnknown,
+)
 from tests.backends.acts import begin, digest_of, fetch, joined, off_loop, staged, store
 from tests.backends.s3_site import KIB, PREFIX, S3Site
 from tests.engines.every import OF_SMALL_PARTS
@@ -214,7 +220,10 @@ async def test_a_missing_object_is_looked_for_once_more(
     await _remove_objects(site)
     with pytest.raises(BlobCorrupt):
         await joined(source.read(Span(0, len(DATA))))  # type: ignore[union-attr]
-    assert await kinds(two, deep=True) == ["blob"]
+    assert [info.size_bytes async for info in two.blobs()] == [len(DATA)]
+    assert [info.size_bytes async for info in two.blobs(measured=True)] == [0]
+    with pytest.raises(BlobNotFound):
+        await two.measure(digest)
     await one.delete(digest)
 
 
