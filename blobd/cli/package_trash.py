@@ -32,6 +32,7 @@ _NUMBER = click.option(
 @_DIGEST
 @click.option("--tag", help="The version that this tag names; all its tags go with it.")
 @_NUMBER
+@click.option("--force", is_flag=True, help="Delete a version that an index lists, too.")
 @click.option("--yes", is_flag=True, help="Delete for good where registry.trash_retention_s is 0.")
 def delete(
     config: Config,
@@ -39,6 +40,7 @@ def delete(
     digest: Digest | None,
     tag: str | None,
     version_id: int | None,
+    force: bool,  # noqa: FBT001
     yes: bool,  # noqa: FBT001 - click's way
 ) -> None:
     """Delete a package, or one version of it.
@@ -55,7 +57,7 @@ def delete(
         raise click.UsageError(
             "registry.trash_retention_s is 0, so it cannot be restored; add --yes to delete it"
         )
-    on_daemon(config, lambda daemon: _delete(daemon, full_name, *given))
+    on_daemon(config, lambda daemon: _delete(daemon, full_name, *given, force=force))
 
 
 @click.command
@@ -75,7 +77,9 @@ def restore(config: Config, full_name: str, digest: Digest | None, version_id: i
     on_daemon(config, lambda daemon: _restore(daemon, full_name, wanted))
 
 
-async def _delete(daemon: Daemon, full_name: str, wanted: Digest | str | int | None = None) -> None:
+async def _delete(
+    daemon: Daemon, full_name: str, wanted: Digest | str | int | None = None, *, force: bool
+) -> None:
     from blobd.registry.auth.subjects import EVERYONE
     from blobd.registry.packages.ledger import note_operator
     from blobd.registry.packages.trash import Trash
@@ -91,7 +95,7 @@ async def _delete(daemon: Daemon, full_name: str, wanted: Digest | str | int | N
     else:
         version = await _version(catalog, found, wanted, deleted=False)
         named, what = _named(found, version)
-        breaks = await trash.delete_version(found.package_id, version.digest, EVERYONE)
+        breaks = await trash.delete_version(found.package_id, version.digest, EVERYONE, force=force)
     await note_operator(catalog, f"package delete {named}", package=full_name_of(found))
     click.echo(f"deleted {what}")
     for sentence in breaks:

@@ -106,8 +106,8 @@ class ManifestListed(BlobdError):
 
     def __init__(self, digest: Digest, indexes: Sequence[object]) -> None:
         super().__init__(
-            f"{digest} is listed by {_some(indexes)}; delete the index first, or repeat the "
-            "request with ?force=true and break it"
+            f"{digest} is listed by {_some(indexes)}; delete the index first, or repeat this "
+            "with ?force=true (`blobd package delete --force`) and break it"
         )
         self.digest = digest
 

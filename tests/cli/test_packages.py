@@ -260,7 +260,7 @@ def test_what_cannot_be_restored_is_deleted_on_a_word(shop: Shop) -> None:
     assert "is not known" in shop.operator.refused("package", "restore", "shop/forever")
 
 
-def test_what_an_index_lists_is_deleted_with_a_warning(shop: Shop) -> None:
+def test_what_an_index_lists_is_deleted_on_a_word_with_a_warning(shop: Shop) -> None:
     name = "shop/index"
     child = shop.push(name, "child")
     size = len(shop.send("GET", f"/v2/{name}/manifests/{child}").body)
@@ -271,7 +271,9 @@ def test_what_an_index_lists_is_deleted_with_a_warning(shop: Shop) -> None:
     }
     content = json.dumps(index).encode()
     assert shop.send("PUT", f"/v2/{name}/manifests/all", content, OCI.index).status == 201
-    run = shop.operator.run("package", "delete", name, "--digest", child)
+    delete = ("package", "delete", name, "--digest", child)
+    assert "--force" in shop.operator.refused(*delete)
+    run = shop.operator.run(*delete, "--force")
     assert run.returncode == 0
     assert b"lists what was deleted" in run.stderr
 
