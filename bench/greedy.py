@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 _DRIP_S = 10.0
 """Often enough for any idle timeout: places are to be held, not the CPU."""
 _AGAIN_S = 5.0
-"""What the server's Retry-After says."""
+"""Where the server closed the connection without an answer."""
 _MANIFEST = "application/vnd.oci.image.index.v1+json"
 
 
@@ -35,10 +36,12 @@ class Orders:
 async def upload(orders: Orders, asked: asyncio.Semaphore) -> None:
     """Drip an upload without end; begin again when it is refused."""
     while True:
+        again_s = _AGAIN_S
         with suppress(OSError, asyncio.IncompleteReadError):
             reader, writer = await asyncio.open_connection(orders.host, orders.port)
             writer.write(_head(orders, "POST", f"/v2/{orders.repository}/blobs/uploads/", 0))
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            again_s = _retry_after_s(head)
             fields = (line.partition(": ") for line in head.split("\r\n"))
             where = next((value for name, _, value in fields if name == "Location"), "")
             if where:
@@ -49,24 +52,31 @@ async def upload(orders: Orders, asked: asyncio.Semaphore) -> None:
                     asked.release()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_DRIP_S):
-                            await reader.read(1)
+                            again_s = _retry_after_s((await reader.read(4096)).decode())
                             break
             writer.close()
         asked.release()
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(again_s)
 
 
 async def manifest(orders: Orders) -> None:
     """Send half of a large manifest and wait; begin again when that is refused."""
     while True:
+        again_s = _AGAIN_S
         with suppress(OSError):
             reader, writer = await asyncio.open_connection(orders.host, orders.port)
             path = f"/v2/{orders.repository}/manifests/greedy"
             writer.write(_head(orders, "PUT", path, 4_000_000, f"Content-Type: {_MANIFEST}\r\n"))
             writer.write(b"{" * 100_000)
-            await reader.read(1)
+            again_s = _retry_after_s((await reader.read(4096)).decode())
             writer.close()
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(again_s)
+
+
+def _retry_after_s(head: str) -> float:
+    """Return how long an answer asks to wait."""
+    found = re.search(r"^Retry-After: (\d+)\r$", head, re.MULTILINE)
+    return float(found[1]) if found else _AGAIN_S
 
 
 def _head(orders: Orders, method: str, path: str, length_bytes: int, more: str = "") -> bytes:

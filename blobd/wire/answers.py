@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from blobd.wire import errors as http_errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_RETRY_AFTER_S = 5
+_RETRY_AFTER_S = (3, 8)
+"""From and to: clients that were refused together do not come back together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,9 @@ def error_response(error: BaseException) -> web.Response:
         content_type="application/json",
     )
     if getattr(error, "retryable", False) and answer.status != 507:
-        wait_s = getattr(error, "wait_s", _RETRY_AFTER_S)
+        wait_s = getattr(error, "wait_s", None)
+        if wait_s is None:
+            wait_s = random.randint(*_RETRY_AFTER_S)  # noqa: S311 no secret
         response.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     if answer.headers is not None:
         response.headers.update(answer.headers(error))
