@@ -20,13 +20,18 @@ from blobd.api.holds import API_HOLDS, ApiHolder
 from blobd.api.routes import OPEN_PATHS, blob_api_routes
 from blobd.api.uploads import UploadRoutes
 from blobd.backends import load_backend, open_backend
-from blobd.backends.threads import Threads
 from blobd.data_folder import exposed, protect, set_umask
 from blobd.database import Catalog, catalog_file, catalog_place, load_catalog, open_catalog
 from blobd.database.clock import database_now
 from blobd.errors import ConfigInvalid
 from blobd.graces import Graces
 from blobd.hashing import Hashing
+from blobd.http.cross_site import refuse_cross_site
+from blobd.http.identity import require_token
+from blobd.http.middleware import Front
+from blobd.http.origin import host_header
+from blobd.http.respond import Responder
+from blobd.http.upload_protocol import UploadProtocol
 from blobd.limits import (
     SIZES_BYTES,
     SIZES_TO_PARTS_BYTES,
@@ -47,14 +52,9 @@ from blobd.references.scrub import Scrub
 from blobd.references.store_marker import recognise_store
 from blobd.room import Room
 from blobd.store import BlobHolder, BlobStore
+from blobd.threads import Threads
 from blobd.upkeep.clock import SteadyClock, newest_trace
 from blobd.uploads import Uploads
-from blobd.wire.cross_site import refuse_cross_site
-from blobd.wire.identity import require_token
-from blobd.wire.middleware import Front
-from blobd.wire.origin import host_header
-from blobd.wire.respond import Responder
-from blobd.wire.upload_protocol import UploadProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

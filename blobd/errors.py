@@ -1,7 +1,7 @@
 """Every kind of failure: a domain word, its facts as attributes, and whether to retry.
 
-These are the failures of storage and uploads. Nothing here knows HTTP: `wire/answers.py` holds the
-one table from errors to answers, `wire/errors.py` and `registry/errors.py` the errors of those
+These are the failures of storage and uploads. Nothing here knows HTTP: `http/answers.py` holds the
+one table from errors to answers, `http/errors.py` and `registry/errors.py` the errors of those
 floors.
 `retryable` says that the same call may well succeed later, with nothing changed by the caller.
 """

@@ -12,18 +12,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from blobd.backends.threads import Threads, cancellable, outlast
 from blobd.digest import Span
 from blobd.limits import check_size
+from blobd.threads import Threads, cancellable, outlast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from blobd.backends.base import Staging
-    from blobd.backends.threads import Cancellation
     from blobd.hashing import Hasher
     from blobd.limits import Budget, Lease
     from blobd.metrics import Metrics
+    from blobd.threads import Cancellation
 
 _INLINE_BYTES = 16 * 1024
 """Up to here hashing on the loop (some 10 µs) is cheaper than a thread's round trip."""

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import Backend, BlobInfo, Committed, Source, Staging
-    from blobd.backends.threads import Threads
     from blobd.digest import Digest
     from blobd.metrics import Metrics
+    from blobd.threads import Threads
 
 
 class Pin(Protocol):

@@ -28,11 +28,11 @@ from blobd.cpus import usable_cpus
 from blobd.descriptors import raise_limit
 from blobd.errors import ConfigInvalid
 from blobd.forks import answer_of, spawn
+from blobd.http.listen import Address, bind, url_of
+from blobd.http.origin import Origins
 from blobd.limits import Accounts
 from blobd.logs import configure_logs
 from blobd.series import SharedSeries
-from blobd.wire.listen import Address, bind, url_of
-from blobd.wire.origin import Origins
 from blobd.worker import run_worker
 
 if TYPE_CHECKING:

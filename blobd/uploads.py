@@ -34,7 +34,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import Committed
-from blobd.backends.threads import cancellable
 from blobd.errors import (
     BackendUnavailable,
     BlobNotFound,
@@ -55,6 +54,7 @@ from blobd.errors import (
 from blobd.graces import Graces
 from blobd.limits import check_size
 from blobd.session import Memo, Session, Upload
+from blobd.threads import cancellable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -20,12 +20,12 @@ from aiohttp import web
 from blobd.app import RENEW_S, begin, open_daemon, open_fronts
 from blobd.descriptors import RESERVE, connections_for
 from blobd.errors import Refused
+from blobd.http.connection import Server
+from blobd.http.connections import Connections
+from blobd.http.listen import BACKLOG
 from blobd.references.collection import collect
 from blobd.upkeep.jobs import Job, run_jobs
 from blobd.upkeep.sweep import sweep
-from blobd.wire.connection import Server
-from blobd.wire.connections import Connections
-from blobd.wire.listen import BACKLOG
 
 if TYPE_CHECKING:
     import socket
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from blobd.app import Daemon, FirstAdministrator, Shared
     from blobd.config import Config
+    from blobd.http.middleware import Front
     from blobd.metrics import Metrics
-    from blobd.wire.middleware import Front
 
 _TIDY_INTERVAL_S = 600.0
 _ROOM_INTERVAL_S = 10.0

@@ -45,8 +45,8 @@ _MISSED_BY_BLOCKBUSTER = ("fsync", "fdatasync", "pread", "pwrite", "copy_file_ra
 _READER = "blobd/database/sqlite/reader.py"
 _MAY_BLOCK = {
     "threading.Lock.acquire": {  # shutting down waits for a thread that is idle by then
-        "blobd/backends/takeover.py": "close",
-        "blobd/backends/threads.py": "close",
+        "blobd/backends/filesystem/takeover.py": "close",
+        "blobd/threads.py": "close",
     },
     "sqlite3.Connection.execute": {_READER: "rows"},  # microseconds
     "sqlite3.Cursor.fetchall": {_READER: "rows"},

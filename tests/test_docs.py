@@ -15,9 +15,9 @@ import pytest
 
 from blobd.cli import main
 from blobd.config import settings
+from blobd.http.answers import TABLE, UNEXPECTED, add_answers
 from blobd.metrics import Metrics
 from blobd.registry.http.answers import ANSWERS
-from blobd.wire.answers import TABLE, UNEXPECTED, add_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

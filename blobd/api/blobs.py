@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from blobd.digest import Digest
-from blobd.wire.paging import page_size, parameter
-from blobd.wire.respond import head_blob
+from blobd.http.paging import page_size, parameter
+from blobd.http.respond import head_blob
 
 if TYPE_CHECKING:
     from blobd.backends.base import Source
+    from blobd.http.respond import Responder
     from blobd.store import BlobHolder, BlobStore
-    from blobd.wire.respond import Responder
 
 _DEFAULT_PAGE = 1000
 _LARGEST_PAGE = 10_000

@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from blobd.errors import StorageFull
-from blobd.wire.errors import RequestInvalid
+from blobd.http.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from blobd.metrics import Metrics

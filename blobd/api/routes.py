@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.wire.routes import Routes
-from blobd.wire.upload_protocol import UPLOAD
+from blobd.http.routes import Routes
+from blobd.http.upload_protocol import UPLOAD
 
 if TYPE_CHECKING:
     from blobd.api.blobs import BlobRoutes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from blobd.wire.identity import token_index
-from blobd.wire.upload_protocol import UploadContext, UploadProtocol
+from blobd.http.identity import token_index
+from blobd.http.upload_protocol import UploadContext, UploadProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

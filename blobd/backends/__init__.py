@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from blobd.metrics import Metrics
     from blobd.quota import Share
 
+_MODULES = {
+    "filesystem": "blobd.backends.filesystem.backend",
+    "memory": "blobd.backends.memory",
+    "s3": "blobd.backends.s3.backend",
+}
+
 
 def load_backend(config: Config) -> None:
     """Import the configured backend, for processes that are forked afterwards."""
-    import_module(f"blobd.backends.{config.store.backend}")
+    import_module(_MODULES[config.store.backend])
 
 
 def open_backend(
@@ -36,7 +42,7 @@ def open_backend(
     kind = cast("Literal['filesystem', 'memory', 's3']", store.backend)
     match kind:
         case "filesystem":
-            from blobd.backends.filesystem import Filesystem
+            from blobd.backends.filesystem.backend import Filesystem
 
             return Metered(
                 Filesystem(Path(store.path), durable=store.durability == "full"), metrics
@@ -46,7 +52,7 @@ def open_backend(
 
             return Metered(Memory(), metrics)
         case "s3":
-            from blobd.backends.s3 import S3
+            from blobd.backends.s3.backend import S3
 
             return Metered(S3(config, metrics, parts, parts_of), metrics)
         case _:

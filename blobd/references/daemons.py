@@ -23,7 +23,7 @@ class Lease:
     id: str
     host: str
     boot: str
-    """The start of its machine, as in `backends/durable.py`."""
+    """The start of its machine, as in `durable.py`."""
     pid: int
     seen_at: float
     settings: str

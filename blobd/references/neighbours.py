@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from blobd import graces
-from blobd.backends.durable import boot_id
+from blobd.durable import boot_id
 from blobd.errors import BlobdError, ConfigInvalid
 from blobd.references import daemons
 

@@ -19,12 +19,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import FileSource
-from blobd.backends.threads import Threads
 from blobd.digest import Span
 from blobd.errors import BlobCorrupt, BlobNotFound, Refused
 from blobd.hashing import Hashing
 from blobd.references import integrity
 from blobd.references.quarantine import Damage
+from blobd.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from blobd.errors import BlobdError
-from blobd.wire.errors import RequestInvalid, Unauthenticated
+from blobd.http.errors import RequestInvalid, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,13 +23,13 @@ from blobd.registry.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from blobd.backends.threads import Threads
     from blobd.database import Catalog, Transaction
     from blobd.references.quarantine import Quarantine
     from blobd.registry.catalog.hot import StoredManifest
     from blobd.registry.catalog.repositories import Maker
     from blobd.registry.documents import Document
     from blobd.registry.names import Reference, RepositoryName, Tag
+    from blobd.threads import Threads
 
 _TAGGED_ALGORITHM = "sha256"
 

@@ -9,6 +9,10 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
+from blobd.http.cross_site import refuse_cross_site
+from blobd.http.errors import RouteUnknown
+from blobd.http.middleware import Front
+from blobd.http.origin import Origins
 from blobd.registry.auth.attempts import Attempts, account_of
 from blobd.registry.auth.sealing import Seals
 from blobd.registry.catalog.links import LINKS
@@ -20,26 +24,22 @@ from blobd.registry.identity.signing_keys import keys_lie_open, open_seals, sett
 from blobd.registry.packages.label_audit import review_links
 from blobd.registry.packages.ledger import forget_audit, note_operator
 from blobd.registry.packages.trash import Trash
-from blobd.wire.cross_site import refuse_cross_site
-from blobd.wire.errors import RouteUnknown
-from blobd.wire.middleware import Front
-from blobd.wire.origin import Origins
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import web
 
-    from blobd.backends.threads import Threads
     from blobd.config import Config
     from blobd.database import Catalog, Clock
     from blobd.graces import Graces
+    from blobd.http.respond import Responder
+    from blobd.http.upload_protocol import UploadProtocol
     from blobd.metrics import Metrics
     from blobd.references.kinds import Kind
     from blobd.references.quarantine import Quarantine
     from blobd.store import BlobStore
-    from blobd.wire.respond import Responder
-    from blobd.wire.upload_protocol import UploadProtocol
+    from blobd.threads import Threads
 
 __all__ = ["Attempts", "FirstAdministrator", "Registry"]
 

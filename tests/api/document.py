@@ -17,7 +17,7 @@ from blobd import api
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.wire.talk import Answer
+    from tests.http.talk import Answer
 
 DOCUMENT = Path(api.__file__).with_name("openapi.yaml")
 METHODS = ("get", "head", "post", "put", "patch", "delete")

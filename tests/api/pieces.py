@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.wire.talk import Answer
+    from tests.http.talk import Answer
 
 RANGES_MAX = 1024
 """Of one request of containers/storage."""

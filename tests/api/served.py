@@ -12,13 +12,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.api.document import Document
-from tests.wire.talk import LAST_CHUNK, Talk
+from tests.http.talk import LAST_CHUNK, Talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.daemon import Daemon
-    from tests.wire.talk import Answer
+    from tests.http.talk import Answer
 
 _PATIENCE_S = 60.0
 _TICK_S = 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.api.served import Served, digest_of, some_bytes, until
-from tests.wire.talk import LAST_CHUNK
+from tests.http.talk import LAST_CHUNK
 
 pytestmark = pytest.mark.usefixtures("undisturbed")
 

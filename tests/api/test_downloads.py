@@ -14,7 +14,7 @@ from tests.daemon import Daemon
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.wire.talk import Answer
+    from tests.http.talk import Answer
 
 SIZE_BYTES = 9_000_001
 DATA = some_bytes(SIZE_BYTES)

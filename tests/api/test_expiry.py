@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.api.served import Served, digest_of, some_bytes, until
-from tests.wire.talk import LAST_CHUNK
+from tests.http.talk import LAST_CHUNK
 
 SETTINGS = {"limits.upload_timeout_s": "1"}
 """On the wall clock there are five seconds of grace; nothing here waits for them twice."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.wire.talk import Answer
+    from tests.http.talk import Answer
 
 pytestmark = pytest.mark.needs("root", "mount")
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.api.served import EMPTY, Served, digest_of, some_bytes, upload_of
-from tests.wire.talk import LAST_CHUNK
+from tests.http.talk import LAST_CHUNK
 
 if TYPE_CHECKING:
-    from tests.wire.talk import Answer
+    from tests.http.talk import Answer
 
 LIMIT_BYTES = 30_000_000
 SETTINGS = {

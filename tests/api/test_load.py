@@ -15,7 +15,7 @@ from tests.daemon import Daemon
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.wire.talk import Answer, Talk
+    from tests.http.talk import Answer, Talk
 
 _QUEUED_S = 5.0
 

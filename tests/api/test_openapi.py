@@ -14,9 +14,9 @@ from blobd.api.health import HealthRoutes
 from blobd.api.routes import OPEN_PATHS, blob_api_routes
 from blobd.api.uploads import UploadRoutes
 from blobd.errors import Refused
+from blobd.http import errors as http_errors
+from blobd.http.answers import TABLE, Answer
 from blobd.registry.http.answers import ANSWERS
-from blobd.wire import errors as http_errors
-from blobd.wire.answers import TABLE, Answer
 from tests.api.document import DOCUMENT, METHODS, Document
 from tests.api.served import Served, digest_of
 

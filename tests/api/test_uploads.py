@@ -9,10 +9,10 @@ import blake3
 import pytest
 
 from tests.api.served import EMPTY, Served, answer_json, digest_of, some_bytes, upload_of
-from tests.wire.talk import LAST_CHUNK
+from tests.http.talk import LAST_CHUNK
 
 if TYPE_CHECKING:
-    from tests.wire.talk import Talk
+    from tests.http.talk import Talk
 
 pytestmark = pytest.mark.usefixtures("tidy")
 

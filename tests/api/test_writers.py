@@ -10,12 +10,12 @@ import pytest
 
 from tests.api.served import Served, digest_of, some_bytes, until, upload_of
 from tests.daemon import Daemon
-from tests.wire.talk import LAST_CHUNK
+from tests.http.talk import LAST_CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.wire.talk import Answer
+    from tests.http.talk import Answer
 
 SETTINGS = {"server.workers": "2"}
 CHUNKED = {"Transfer-Encoding": "chunked"}

@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from blobd.backends.filesystem import Filesystem
+from blobd.backends.filesystem.backend import Filesystem
 from tests.backends.acts import digest_of, off_loop, store
 
 PIECES = (b"first piece, ", b"second piece, ", b"third piece")

@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blobd.backends.filesystem import Filesystem
+from blobd.backends.filesystem.backend import Filesystem
 from blobd.digest import Digest
 from blobd.errors import BlobdError, UploadBusy, UploadOvertaken
 from tests.backends.acts import off_loop, staged, store
 
 if TYPE_CHECKING:
-    from blobd.backends.filesystem_staging import FileStaging
+    from blobd.backends.filesystem.writer import FileStaging
 
 BLOCK_BYTES = 250
 BLOCKS = 4

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from blobd import config as configuration
-from blobd.backends.s3 import S3
+from blobd.backends.s3.backend import S3
 from blobd.config import Config, Limits, Store
 from blobd.digest import Digest
 from blobd.metrics import Metrics

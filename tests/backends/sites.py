@@ -9,8 +9,8 @@ import shutil
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from blobd.backends import filesystem
-from blobd.backends.filesystem import Filesystem
+from blobd.backends.filesystem import backend as filesystem
+from blobd.backends.filesystem.backend import Filesystem
 from blobd.backends.memory import Memory
 from blobd.digest import Digest
 

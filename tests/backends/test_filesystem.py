@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blobd.backends.durable import boot_id
-from blobd.backends.filesystem import Filesystem
-from blobd.backends.filesystem_folder import read_record
+from blobd.backends.filesystem.backend import Filesystem
+from blobd.backends.filesystem.folder import read_record
+from blobd.durable import boot_id
 from blobd.errors import BackendUnavailable, BlobNotFound, ConfigInvalid, UploadUnknown
 from tests.backends.acts import (
     begin,

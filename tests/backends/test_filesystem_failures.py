@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.backends import filesystem_staging
+from blobd.backends.filesystem import writer
 from blobd.errors import BackendUnavailable, StorageFull, StorageLost, UploadUnknown
 from tests.backends.acts import (
     SOON_S,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from blobd.backends.filesystem import Filesystem
+    from blobd.backends.filesystem.backend import Filesystem
 
 UPLOAD_ID = "f" * 32
 
@@ -76,7 +76,7 @@ class TestFailures:
         self, backend: Filesystem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """append, checkpoint: a record saved behind a sync counts no bytes that were cut."""
-        monkeypatch.setattr(filesystem_staging, "_SYNCED_FROM_BYTES", 0)
+        monkeypatch.setattr(writer, "_SYNCED_FROM_BYTES", 0)
         syncing, may_sync = threading.Event(), threading.Event()
 
         def sync(fd: int) -> None:
@@ -181,7 +181,7 @@ class TestFailures:
         self, backend: Filesystem, site: FilesystemSite, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """B3: also when it is noticed long before the commit."""
-        monkeypatch.setattr(filesystem_staging, "_SYNC_EVERY_BYTES", 4)
+        monkeypatch.setattr(writer, "_SYNC_EVERY_BYTES", 4)
         upload_id = await begin(backend)
         async with staged(backend, upload_id) as staging:
             monkeypatch.setattr(os, "fdatasync", _failing_sync)
@@ -198,7 +198,7 @@ class TestFailures:
         self, backend: Filesystem, site: FilesystemSite, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """B3, B6: the kernel tells of a failed sync once; whoever was cancelled then, it counts."""
-        monkeypatch.setattr(filesystem_staging, "_SYNC_EVERY_BYTES", 4)
+        monkeypatch.setattr(writer, "_SYNC_EVERY_BYTES", 4)
         syncing, may_fail = threading.Event(), threading.Event()
 
         def sync(fd: int) -> None:

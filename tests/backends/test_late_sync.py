@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.backends import filesystem_folder, filesystem_staging, late_sync, takeover
+from blobd.backends.filesystem import folder, late_sync, takeover, writer
 from blobd.errors import UploadUnknown
 from tests.backends.acts import SOON_S, begin, digest_of, off_loop, staged, until
 from tests.backends.sites import FilesystemSite
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from blobd.backends.filesystem import Filesystem
+    from blobd.backends.filesystem.backend import Filesystem
 
 DATA = b"a small upload"
 DIGEST = digest_of(DATA)
@@ -196,7 +196,7 @@ async def test_uploads_are_synced_together(backend: Filesystem, syncs: Syncs) ->
     await off_loop(syncs.begun.wait, SOON_S)
     for _ in range(5):
         await _save(backend)
-    await asyncio.sleep(filesystem_staging._SYNCED_AFTER_NS / 1e9)
+    await asyncio.sleep(writer._SYNCED_AFTER_NS / 1e9)
     syncs.may_end.set()
     await until(lambda: syncs.of_bytes == 6 and syncs.of_others == 3 + 5 * 2 + 1)
 
@@ -218,7 +218,7 @@ async def test_closing_syncs_what_is_left_and_ends_the_thread(
     opened: Filesystem, syncs: Syncs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """B6: nothing works for a backend that was closed."""
-    monkeypatch.setattr(filesystem_staging, "_SYNCED_AFTER_NS", 1 << 60)
+    monkeypatch.setattr(writer, "_SYNCED_AFTER_NS", 1 << 60)
     before = _late_threads()
     await _save(opened)
     await _save(opened)
@@ -241,11 +241,11 @@ async def test_a_cancelled_checkpoint_that_saved_is_synced_too(
     def write(*arguments: object, **more: object) -> None:
         saving.set()
         assert may_save.wait(SOON_S)
-        filesystem_folder.write_record(*arguments, **more)  # type: ignore[arg-type]
+        folder.write_record(*arguments, **more)  # type: ignore[arg-type]
 
     async with staged(backend) as staging:
         await staging.append([DATA])
-        monkeypatch.setattr("blobd.backends.filesystem_staging.write_record", write)
+        monkeypatch.setattr("blobd.backends.filesystem.writer.write_record", write)
         async with asyncio.TaskGroup() as group:
             checkpoint = group.create_task(staging.checkpoint(b"memo", last=True))
             await off_loop(saving.wait, SOON_S)

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from blobd.backends import part_memory
-from blobd.backends.part_memory import End, Held, PartMemory
+from blobd.backends.s3 import part_memory
+from blobd.backends.s3.part_memory import End, Held, PartMemory
 from blobd.errors import AccountBusy, BudgetExhausted
 from blobd.fairness import Tally
 from blobd.quota import Account

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from blobd.backends.base import RemoteSource
-from blobd.backends.s3_sweep import Sweep
+from blobd.backends.s3.sweep import Sweep
 from blobd.digest import Span
 from blobd.errors import (
     BackendUnavailable,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from blobd.backends.base import Backend, Staging
-    from blobd.backends.s3 import S3
-    from blobd.backends.s3_staging import S3Staging
+    from blobd.backends.s3.backend import S3
+    from blobd.backends.s3.writer import S3Staging
     from tests.engines.every import Engines
 
 pytestmark = pytest.mark.one_loop

@@ -8,7 +8,7 @@ from mmap import mmap
 import pytest
 from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
 
-from blobd.backends.s3_body import Body
+from blobd.backends.s3.body import Body
 
 HEAD, TAIL = b"head" * 1000, bytes(range(256)) * 3000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from blobd.backends.s3 import part_size_of
+from blobd.backends.s3.backend import part_size_of
 from blobd.config import Config, Limits, Store
 
 MIB = 1024 * 1024

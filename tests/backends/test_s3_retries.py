@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobd.backends.s3_retries import FIRST_WAIT_S, LONGEST_WAIT_S, Retries, retry_after_s
-from blobd.backends.threads import Threads, cancellable, outlast, pause
+from blobd.backends.s3.retries import FIRST_WAIT_S, LONGEST_WAIT_S, Retries, retry_after_s
+from blobd.threads import Threads, cancellable, outlast, pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from blobd.backends import filesystem
+from blobd.backends.filesystem import backend as filesystem
 from blobd.digest import Digest, Span
 from blobd.errors import BlobNotFound, UploadOvertaken, UploadUnknown
 from tests.backends.acts import digest_of, fetch, guarded_for_ever, joined, listed
@@ -38,8 +38,8 @@ from tests.backends.sites import FilesystemSite
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from blobd.backends.filesystem import Filesystem
-    from blobd.backends.filesystem_staging import FileStaging
+    from blobd.backends.filesystem.backend import Filesystem
+    from blobd.backends.filesystem.writer import FileStaging
 
 T = TypeVar("T")
 

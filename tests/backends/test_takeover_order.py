@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.backends import filesystem
+from blobd.backends.filesystem import backend as filesystem
 from blobd.errors import UploadOvertaken
 from tests.backends.acts import begin, off_loop, staged
 from tests.backends.sites import FilesystemSite

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.backends.threads import Threads, outlast
+from blobd.threads import Threads, outlast
 from tests.backends.acts import SOON_S, off_loop
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
 
-    from blobd.backends.filesystem import Filesystem
+    from blobd.backends.filesystem.backend import Filesystem
 
 TESTS = Path(__file__).parents[2]
 

@@ -1,1 +1,1 @@
-"""The rooms below the wire, one module each."""
+"""The layers below HTTP, one module each."""

@@ -1,4 +1,4 @@
-"""The rooms below the wire are tested on the loop that ships."""
+"""The layers below HTTP are tested on the loop that ships."""
 
 from __future__ import annotations
 

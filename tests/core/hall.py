@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blobd.backends.memory import Memory
-from blobd.backends.threads import Threads
 from blobd.config import Config, Limits
 from blobd.errors import BlobNotFound
 from blobd.fairness import Tally
@@ -20,6 +19,7 @@ from blobd.quota import Account
 from blobd.receive import Receiver
 from blobd.room import Room
 from blobd.store import BlobStore
+from blobd.threads import Threads
 from blobd.uploads import Uploads
 from tests.backends.acts import off_loop
 
@@ -86,7 +86,7 @@ class _Pin:
 
 @dataclass
 class Hall:
-    """Everything below the wire, wired."""
+    """Everything below HTTP, wired."""
 
     uploads: Uploads
     backend: Backend

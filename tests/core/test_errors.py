@@ -10,10 +10,8 @@ import pytest
 from blobd import errors
 from blobd.digest import Digest, MalformedDigest
 from blobd.errors import BlobdError, ConfigInvalid
-from blobd.registry import errors as registry_errors
-from blobd.registry.http.answers import ANSWERS
-from blobd.wire import errors as http_errors
-from blobd.wire.answers import (
+from blobd.http import errors as http_errors
+from blobd.http.answers import (
     TABLE,
     UNEXPECTED,
     add_answers,
@@ -21,6 +19,8 @@ from blobd.wire.answers import (
     error_body,
     error_response,
 )
+from blobd.registry import errors as registry_errors
+from blobd.registry.http.answers import ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ def subclasses(root: type[BlobdError]) -> Iterator[type[BlobdError]]:
 
 
 def test_every_error_has_a_row() -> None:
-    """wire/errors.py: the one table; a wrong configuration alone never meets a client."""
+    """http/errors.py: the one table; a wrong configuration alone never meets a client."""
     ours = {kind for kind in subclasses(BlobdError) if kind.__module__.startswith("blobd.")}
     assert {kind for kind in ours if kind not in TABLE} <= {ConfigInvalid} | {
         kind for kind in ours if kind.__module__.startswith("blobd.client")
@@ -169,7 +169,7 @@ class TestEveryAnswer:
             assert isinstance(entry["detail"], dict)
 
     def test_the_status_is_the_tables(self, error: Exception) -> None:
-        """wire/errors.py: from class to answer, nowhere else."""
+        """http/errors.py: from class to answer, nowhere else."""
         response = error_response(error)
         assert response.status == TABLE[type(error)].status
         assert 400 <= response.status < 600
@@ -218,7 +218,7 @@ def test_every_missing_reference_has_its_entry() -> None:
 
 
 def test_a_bug_tells_nothing_of_itself() -> None:
-    """wire/errors.py: what is not in the table is a bug, told as a 500."""
+    """http/errors.py: what is not in the table is a bug, told as a 500."""
     error = ZeroDivisionError("a secret")
     error.query = "SELECT secret"  # type: ignore[attr-defined]
     response = error_response(error)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd.backends.memory import Memory
-from blobd.backends.threads import Threads
 from blobd.backends.wrappers import Fault, Faulty
 from blobd.digest import Span
 from blobd.errors import BlobTooLarge, BodyBroken, BodyIdle, BudgetExhausted, StorageFull
@@ -19,6 +18,7 @@ from blobd.limits import SIZES_BYTES, Budget
 from blobd.metrics import Metrics
 from blobd.quota import Account
 from blobd.receive import Receiver
+from blobd.threads import Threads
 from tests.backends.acts import SOON_S, begin, digest_of, joined, staged, until
 from tests.cancellation import cancel_at_each_checkpoint
 from tests.core.scripted import ScriptedBody

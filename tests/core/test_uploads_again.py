@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd import session as session_module
-from blobd.backends.durable import boot_id
 from blobd.backends.memory import Memory
 from blobd.backends.wrappers import Fault, Faulty
+from blobd.durable import boot_id
 from blobd.errors import BlobNotFound, StorageFull, UploadOvertaken, UploadUnknown
 from blobd.hashing import Hashing
 from tests.backends.acts import SOON_S, digest_of, fetch, listed, off_loop, until

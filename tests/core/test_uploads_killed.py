@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd import session as session_module
-from blobd.backends.durable import boot_id
 from blobd.config import Limits
 from blobd.digest import Span
+from blobd.durable import boot_id
 from blobd.errors import BlobTooLarge, BodyBroken, OffsetMismatch, UploadOvertaken
 from tests.backends.acts import SOON_S, digest_of, fetch, off_loop, until
 from tests.backends.sites import FilesystemSite
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from pathlib import Path
 
-    from blobd.backends.filesystem_staging import FileStaging
+    from blobd.backends.filesystem.writer import FileStaging
 
 DATA = random.Random(24).randbytes(200_000)
 DIGEST = digest_of(DATA)

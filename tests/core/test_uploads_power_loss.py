@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd import session
-from blobd.backends import filesystem_staging
+from blobd.backends.filesystem import writer
 from blobd.errors import UploadUnknown
 from tests.backends.acts import digest_of, fetch, off_loop, until
 from tests.backends.sites import FilesystemSite
@@ -180,7 +180,7 @@ async def test_a_small_upload_is_there_when_a_put_has_broken_off(
     site: FilesystemSite, after: FilesystemSite, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose writer left no record of its own; it was not disturbed."""
-    monkeypatch.setattr(filesystem_staging, "_SYNCED_AFTER_NS", 1)
+    monkeypatch.setattr(writer, "_SYNCED_AFTER_NS", 1)
     async with hall(await off_loop(site.open)) as here:
         upload_id = (await here.uploads.start(OWNER)).upload_id
         body = ScriptedBody(DATA[_MIB : 2 * _MIB], asyncio.Event())
@@ -200,7 +200,7 @@ async def test_a_small_upload_is_there_when_the_daemon_has_stopped(
     site: FilesystemSite, after: FilesystemSite, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody would see to it afterwards."""
-    monkeypatch.setattr(filesystem_staging, "_SYNCED_AFTER_NS", 1 << 60)
+    monkeypatch.setattr(writer, "_SYNCED_AFTER_NS", 1 << 60)
     async with hall(await off_loop(site.open)) as here:
         upload_id = (await here.uploads.start(OWNER)).upload_id
         await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))
@@ -212,7 +212,7 @@ async def test_a_small_upload_begins_anew_where_power_fails_at_once(
     site: FilesystemSite, after: FilesystemSite, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its record is not synced: every small push would pay for it. It is lost in the open."""
-    monkeypatch.setattr(filesystem_staging, "_SYNCED_AFTER_NS", 1 << 60)
+    monkeypatch.setattr(writer, "_SYNCED_AFTER_NS", 1 << 60)
     async with hall(await off_loop(site.open)) as here:
         upload_id = (await here.uploads.start(OWNER)).upload_id
         await here.uploads.append(upload_id, OWNER, ScriptedBody.of(DATA[:_MIB]))

@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from blobd.backends.filesystem import Filesystem
+from blobd.backends.filesystem.backend import Filesystem
 from blobd.database import open_catalog
 from blobd.metrics import Metrics
 from blobd.references.collection import collect

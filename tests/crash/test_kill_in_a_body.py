@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.backends.durable import boot_id
+from blobd.durable import boot_id
 from tests.crash.contents import Content
 from tests.crash.exchange import Answer, Exchange, Lost
 from tests.crash.harness import say

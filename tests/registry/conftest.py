@@ -12,7 +12,6 @@ import uvloop
 from blockbuster import blockbuster_ctx
 
 from blobd.backends.memory import Memory
-from blobd.backends.threads import Threads
 from blobd.database import open_catalog
 from blobd.database.opening import Server
 from blobd.database.postgresql.connections import Route
@@ -20,6 +19,7 @@ from blobd.database.postgresql.migrate import migrate
 from blobd.metrics import Metrics
 from blobd.registry.manifests import Manifests
 from blobd.store import BlobStore
+from blobd.threads import Threads
 from tests.daemon import Daemon
 from tests.engines.every import needs_pgbouncer, needs_postgres
 from tests.engines.pgbouncer import running_pgbouncer
@@ -53,7 +53,7 @@ def no_blocking() -> Iterator[None]:
             function.can_block_in("postgresql/migrate.py", "_upgrade")  # on a loop of its own
         for name in ("acquire", "acquire_lock"):  # the end of threads that are idle by then
             lock = watch.functions[f"threading.Lock.{name}"]
-            lock.can_block_in("backends/threads.py", "close")
+            lock.can_block_in("threads.py", "close")
         yield
 
 

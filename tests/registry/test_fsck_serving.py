@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from blobd.backends.filesystem import Filesystem
+from blobd.backends.filesystem.backend import Filesystem
 from blobd.database.opening import open_catalog
 from blobd.metrics import Metrics
 from blobd.references.quarantine import Quarantine

@@ -22,7 +22,6 @@ from sqlalchemy import delete
 
 from blobd.api.holds import ApiHolder
 from blobd.backends.memory import Memory
-from blobd.backends.threads import Threads
 from blobd.database import open_catalog
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
@@ -35,6 +34,7 @@ from blobd.registry.links import RepositoryHolder, Touches, mount
 from blobd.registry.manifests import Manifests
 from blobd.registry.names import RepositoryName
 from blobd.store import BlobStore
+from blobd.threads import Threads
 from tests.backends.acts import digest_of, fetch
 from tests.registry.acts import REFERENCES, Clock, delete_manifest, image, push, push_as, roots_of
 

@@ -8,7 +8,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from blobd.backends.filesystem import Filesystem
+from blobd.backends.filesystem.backend import Filesystem
 from blobd.database import open_catalog
 from blobd.digest import Digest
 from blobd.metrics import Metrics

@@ -12,7 +12,6 @@ import blake3
 import pytest
 
 from blobd.backends.memory import Memory
-from blobd.backends.threads import Threads
 from blobd.database import open_catalog
 from blobd.digest import Digest
 from blobd.errors import DigestMismatch, DigestUnsupported
@@ -29,6 +28,7 @@ from blobd.registry.media_types import OCI_INDEX, OCI_MANIFEST
 from blobd.registry.names import Tag
 from blobd.registry.tags import delete_tag, list_tags
 from blobd.store import BlobStore
+from blobd.threads import Threads
 from tests.backends.acts import digest_of, off_loop
 from tests.cancellation import cancel_at_each_checkpoint
 from tests.registry.acts import APP, OTHER, delete_manifest, descriptor, image, index, push

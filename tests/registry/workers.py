@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from blobd.api.holds import ApiHolder
-from blobd.backends.filesystem import Filesystem
+from blobd.backends.filesystem.backend import Filesystem
 from blobd.database import open_catalog
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics

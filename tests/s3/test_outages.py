@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.backends.s3_calls import S3Calls
-from blobd.backends.s3_download import Download
+from blobd.backends.s3.calls import S3Calls
+from blobd.backends.s3.download import Download
 from blobd.errors import BackendUnavailable
 from blobd.metrics import Metrics
 from tests.api.served import digest_of, some_bytes, until
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from tests.api.served import Served
     from tests.engines.s3 import Bucket, S3Engine
+    from tests.http.talk import Talk
     from tests.relay.relay import Relay
     from tests.s3.conftest import Replica
-    from tests.wire.talk import Talk
 
 AWAY_S = 20
 CLIENTS = 10

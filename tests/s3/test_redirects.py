@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 
-from blobd.backends.s3_calls import S3Calls
+from blobd.backends.s3.calls import S3Calls
 from blobd.config import S3
 from blobd.metrics import Metrics
 from tests.api.served import digest_of, some_bytes

@@ -17,7 +17,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from blobd.backends.threads import Threads, outlast
 from blobd.database.line import Line
 from blobd.database.postgresql.connections import (
     POOL_WAIT_S,
@@ -32,6 +31,7 @@ from blobd.database.postgresql.migrate import look, migrate
 from blobd.database.postgresql.reader import PostgresqlReader
 from blobd.database.postgresql.transaction import PostgresqlTransaction
 from blobd.errors import BackendUnavailable
+from blobd.threads import Threads, outlast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

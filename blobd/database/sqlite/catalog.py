@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import create_engine, event, exc
 
-from blobd.backends.threads import Threads, outlast
 from blobd.database.line import Line
 from blobd.database.sqlite.migrate import lock_path, migrate
 from blobd.database.sqlite.reader import TEMPORARY_IN_MEMORY, SqliteReader
@@ -21,6 +20,7 @@ from blobd.database.sqlite.transaction import SqliteTransaction
 from blobd.database.sqlite.writer import BATCH_MAX, Work, Writer
 from blobd.database.transaction import check_statements
 from blobd.errors import BackendUnavailable, BlobdError, StorageFull
+from blobd.threads import Threads, outlast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

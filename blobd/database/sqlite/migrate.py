@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
-from blobd.backends.durable import sync_folder
 from blobd.database.migrate import HEAD, VERSIONS, upgrade
 from blobd.database.sqlite.reader import TEMPORARY_IN_MEMORY, escaped
+from blobd.durable import sync_folder
 from blobd.errors import ConfigInvalid
 
 if TYPE_CHECKING:

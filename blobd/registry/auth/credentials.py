@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
+from blobd.http.errors import CredentialMalformed
 from blobd.registry.auth.secrets import PERSONAL, WORKFLOW
-from blobd.wire.errors import CredentialMalformed
 
 _NO_TOKEN = "QQ=="  # noqa: S105 the letter A
 

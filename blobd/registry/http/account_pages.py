@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blobd.errors import BlobdError
+from blobd.http.answers import answer_for
+from blobd.http.errors import RequestInvalid
 from blobd.registry.errors import Forbidden
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import first, missing, page, see_other
-from blobd.wire.answers import answer_for
-from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

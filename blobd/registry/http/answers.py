@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blobd.http.answers import Answer, challenge
 from blobd.registry import errors as registry_errors
-from blobd.wire.answers import Answer, challenge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

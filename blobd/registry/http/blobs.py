@@ -8,19 +8,19 @@ from aiohttp import web
 
 from blobd.digest import Digest
 from blobd.errors import BlobNotFound
+from blobd.http.headers import PRIVATE_FOR_GOOD, PUBLIC_FOR_GOOD
+from blobd.http.respond import head_blob
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog.hot import Hot
 from blobd.registry.identity.confirm import ConfirmedCatalog
 from blobd.registry.links import RepositoryHolder
-from blobd.wire.headers import PRIVATE_FOR_GOOD, PUBLIC_FOR_GOOD
-from blobd.wire.respond import head_blob
 
 if TYPE_CHECKING:
     from blobd.database import Catalog
+    from blobd.http.respond import Responder
     from blobd.references.quarantine import Quarantine
     from blobd.registry.identity.gate import Access
     from blobd.registry.links import Touches
-    from blobd.wire.respond import Responder
 
 
 class BlobRoutes:

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from blobd.backends.threads import Threads
 from blobd.errors import ConfigInvalid
+from blobd.http.answers import add_answers
+from blobd.http.routes import Routes
+from blobd.http.whole_bodies import WholeBodies
 from blobd.registry.auth.bearer import Keyring
 from blobd.registry.http.account_pages import AccountPages
 from blobd.registry.http.answers import ANSWERS
@@ -41,22 +43,20 @@ from blobd.registry.labels import parse_host
 from blobd.registry.links import Touches
 from blobd.registry.manifests import Manifests
 from blobd.registry.packages.ledger import Ledger
-from blobd.wire.answers import add_answers
-from blobd.wire.routes import Routes
-from blobd.wire.whole_bodies import WholeBodies
+from blobd.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from blobd.config import Config
     from blobd.database import Catalog
+    from blobd.http.origin import Origins
+    from blobd.http.respond import Responder
+    from blobd.http.upload_protocol import UploadProtocol
     from blobd.references.quarantine import Quarantine
     from blobd.registry.auth.attempts import Attempts
     from blobd.registry.auth.sealing import Seals
     from blobd.store import BlobStore
-    from blobd.wire.origin import Origins
-    from blobd.wire.respond import Responder
-    from blobd.wire.upload_protocol import UploadProtocol
 
 _MANIFEST_THREADS = 2
 _SERVICE = "blobd"

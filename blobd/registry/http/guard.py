@@ -9,26 +9,26 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from blobd.fairness import act_for
+from blobd.http.errors import Unauthenticated
 from blobd.registry.auth.attempts import account_of
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import Challenge, parse_scopes
 from blobd.registry.errors import LoginNeeded
 from blobd.registry.identity.gate import Knock
 from blobd.registry.names import parse_name
-from blobd.wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiohttp import web
 
+    from blobd.http.origin import Origins
+    from blobd.http.routes import Handler
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.identity.gate import Gate
     from blobd.registry.identity.identify import Caller
     from blobd.registry.names import RepositoryName
-    from blobd.wire.origin import Origins
-    from blobd.wire.routes import Handler
 
 SECRET = "secret"  # noqa: S105 the parameter's name
 """The query parameter of an upload's URL that holds its secret."""

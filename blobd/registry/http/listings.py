@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from blobd.digest import Digest
+from blobd.http.paging import page_size, parameter
 from blobd.registry.auth.scopes import CATALOG
 from blobd.registry.media_types import OCI_INDEX
 from blobd.registry.referrers import list_referrers
 from blobd.registry.tags import PAGE_MAX, Page, list_repositories, list_tags
-from blobd.wire.paging import page_size, parameter
 
 if TYPE_CHECKING:
     from blobd.database import Catalog

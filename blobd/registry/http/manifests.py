@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.digest import Digest
+from blobd.http.ranges import Failed, NotModified, decide
 from blobd.registry.errors import (
     ManifestTooLarge,
     ManifestTooSlow,
@@ -20,16 +21,15 @@ from blobd.registry.media_types import as_answered
 from blobd.registry.names import parse_reference, parse_tag
 from blobd.registry.packages.create import package_maker
 from blobd.registry.tags import delete_tag
-from blobd.wire.ranges import Failed, NotModified, decide
 
 if TYPE_CHECKING:
     from blobd.config import Limits
     from blobd.database import Catalog
+    from blobd.http.whole_bodies import WholeBodies
     from blobd.registry.http.package_work import PackageWork
     from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Manifests
     from blobd.registry.names import Reference
-    from blobd.wire.whole_bodies import WholeBodies
 
 _TAGS_MAX = 100
 

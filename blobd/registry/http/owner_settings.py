@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from blobd.errors import BlobdError
+from blobd.http.answers import answer_for
+from blobd.http.errors import RequestInvalid
 from blobd.registry.catalog.accounts import ORGANISATION
 from blobd.registry.errors import Forbidden
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.visits import first, missing, page, see_other
 from blobd.registry.identity.accounts import find_account
 from blobd.registry.pages import render
-from blobd.wire.answers import answer_for
-from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from blobd.backends.threads import Threads
     from blobd.database import Catalog
     from blobd.registry.catalog.packages import Package
     from blobd.registry.http.page_actions import Actions
     from blobd.registry.http.visits import Visit, Visits
     from blobd.registry.identity.gate import Gate
+    from blobd.threads import Threads
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from blobd.errors import BlobdError
+from blobd.http.answers import answer_for
+from blobd.http.errors import RequestInvalid
 from blobd.registry.catalog.accounts import ORGANISATION
 from blobd.registry.errors import Forbidden, NameInvalid, Unknown
 from blobd.registry.http.page_actions import is_shown
@@ -13,8 +15,6 @@ from blobd.registry.http.visits import first, missing, page, see_other
 from blobd.registry.packages.manage import UNPUBLISH_WITHIN_S, find_package
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import SettingsFacts
-from blobd.wire.answers import answer_for
-from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

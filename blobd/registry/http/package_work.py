@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from blobd.backends.threads import Threads
     from blobd.database import Catalog
     from blobd.digest import Digest
+    from blobd.http.origin import Origins
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.identity.gate import Access
     from blobd.registry.manifests import Accepted, Manifest
     from blobd.registry.packages.ledger import Ledger
     from blobd.store import BlobStore
-    from blobd.wire.origin import Origins
+    from blobd.threads import Threads
 
 
 class PackageWork:

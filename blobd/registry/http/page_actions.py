@@ -9,22 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blobd.database import texts
+from blobd.http.answers import UNEXPECTED, answer_for
+from blobd.http.errors import RequestInvalid, Unauthenticated
 from blobd.registry.errors import LoginNeeded
 from blobd.registry.http.rest.frame import check_scope
 from blobd.registry.http.rest.operation import Call, Changed, Done, Kind, Page
 from blobd.registry.http.rest.read import check_fields
 from blobd.registry.identity.rights import Demands
-from blobd.wire.answers import UNEXPECTED, answer_for
-from blobd.wire.errors import RequestInvalid, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from blobd.database import Catalog
     from blobd.errors import BlobdError
+    from blobd.http.origin import Origins
     from blobd.registry.http.rest.operation import Answer, Field, Operation
     from blobd.registry.http.visits import Visit
-    from blobd.wire.origin import Origins
 
 _LIST_MAX = 100
 """Entries of a list that are shown."""

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.errors import BlobdError
+from blobd.http.answers import UNEXPECTED, answer_for, error_response
+from blobd.http.errors import Unauthenticated
+from blobd.http.headers import PUBLIC_FOR_GOOD
 from blobd.registry.catalog.accounts import membership
 from blobd.registry.catalog.packages import Listing
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
@@ -16,12 +19,10 @@ from blobd.registry.packages.browse import list_owners
 from blobd.registry.packages.manage import list_packages
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import HomeFacts, OwnerFacts
-from blobd.wire.answers import UNEXPECTED, answer_for, error_response
-from blobd.wire.errors import Unauthenticated
-from blobd.wire.headers import PUBLIC_FOR_GOOD
 
 if TYPE_CHECKING:
     from blobd.database import Catalog
+    from blobd.http.routes import Handler, Routes
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog.accounts import Account
     from blobd.registry.http.account_pages import AccountPages
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from blobd.registry.http.sign_in import SignIn
     from blobd.registry.http.token_pages import TokenPages
     from blobd.registry.http.visits import Visits
-    from blobd.wire.routes import Handler, Routes
 
 SETTINGS = "/settings"
 _OWNERS_MAX = 100

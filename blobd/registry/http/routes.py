@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blobd.wire.upload_protocol import UPLOAD
+from blobd.http.upload_protocol import UPLOAD
 
 if TYPE_CHECKING:
+    from blobd.http.routes import Routes
     from blobd.registry.http.base import BaseRoutes
     from blobd.registry.http.blobs import BlobRoutes
     from blobd.registry.http.guard import Guard
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from blobd.registry.http.manifests import ManifestRoutes
     from blobd.registry.http.tokens import TokenRoutes
     from blobd.registry.http.uploads import UploadRoutes
-    from blobd.wire.routes import Routes
 
 TOKEN_PATH = "/token"  # noqa: S105 a path
 _NAME = r"/v2/(?P<name>(?s:.+))"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from blobd.http.answers import error_response
+from blobd.http.errors import CrossSite, RequestInvalid
 from blobd.registry.errors import TokenRefused, TooManyFailures
 from blobd.registry.http.visits import (
     check_secret,
@@ -15,8 +17,6 @@ from blobd.registry.http.visits import (
     see_other,
 )
 from blobd.registry.pages import render
-from blobd.wire.answers import error_response
-from blobd.wire.errors import CrossSite, RequestInvalid
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from blobd.http.errors import CredentialMalformed, RequestInvalid, Unauthenticated
 from blobd.registry.auth.scopes import parse_scopes
 from blobd.registry.auth.subjects import ANONYMOUS
-from blobd.wire.errors import CredentialMalformed, RequestInvalid, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from blobd.http.whole_bodies import WholeBodies
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.identify import Identify
     from blobd.registry.identity.issue import Issued, Issuer
-    from blobd.wire.whole_bodies import WholeBodies
 
 _FORM_MAX_BYTES = 512 * 1024
 """As many scopes as a token covers, with names as long as they get."""

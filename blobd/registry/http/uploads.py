@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.digest import Digest, MalformedDigest
+from blobd.http.upload_protocol import UploadContext
 from blobd.registry.errors import NameInvalid
 from blobd.registry.http.guard import SECRET
 from blobd.registry.links import RepositoryHolder, mount
 from blobd.registry.names import parse_name
 from blobd.registry.packages.create import package_maker
-from blobd.wire.upload_protocol import UploadContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blobd.database import Catalog
+    from blobd.http.upload_protocol import UploadProtocol
     from blobd.references.quarantine import Quarantine
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.gate import Access
     from blobd.registry.identity.upload_secrets import UploadSecrets
-    from blobd.wire.upload_protocol import UploadProtocol
 
 
 class UploadRoutes:

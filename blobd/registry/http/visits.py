@@ -23,24 +23,24 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from blobd.database import texts
+from blobd.http.errors import CrossSite, RequestInvalid, Unauthenticated
 from blobd.registry.auth.subjects import ANONYMOUS
 from blobd.registry.errors import BearerInvalid, TokenRefused
 from blobd.registry.identity.identify import Caller
 from blobd.registry.identity.sessions import SESSION_LIFETIME_S, Sessions
 from blobd.registry.pages import render
 from blobd.registry.pages.facts import Around
-from blobd.wire.errors import CrossSite, RequestInvalid, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from blobd.database import Catalog
+    from blobd.http.origin import Origins
+    from blobd.http.whole_bodies import WholeBodies
     from blobd.registry.auth.bearer import Keyring
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.identity.identify import Identify
-    from blobd.wire.origin import Origins
-    from blobd.wire.whole_bodies import WholeBodies
 
 CSRF = "csrf"
 """The field of a form that holds the session's secret."""

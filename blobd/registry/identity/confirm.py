@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from blobd.http.errors import Unauthenticated
 from blobd.registry.auth.decide import Verdict, decide, role_of
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import on_repository
@@ -18,7 +19,6 @@ from blobd.registry.catalog.callers import asked_within
 from blobd.registry.catalog.repositories import find_repository
 from blobd.registry.errors import Forbidden, LoginNeeded, NameUnknown, ScopeMissing, TokenRefused
 from blobd.registry.identity.identify import subject_of
-from blobd.wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

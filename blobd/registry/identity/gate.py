@@ -14,6 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from blobd.http.errors import Unauthenticated
 from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.auth.subjects import EVERYONE
@@ -29,7 +30,6 @@ from blobd.registry.errors import (
 )
 from blobd.registry.identity.confirm import Confirmation, check, scope_of
 from blobd.registry.identity.identify import Caller, has_ended
-from blobd.wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

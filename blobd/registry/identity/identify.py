@@ -21,11 +21,11 @@ from blobd.registry.errors import BearerInvalid, TokenRefused
 
 if TYPE_CHECKING:
     from blobd.database import Catalog
+    from blobd.http.errors import Unauthenticated
     from blobd.registry.auth.attempts import Attempts
     from blobd.registry.auth.bearer import Claims, Keyring
     from blobd.registry.auth.coverage import Coverage
     from blobd.registry.catalog.callers import TokenFacts
-    from blobd.wire.errors import Unauthenticated
 
 _SECRETS = "blobd_"
 """How every token that is no bearer token begins."""

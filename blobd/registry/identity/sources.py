@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import accounts, sources
 from blobd.registry.catalog.roles import SOURCE_ROLES
@@ -11,7 +12,6 @@ from blobd.registry.errors import Taken, Unknown
 from blobd.registry.identity.grantees import change_role
 from blobd.registry.labels import parse_host
 from blobd.registry.names import is_account, parse_account
-from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from blobd.database import Catalog, Transaction

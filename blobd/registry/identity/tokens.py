@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blobd.errors import Refused
+from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import SCOPES
 from blobd.registry.auth.secrets import PERSONAL, WORKFLOW, hash_of, hint_of, make_secret
 from blobd.registry.catalog import tokens
@@ -17,7 +18,6 @@ from blobd.registry.catalog.tokens import NewToken
 from blobd.registry.errors import Unknown
 from blobd.registry.identity.accounts import known
 from blobd.registry.identity.sources import known_source
-from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Collection

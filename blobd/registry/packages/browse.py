@@ -14,11 +14,11 @@ from blobd.registry.packages.tag_order import is_attachment, newest_first
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from blobd.backends.threads import Threads
     from blobd.database import Catalog, Transaction
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.catalog.browse import NamedDigest, Owner
     from blobd.registry.catalog.versions import Version
+    from blobd.threads import Threads
 
 BY_VERSION, BY_NAME, BY_TIME = "version", "name", "time"
 ORDERS = (BY_VERSION, BY_NAME, BY_TIME)

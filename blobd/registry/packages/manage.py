@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from blobd.errors import Refused
+from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import packages, versions
 from blobd.registry.catalog.roles import PACKAGE_ROLES, SOURCE_ROLES, Grantee
@@ -18,7 +19,6 @@ from blobd.registry.errors import NotForWorkflows, Unknown
 from blobd.registry.identity.grantees import change_role
 from blobd.registry.identity.sources import known_source
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
-from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

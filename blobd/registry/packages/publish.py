@@ -31,7 +31,6 @@ from blobd.registry.packages.label_link import Linked, Push, link_by_label
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from blobd.backends.threads import Threads
     from blobd.database import Catalog, Transaction
     from blobd.digest import Digest
     from blobd.registry.catalog.packages import Published
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from blobd.registry.names import RepositoryName, Tag
     from blobd.registry.packages.base_image import NamedBase
     from blobd.store import BlobStore
+    from blobd.threads import Threads
 
 _CONFIG_MAX_BYTES = 4 * 1024 * 1024
 

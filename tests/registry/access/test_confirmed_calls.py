@@ -15,8 +15,9 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from blobd.backends.memory import Memory
-from blobd.backends.threads import Threads
 from blobd.errors import BlobdError
+from blobd.http.answers import add_answers, answer_for
+from blobd.http.origin import Origins
 from blobd.metrics import Metrics
 from blobd.registry.catalog.callers import Callers
 from blobd.registry.http import account_pages, owner_settings, package_settings
@@ -31,8 +32,7 @@ from blobd.registry.identity.identify import Caller, subject_of
 from blobd.registry.packages.ledger import Ledger
 from blobd.registry.pages.facts import Around
 from blobd.store import BlobStore
-from blobd.wire.answers import add_answers, answer_for
-from blobd.wire.origin import Origins
+from blobd.threads import Threads
 from tests.registry.access.changes import World, execute, rows_of, snapshot
 from tests.registry.access.person import FORM, Forms, Person
 from tests.registry.access.test_long_bodies import half_sent

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from blobd.errors import ConfigInvalid
-from blobd.wire.origin import Origins
+from blobd.http.origin import Origins
 from tests.daemon import Daemon
 from tests.registry.access.person import FORM, Forms
 from tests.registry.protocol import Registry

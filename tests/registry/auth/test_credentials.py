@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blobd.http.errors import CredentialMalformed
 from blobd.registry.auth.attempts import BURST, REGAIN_S, Attempts
 from blobd.registry.auth.credentials import Bearer, Password, parse_authorization
 from blobd.registry.errors import TooManyFailures
-from blobd.wire.errors import CredentialMalformed
 
 
 def basic(text: str) -> str:

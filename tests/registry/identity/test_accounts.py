@@ -9,11 +9,11 @@ import pytest
 
 from blobd.database import open_catalog
 from blobd.errors import BlobdError, Refused
+from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import teams as team_rows
 from blobd.registry.errors import Unknown
 from blobd.registry.identity import accounts, sources, teams, tokens
-from blobd.wire.errors import RequestInvalid
 from tests.registry.acts import asked
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import delete, insert, update
 
+from blobd.http.errors import Unauthenticated
 from blobd.registry.auth.roles import Action, Role
 from blobd.registry.catalog.tables import accounts, package_grants, package_roles, tokens
 from blobd.registry.errors import (
@@ -20,7 +21,6 @@ from blobd.registry.errors import (
 )
 from blobd.registry.identity.gate import Gate, Knock
 from blobd.registry.names import RepositoryName
-from blobd.wire.errors import Unauthenticated
 from tests.registry.identity.worlds import ACME, BOB, EVE, add_package
 
 if TYPE_CHECKING:

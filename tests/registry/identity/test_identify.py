@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
+from blobd.http.errors import CredentialMalformed
 from blobd.registry.auth.attempts import BURST, REGAIN_S
 from blobd.registry.auth.subjects import ANONYMOUS, WorkflowOf
 from blobd.registry.catalog.tables import accounts, tokens
 from blobd.registry.errors import BearerInvalid, TokenRefused, TooManyFailures
-from blobd.wire.errors import CredentialMalformed
 from tests.registry.identity.worlds import ADA, BOB
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import pytest
 
 from blobd.database import open_catalog
 from blobd.errors import Refused
+from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.attempts import Attempts
 from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
 from blobd.registry.auth.coverage import NamedScopes
@@ -23,7 +24,6 @@ from blobd.registry.identity.first import first_administrator
 from blobd.registry.identity.identify import Identify
 from blobd.registry.identity.issue import REFRESH_LIFETIME_S
 from blobd.registry.identity.signing_keys import add_signing_key, load_signing_keys
-from blobd.wire.errors import RequestInvalid
 from tests.registry.acts import asked
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.backends.threads import Threads
 from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
 from blobd.references.collection import collect
@@ -25,6 +24,7 @@ from blobd.registry.packages.create import package_maker
 from blobd.registry.packages.manage import find_package
 from blobd.registry.packages.publish import PackagePublication
 from blobd.registry.packages.trash import Trash
+from blobd.threads import Threads
 from tests.backends.acts import digest_of
 from tests.registry.acts import asked, image, index, push_as, roots_of
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blobd.errors import Refused
+from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.auth.subjects import ANONYMOUS
 from blobd.registry.catalog.packages import Listing
@@ -15,7 +16,6 @@ from blobd.registry.identity import accounts, sources, teams
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages import manage
 from blobd.registry.packages.ledger import Ledger, Pull
-from blobd.wire.errors import RequestInvalid
 from tests.registry.packages.conftest import APP
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from tests.registry.acts import descriptor, image, index, push
 from tests.registry.packages.conftest import APP, GRACE_S
 
 if TYPE_CHECKING:
-    from blobd.backends.threads import Threads
     from blobd.database import Catalog
     from blobd.store import BlobStore
+    from blobd.threads import Threads
     from tests.registry.packages.conftest import Shop
 
 ABSENT = Digest("sha256", "ab" * 32)

@@ -7,6 +7,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from blobd.http.answers import answer_for, error_response, message_of
+from blobd.http.errors import CredentialMalformed
 from blobd.registry.errors import LoginNeeded, TokenTooNarrow
 from blobd.registry.http.header_lines import warning_headers
 from blobd.registry.http.rest.operation import Call, Changed, Done, Page, Stretch
@@ -18,18 +20,16 @@ from blobd.registry.http.rest.read import (
     read_query,
 )
 from blobd.registry.identity.rights import Demands
-from blobd.wire.answers import answer_for, error_response, message_of
-from blobd.wire.errors import CredentialMalformed
 
 if TYPE_CHECKING:
     from blobd.database import Catalog
+    from blobd.http.origin import Origins
+    from blobd.http.routes import Handler
+    from blobd.http.whole_bodies import WholeBodies
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.http.rest.operation import Operation
     from blobd.registry.identity.identify import Caller
-    from blobd.wire.origin import Origins
-    from blobd.wire.routes import Handler
-    from blobd.wire.whole_bodies import WholeBodies
 
 DOCUMENT_PATH = "/api/openapi.json"
 

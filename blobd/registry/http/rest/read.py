@@ -8,15 +8,15 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from blobd.database import texts
+from blobd.http.errors import MediaTypeUnsupported, RequestInvalid, RouteUnknown
 from blobd.registry.http.rest.operation import PAGE_MAX, PER_PAGE, PER_PAGE_MAX, Field, Kind
-from blobd.wire.errors import MediaTypeUnsupported, RequestInvalid, RouteUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
 
-    from blobd.wire.whole_bodies import WholeBodies
+    from blobd.http.whole_bodies import WholeBodies
 
 _JSON = "application/json"
 _BODY_MAX_BYTES = 64 * 1024

@@ -16,10 +16,10 @@ from blobd.registry.http.rest.packages import PackageCalls
 from blobd.registry.http.rest.sources import SourceCalls
 
 if TYPE_CHECKING:
+    from blobd.http.routes import Handler, Routes
     from blobd.registry.http.rest.desk import Desk
     from blobd.registry.http.rest.frame import Frame
     from blobd.registry.http.rest.operation import Operation
-    from blobd.wire.routes import Handler, Routes
 
 _ROOT = "/api"
 _PREFIX = re.escape(_ROOT) + r"(?:/v3)?"

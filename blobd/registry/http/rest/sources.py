@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import SCOPES, Action, Role, Visibility
 from blobd.registry.catalog import audit
 from blobd.registry.http.rest.manage import ROLE
@@ -27,7 +28,6 @@ from blobd.registry.identity.tokens import (
     WORKFLOW_LIFETIME_S,
 )
 from blobd.registry.names import fold_account
-from blobd.wire.errors import RequestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

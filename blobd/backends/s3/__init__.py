@@ -1,0 +1,1 @@
+"""Blobs in a bucket. `backend.py` is the backend; the other modules are its parts."""
