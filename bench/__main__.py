@@ -58,8 +58,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with ExitStack() as stack:
         plan = _plan(options, stack)
-        if options.tell is not None:
-            told, machine = Journal.read(options.tell)
+        if options.report is not None:
+            told, machine = Journal.read(options.report)
             print(_tell(plan, told, machine, options.results), end="")
             return 0
         machine = facts(plan.disk)
@@ -111,7 +111,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--large-mib", type=int, help="size of large bodies")
     parser.add_argument("--resume-mib", type=int, help="size of the upload that is killed")
     parser.add_argument(
-        "--tell",
+        "--report",
         type=Path,
         nargs="+",
         metavar="RESULTS",

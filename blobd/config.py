@@ -45,10 +45,10 @@ class Limits:
         600, "from an upload's start to its last byte; 0 switches the limit off", least=0
     )
     upload_idle_expiry_s: float = _setting(
-        86_400, "an upload that got no byte for so long is removed", least=1
+        86_400, "an upload that received no byte for this long is removed", least=1
     )
     idle_timeout_s: float = _setting(
-        60, "a body that sends no byte for so long is answered 408", least=0.1
+        60, "a body that sends no byte for this long is answered 408", least=0.1
     )
     head_timeout_s: float = _setting(
         10, "a request head must be complete within this time", least=0.1
@@ -73,7 +73,7 @@ class Limits:
         least=_MIB,
     )
     budget_wait_s: float = _setting(
-        30, "an upload that gets no buffer for so long is answered 429", least=0
+        30, "an upload that gets no buffer for this long is answered 429", least=0
     )
     max_manifest_bytes: int = _setting(
         4 * _MIB, "the largest manifest; the specification asks for at least 4 MB", least=1024
@@ -87,7 +87,7 @@ class Limits:
         least=0,
     )
     refused_drain_s: float = _setting(
-        120, "and for so long; a client that is slower sees its connection break", least=0
+        120, "and for this long; a slower client sees its connection break", least=0
     )
     drain_timeout_s: float = _setting(
         30, "on SIGTERM, running transfers get this long to finish", least=0
@@ -137,7 +137,7 @@ class S3:
 
     endpoint_url: str = _setting("", "the engine's URL; empty: AWS, by region")
     region: str = _setting("us-east-1", "the region that requests are signed for")
-    bucket: str = _setting("", "the bucket; it must be there")
+    bucket: str = _setting("", "the bucket; it must exist")
     prefix: str = _setting("", "keys begin with this, so that several may share a bucket")
     path_style: bool = _setting(
         default=False, reason="put the bucket into the path, as most engines but AWS want it"
@@ -165,7 +165,7 @@ class S3:
     connect_timeout_s: float = _setting(5, "how long reaching the engine may take", least=0.1)
     read_timeout_s: float = _setting(60, "without a byte of an answer", least=0.1)
     retry_budget_s: float = _setting(
-        30, "so long a request is sent again whose failure may pass; 0: not at all", least=0
+        30, "how long a request is retried after a transient failure; 0 disables retries", least=0
     )
 
 
@@ -197,7 +197,7 @@ class Registry:
     listen: str = _setting("127.0.0.1:5000", "host:port, unix:/path, or empty to switch it off")
     auth: bool = _setting(
         default=True,
-        reason="who asks needs the right to; false: everyone may everything, on loopback only",
+        reason="require authentication; false gives everyone full access, on loopback only",
     )
     public_url: str = _setting(
         "", "https://host as clients reach it; empty: what each request's Host header says"
@@ -219,7 +219,7 @@ class Registry:
         2_592_000, "how long deleted packages and versions can be restored; 0: not at all", least=0
     )
     audit_retention_s: float = _setting(
-        7_776_000, "how long it is kept who did what; the log has it too", least=0
+        7_776_000, "how long audit entries are kept; they are logged as well", least=0
     )
     allow_unpublish: bool = _setting(
         default=False, reason="let admins make public packages private again"
@@ -262,7 +262,7 @@ class Upkeep:
         3600, "how often what crashes left in a bucket is removed; 0 never", least=0
     )
     orphan_grace_s: float = _setting(
-        86_400, "what nothing names in a bucket stays so long, after redirects have ended", least=0
+        86_400, "how long objects that nothing names are kept after redirects expire", least=0
     )
     clock_settle_s: float = _setting(
         3600,
@@ -293,7 +293,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All sections, frozen. `origins` tells, for `section.name`, where its value came from."""
+    """All sections, frozen. `origins` says, for `section.name`, where its value came from."""
 
     server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)

@@ -88,7 +88,7 @@ def key_file(catalog: Path) -> Path:
 def _ours(config: Config, catalog: Path | None) -> Iterator[Path]:
     """Yield what blobd may change: the data folder first, so that it closes at once.
 
-    Nothing that somebody else put there, and no folder that is shared by intent, as /tmp is.
+    Nothing that others put there, and no folder that is shared on purpose, such as /tmp.
     """
     root = Path(config.store.path)
     is_store = config.store.backend == "filesystem"

@@ -6,7 +6,7 @@ Invariants
         (`limits.account_share_percent`) of what it holds and what is free together: with a share of
         one half, while it holds no more than it leaves. So N greedy accounts end up with a part of
         N + 1 each, and one is left.
-    (3) Whoever waits for an amount waits for what others hold, never for somebody who waits: an
+    (3) A request that waits for an amount waits for what others hold, never for one that waits: an
         account at its share does not hold up the next one in line.
     (4) Nobody is counted for what a killed worker held, once its end was seen.
 
@@ -214,7 +214,7 @@ class FairPool:
     """
 
     def __init__(self, limit: int, *, share: float, wait_s: float, what: str) -> None:
-        """`what` it is, for the message to whoever waits in vain."""
+        """`what` it is, for the message to a request that waits in vain."""
         self._limit = limit
         self._share = share
         self._wait_s = wait_s
@@ -238,7 +238,7 @@ class FairPool:
             self.give(account, amount)
 
     def try_take(self, account: str, amount: int = 1) -> bool:
-        """Hold an amount, if it can be had at once; return whether. Whoever has it calls `give`."""
+        """Hold an amount, if it is free at once; return whether. Its holder calls `give`."""
         if self._waiting or not self._can(account, amount):
             return False
         self._start(account, amount)
@@ -253,7 +253,7 @@ class FairPool:
         self._serve()
 
     async def take(self, account: str, amount: int = 1) -> None:
-        """Hold an amount, as `hold` does. Whoever has it calls `give`."""
+        """Hold an amount, as `hold` does. Its holder calls `give`."""
         if self.try_take(account, amount):
             return
         turn = _Turn(amount, asyncio.get_running_loop().create_future())

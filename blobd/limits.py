@@ -1,18 +1,18 @@
-"""Who may start, how many bytes may be in flight, how large and how long.
+"""Limits: on uploads, on bytes in flight, on sizes and on times.
 
 The limits are those of the daemon: all its workers share one account of each (`quota.py`).
 
 Budget invariants
     (1) The bytes leased at any instant never exceed the budget, buffers in the pools included,
         over all workers.
-    (2) Leases are granted in the order of asking, in a worker and among those that wait; nobody
-        who asks for little waits behind somebody who holds much and asks for more, because nobody
-        may: a holder is granted what is free at once, or the smallest size, and never waits while
-        another of its leases can only be returned by itself.
+    (2) Leases are granted in the order of asking, in a worker and among those that wait. A request
+        for little never waits behind a holder that asks for more, because holders do not wait: a
+        holder is granted what is free at once, or the smallest size, and never waits while another
+        of its leases can only be returned by itself.
     (3) Every lease is returned within the time its bytes need to be hashed and written, however
         slow its client: a lease is taken only when bytes have arrived. What a worker has in its
         pool is given back as soon as another one waits.
-    So somebody always finishes.
+    So some upload always finishes.
 
 Fairness between accounts (the invariants of `fairness.py`)
     (4) Places: an account is given one more only within its share, so that there is always one for
@@ -56,7 +56,7 @@ SIZES_TO_PARTS_BYTES = (64 * 1024, 512 * 1024, 2 * 1024 * 1024)
 
 
 class Lease:
-    """A buffer out of the budget. Whoever holds it calls `release` once the bytes are used."""
+    """A buffer out of the budget. Its holder calls `release` once the bytes are used."""
 
     __slots__ = ("_budget", "_holding", "_memory", "view")
 
@@ -67,7 +67,7 @@ class Lease:
         self.view = memoryview(memory)
 
     def release(self) -> None:
-        """Return the buffer; `view` and slices of it must not be used any more. Idempotent."""
+        """Return the buffer; `view` and slices of it must not be used after that. Idempotent."""
         memory, self._memory = self._memory, None
         if memory is not None:
             self._budget._return(memory, self._holding)
@@ -86,7 +86,7 @@ class Budget:
         tally: Tally | None = None,
         account_share: float = 1,
     ) -> None:
-        """`tally` is what each account leases, over all workers; None: nobody is told apart."""
+        """`tally` is what each account leases, over all workers; None: of no account."""
         self.sizes_bytes = sizes_bytes
         """What a buffer may have, ascending."""
         self._max_bytes = share.limit
@@ -173,7 +173,7 @@ class Admission:
         tally: Tally | None = None,
         account_share: float = 1,
     ) -> None:
-        """`tally` is how many each account has, over all workers; None: nobody is told apart."""
+        """`tally` is how many each account has, over all workers; None: of no account."""
         self._share = share
         self._metrics = metrics
         self._tally = tally or Tally()
@@ -183,7 +183,7 @@ class Admission:
     async def admit(self, account: str | None = None) -> AsyncIterator[None]:
         """Count one upload of an account in while the block runs.
 
-        `account` None: of somebody who speaks for many. Raises TooManyUploads, AccountBusy. If
+        `account` None: a caller that acts for many. Raises TooManyUploads, AccountBusy. If
         cancelled before the block runs, nothing is counted.
         """
         holding = None

@@ -40,7 +40,7 @@ class OpenUploads:
     def opening(self, account: str | None) -> Iterator[None]:
         """Count one more, unless the block that opens it fails.
 
-        `account` None: of somebody who speaks for many. Raises TooManyOpenUploads before the block,
+        `account` None: a caller that acts for many. Raises TooManyOpenUploads before the block,
         where it is one too many.
         """
         self._start(account)

@@ -259,7 +259,7 @@ class Quota:
         return True
 
     async def _turn(self) -> None:
-        """Wait for the caller's turn; then `least` is promised to whoever runs next: the caller."""
+        """Wait for the caller's turn; then `least` is promised to the next to run: the caller."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((time.monotonic_ns(), turn))
         self._start_looking()
@@ -308,7 +308,7 @@ class Quota:
         return self._waiting[0][0] if self._waiting else _NEVER_NS
 
     def _tell(self) -> None:
-        """Tell the other workers since when anybody waits here."""
+        """Publish to the other workers since when a request waits here."""
         self._share.wait(self._waiting[0][0] if self._waiting else 0)
 
     def _start_looking(self) -> None:

@@ -88,11 +88,11 @@ class Receiver:
     ) -> int:
         """Append a whole body to the staging and to the hash; return its bytes.
 
-        `account` is whose share of the buffers it uses; None: of somebody who speaks for many.
+        `account` is whose share of the buffers it uses; None: a caller that acts for many.
         `limit_bytes` bounds the staging's offset: BlobTooLarge once it would be passed, nothing
         beyond it written. `progress` is awaited between buffers. Raises what the body, the budget
         and `Staging.append` raise. However it ends, by an error or a cancellation too, no thread
-        works any more, and unless `append` failed staging and hasher agree on all that arrived.
+        is left working, and unless `append` failed staging and hasher agree on all that arrived.
         """
         task = asyncio.current_task()
         cancellations = task.cancelling() if task is not None else 0

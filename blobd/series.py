@@ -151,7 +151,7 @@ class SharedValues:
     def adopt(self) -> None:
         """Keep in the region all values of metrics that are made from now on in this process."""
         values.ValueClass = partial(_SharedValue, self)
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would tell when the worker that is asked has started
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would give the start of the worker that happens to answer
 
     def new_keys(self) -> Iterator[Key]:
         """Yield the key of every series that any worker has made since the last call."""

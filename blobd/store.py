@@ -1,6 +1,6 @@
 """BlobStore: the one concrete class over a backend. Verification, dedup and holds meet here.
 
-A blob lives while somebody holds it: the blob API, or a repository of the registry. Committing goes
+A blob lives while it is held: by the blob API, or by a repository of the registry. Committing goes
 in an order that no crash and no garbage collection can break (promise 11): pin the digest, publish
 the bytes, then in one act turn the pin into the hold.
 """

@@ -205,7 +205,7 @@ class _Supervisor:
 
 
 def _prepared(config: Config) -> FirstAdministrator | None:
-    """Make folders and migrate the catalog once, where a wrong setting can still be told.
+    """Make folders and migrate the catalog once, while misconfiguration can still be reported.
 
     Returns the first administrator, where this is the first start.
     """

@@ -154,7 +154,7 @@ class Uploads:
         """Receive a body at the upload's end (a PATCH); `span` is where the client says it lies.
 
         `start` is where it begins, for a client that says no more. A request repeated after its
-        answer was lost is told apart by either: the upload no longer stands there.
+        answer was lost is recognised by either: the upload no longer stands there.
 
         `account` is whose share of places and buffers it uses; None: one who speaks for many.
         Takes the upload over from any present writer. What arrived before the client broke off
@@ -315,7 +315,7 @@ class Uploads:
     ) -> AsyncIterator[Session]:
         """Become the writer; an overdue session is ended instead.
 
-        What can be told without being the writer is told before a present one is disturbed.
+        Runs checks that need no lock before interrupting the current writer.
         """
 
         def admits(record: Record) -> None:
@@ -466,7 +466,7 @@ class Uploads:
         self._open_uploads.ended(session.memo.account)
 
     async def _discard_overdue(self, session: Session) -> None:
-        """End a session whose time is over; a backend that is away is not waited for."""
+        """End an upload whose time limit has passed; a backend that is away is not waited for."""
         with cancellable() as cancellation:
             cancellation.set()
             try:

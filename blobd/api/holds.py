@@ -67,7 +67,7 @@ class ApiHolder:
             holds.set_hold_ended(transaction, digest, self._catalog.now())
 
         async def delete_bytes() -> None:
-            # bytes that somebody removed by hand do not keep the hold from ending
+            # bytes that were removed by hand do not keep the hold from ending
             with suppress(BlobNotFound):
                 await self._store.delete(digest)
 

@@ -26,7 +26,7 @@ Invariants every backend keeps (tests cite the numbers)
     B7  Commit takes time that does not depend on the blob's size, but for bytes not yet synced.
         It publishes its own staging even where the blob exists already, and is safe beside
         another commit of the same digest and beside `delete`.
-    B8  Commit is a word somebody says: leaving a Staging publishes nothing. `abort` may be
+    B8  Commit is explicit: leaving a Staging publishes nothing. `abort` may be
         called at any time, twice, and after commit, where it does nothing.
     B9  Listings tolerate garbage: what is not understood is neither reported nor removed.
     B10 A writer killed in the act could not cut. Where the backend finds what it appended beyond

@@ -78,7 +78,7 @@ class Turns:
 
 
 class Turn:
-    """The right to write one upload, until somebody newer asks for it."""
+    """The right to write one upload, until a newer request asks for it."""
 
     def __init__(self, turns: Turns, upload_id: str, offset: Offset) -> None:
         self.upload_id = upload_id
@@ -98,7 +98,7 @@ class Turn:
         return UploadOvertaken(self.upload_id, self._offset())
 
     def lose(self) -> None:
-        """Tell the writer that another one wants the upload, or has it."""
+        """Notify the writer that another one wants the upload, or has it."""
         if not self._lost:
             self._lost = True
             if self._guarded is not None:

@@ -32,7 +32,7 @@ from blobd.cli.uploads import uploads
 def main() -> None:
     """Blobd stores immutable bytes under their digest and serves container images.
 
-    `blobd serve` runs the daemon; `check-config` tells what it would run with. `push` and `pull`
+    `blobd serve` runs the daemon; `check-config` shows what it would run with. `push` and `pull`
     are clients of a running daemon. All others work on its data folder and its catalog directly,
     also while it runs; give them the same --config as the daemon.
     """

@@ -1,4 +1,4 @@
-"""`blobd user` and `blobd org`: who there is, and who belongs together."""
+"""`blobd user` and `blobd org`: users, organisations and their members."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def enable(config: Config, name: str) -> None:
 
 @click.group
 def org() -> None:
-    """Make organisations, and say who belongs to them."""
+    """Create organisations and manage their members."""
 
 
 @org.command("add")
@@ -109,7 +109,7 @@ def list_organisations(config: Config, as_json: bool) -> None:  # noqa: FBT001 -
 @click.argument("name")
 @JSON
 def list_members(config: Config, name: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """List who belongs to an organisation."""
+    """List the members of an organisation."""
     from blobd.registry.identity import accounts
 
     found = on_catalog(config, lambda catalog: accounts.list_members(catalog, name))

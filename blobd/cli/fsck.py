@@ -41,7 +41,7 @@ _DAMAGED, _LEFT_OVER = 1, 3
 )
 @JSON
 def fsck(config: Config, repair: bool, collect_unnamed: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Compare all that is stored with all that says so. Works beside running daemons.
+    """Cross-check everything stored against its records. Works beside running daemons.
 
     Looks at lengths and names; `blobd scrub` reads the bytes. Younger than upkeep.orphan_grace_s,
     nothing counts as left behind. Ends with exit code 0 where all fits together, 1 where pulls
@@ -105,7 +105,7 @@ def _line(found: Found) -> str:
 
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on standard error while the block runs, if somebody is there to see it."""
+    """Draw a bar on standard error while the block runs, if it is a terminal."""
     from rich import progress
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""`blobd package link` and `grant` with their siblings: who may do what with a package."""
+"""`blobd package link` and `grant` with their siblings: access to a package."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def unlink(config: Config, full_name: str, no_inherit: bool) -> None:  # noqa: F
 @PACKAGE
 @JSON
 def roles(config: Config, full_name: str, as_json: bool) -> None:  # noqa: FBT001
-    """List who may do what: users, teams, and workflows of source repositories."""
+    """List who has access: users, teams, and workflows of source repositories."""
     from blobd.registry.packages import manage
 
     async def find(catalog: Catalog) -> tuple[list[GivenRole], list[Grant]]:

@@ -1,4 +1,4 @@
-"""`blobd package`: which packages there are, their settings, and who may read them."""
+"""`blobd package`: packages, their settings and their visibility."""
 
 from __future__ import annotations
 
@@ -205,9 +205,9 @@ def set_package(
 @click.argument("visibility", type=_VISIBILITY)
 @click.option("--yes", is_flag=True, help="Do make it public, whatever that entails.")
 def set_visibility(config: Config, full_name: str, visibility: str, yes: bool) -> None:  # noqa: FBT001
-    """Say who may read a package without a role.
+    """Change who can read a package without a role.
 
-    `private`: nobody. `internal`: who has logged in. `public`: everybody, without a login; this
+    `private`: nobody. `internal`: every account. `public`: everyone, without a login; this
     needs --yes, for what was public can be hidden again only within ten minutes, and only while
     nobody has pulled it, unless registry.allow_unpublish is set.
     """

@@ -23,7 +23,7 @@ _HOST = click.option(
 
 @click.group
 def repo() -> None:
-    """Name source repositories, and say who may do what there.
+    """Create source repositories and manage access to them.
 
     A package that is linked to one can inherit its roles.
     """
@@ -32,7 +32,7 @@ def repo() -> None:
 @repo.command("add")
 @with_config()
 @_REPO
-@click.option("--visibility", type=_VISIBILITY, default="private", help="Who may read it.")
+@click.option("--visibility", type=_VISIBILITY, default="private", help="Who can read it.")
 @_HOST
 def add_repo(config: Config, full_name: str, visibility: str, host: str | None) -> None:
     """Name a source repository."""
@@ -92,7 +92,7 @@ def list_repos(config: Config, owner: str | None, as_json: bool) -> None:  # noq
 @_REPO
 @click.argument("visibility", type=_VISIBILITY)
 def set_visibility(config: Config, full_name: str, visibility: str) -> None:
-    """Say who may read it without a role; no package changes with it."""
+    """Change who can read it without a role; packages are not affected."""
     from blobd.registry.auth.roles import Visibility
     from blobd.registry.identity import sources
 

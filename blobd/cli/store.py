@@ -78,7 +78,7 @@ def du(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click's way
 )
 @JSON
 def gc(config: Config, dry_run: bool, every: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Remove blobs that nobody holds any more, and say for each candidate why it stays or goes.
+    """Remove blobs that nothing holds, and say for each candidate why it stays or goes.
 
     Candidates are blobs of which a hold has ended: a link was removed, a push broke off, the blob
     API's DELETE, or no manifest named the blob for upkeep.unnamed_link_grace_s. Safe beside a

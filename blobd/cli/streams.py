@@ -1,4 +1,4 @@
-"""Standard streams that whoever started the process has closed, as `blobd serve >&-` does."""
+"""Standard streams that were closed when the process started, as by `blobd serve >&-`."""
 
 from __future__ import annotations
 

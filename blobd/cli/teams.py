@@ -34,7 +34,7 @@ _TEAM = click.argument("team_name", metavar="ORGANISATION/TEAM", type=_TeamName(
 
 @click.group
 def team() -> None:
-    """Make teams, and say who is in them; a team is given roles like a user."""
+    """Create teams and manage their members; a team is given roles like a user."""
 
 
 @team.command("add")
@@ -56,7 +56,7 @@ def add_team(config: Config, team_name: tuple[str, str]) -> None:
 @with_config()
 @_TEAM
 def remove_team(config: Config, team_name: tuple[str, str]) -> None:
-    """Remove a team; what it was given is nobody's any more."""
+    """Remove a team, with the roles it was given."""
     from blobd.registry.identity import teams
 
     change(
@@ -116,7 +116,7 @@ def remove_member(config: Config, team_name: tuple[str, str], user_name: str) ->
 @_TEAM
 @JSON
 def list_members(config: Config, team_name: tuple[str, str], as_json: bool) -> None:  # noqa: FBT001
-    """List who is in a team."""
+    """List the members of a team."""
     from blobd.registry.identity import teams
 
     found = on_catalog(config, lambda catalog: teams.list_team_members(catalog, *team_name))

@@ -183,7 +183,7 @@ def _is_standard_output(path: str) -> bool:
 
 @contextmanager
 def _bar(title: str) -> Iterator[ProgressCallback]:
-    """Draw a bar on standard error while the block runs, if somebody is there to see it."""
+    """Draw a bar on standard error while the block runs, if it is a terminal."""
     from rich import progress
     from rich.console import Console
 

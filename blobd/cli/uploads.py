@@ -56,7 +56,7 @@ def list_uploads(config: Config, as_json: bool) -> None:  # noqa: FBT001 - click
 @with_config()
 @click.argument("upload_ids", metavar="UPLOAD...", nargs=-1, required=True)
 def remove(config: Config, upload_ids: tuple[str, ...]) -> None:
-    """Cancel uploads and remove their bytes; a client that is still sending is told."""
+    """Cancel uploads and remove their bytes; a client that is still sending gets an error."""
     asyncio.run(_cancel(config, upload_ids))
 
 

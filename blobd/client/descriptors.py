@@ -125,7 +125,7 @@ def _read_ready(fd: int) -> tuple[bytes, bool]:
     while len(taken) < READ_BYTES and poll.poll(0):
         try:
             piece = os.read(fd, READ_BYTES - len(taken))
-        except BlockingIOError:  # somebody else was faster
+        except BlockingIOError:  # another thread was faster
             break
         if not piece:
             return bytes(taken), True

@@ -133,7 +133,7 @@ class RegularFile:
         return os.pread(self._fd, size_bytes, at)
 
     def confirm(self) -> None:
-        """Raise SourceChanged if somebody has written to the file since it was opened. Blocks."""
+        """Raise SourceChanged if the file was written to since it was opened. Blocks."""
         facts = os.fstat(self._fd)
         if facts.st_size != self.size_bytes:
             raise SourceChanged(

@@ -72,8 +72,8 @@ class ReplacedFile:
     def open(self) -> None:
         """Hash what an earlier pull left, and stand at its end.
 
-        The file's mode is that of the one it replaces, or as the umask says. Raises OSError, told
-        of the place and not of the hidden file, also when another pull is filling it.
+        The file's mode is that of the one it replaces, or as the umask says. Raises OSError
+        that names the target and not the hidden file, also when another pull is filling it.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:

@@ -38,5 +38,5 @@ class Catalog(Protocol):
         ...
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Return what the work returns: a single moment's view, whoever writes meanwhile."""
+        """Return what the work returns: a single moment's view, whatever is written meanwhile."""
         ...

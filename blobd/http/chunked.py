@@ -18,7 +18,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class ChunkDecoder:
-    """Tells body bytes from framing, over any number of buffers.
+    """Separates body bytes from framing, over any number of buffers.
 
     Large chunks stay where they are; small ones are moved together, so that a client that sends
     single bytes makes as few parts as one that does not, and costs the loop no long turn.

@@ -17,8 +17,8 @@ BACKLOG = 4096
 """How many connections may wait to be accepted; the kernel bounds it by `net.core.somaxconn`.
 
 One more waits for its client to try again, a second later: as many as come in a burst from one
-client should leave room for others'. Whoever serves a socket must ask for it again, for libraries
-listen anew.
+client should leave room for others'. A server of the socket must ask for it again, because
+libraries listen anew.
 """
 
 

@@ -179,6 +179,6 @@ def body_of(request: web.BaseRequest, idle_timeout_s: float) -> WireBody:
 
 
 def body_if_open(request: web.BaseRequest) -> WireBody | None:
-    """Return the body if somebody has opened it."""
+    """Return the body if it was opened."""
     body = request.get(_BODY)
     return body if isinstance(body, WireBody) else None

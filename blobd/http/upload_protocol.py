@@ -56,7 +56,7 @@ class UploadContext:
     owner: str
     """Whose session it is; a session is unknown to every other owner."""
     account: str | None
-    """Whose share of the limits is used; None: of somebody who speaks for many."""
+    """Whose share of the limits is used; None: a caller that acts for many."""
     holder: BlobHolder
     upload_location: Callable[[str, int], str]
     """From an upload's id and offset to the path for its next request, which ends as `UPLOAD`."""

@@ -1,4 +1,4 @@
-"""Garbage collection: removing blobs that nobody holds any more (promise 11).
+"""Garbage collection: removing blobs that nothing holds (promise 11).
 
 It starts from holds that ended or lapsed, never from a listing of the store, so a blob that it
 has never heard of is safe from it. Lapsed holds end first, for good; then the bytes are removed
@@ -69,7 +69,7 @@ async def explain(roots: Roots, store: BlobStore) -> AsyncIterator[CollectionRes
     async for blob in store.blobs():
         result = _result(blob.digest, blob.size_bytes, await roots.inspect(blob.digest))
         if result.goes and blob.digest not in candidates:
-            why = "nobody is known to hold it, but no hold of it has ended either"
+            why = "no holder is known, but no hold of it has ended"
             result = CollectionResult(blob.digest, blob.size_bytes, goes=False, reasons=(why,))
         yield result
 
@@ -107,5 +107,5 @@ def _result(digest: Digest, size_bytes: int, status: HoldStatus) -> CollectionRe
         living = tuple(hold.reason for hold in status.holds if not hold.lapsed)
         return CollectionResult(digest, size_bytes, goes=False, reasons=living)
     lapsed = tuple(hold.reason for hold in status.holds)
-    reasons = lapsed or ("nobody holds it any more",)
+    reasons = lapsed or ("nothing holds it",)
     return CollectionResult(digest, size_bytes, goes=True, reasons=reasons)

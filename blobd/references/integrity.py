@@ -42,7 +42,7 @@ class Row:
     condemned_at: float | None
     """Since when garbage collection removes the bytes, or died doing so."""
     pinned: bool
-    """Whether somebody is publishing the digest, or broke off doing so."""
+    """Whether the digest is being published, or its push broke off."""
 
 
 async def read_blob(reader: Reader, digest: Digest) -> KnownBlob | None:
@@ -144,7 +144,7 @@ def oldest_verified(transaction: Transaction) -> float | None:
 def take_lease(
     transaction: Transaction, *, name: str, holder: str, now: float, expires_at: float
 ) -> bool:
-    """Take or prolong a lease; return False while somebody else has it."""
+    """Take or prolong a lease; return False while another process has it."""
     row = {"name": name, "holder": holder, "expires_at": expires_at, "by": holder, "now": now}
     return upsert(transaction, leases, row, replace=["holder", "expires_at"], where=_FREE) > 0
 

@@ -73,7 +73,7 @@ class Kind:
     holder: ColumnElement[str] | None = None
     """The name of a row's holder."""
     lapse: Lapse | None = None
-    """None: it lasts until somebody ends it."""
+    """None: it lasts until it is ended."""
 
 
 PINS = Kind(

@@ -123,7 +123,7 @@ class Neighbours:
         ]
 
     def _lives(self, lease: Lease) -> bool:
-        """Return whether a process may be there still: known for those on this machine alone."""
+        """Return whether a process may still run: known only of those on this machine."""
         if (lease.host, lease.boot) != (self._host, self._boot):
             return True
         if lease.pid == os.getpid():

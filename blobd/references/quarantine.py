@@ -8,11 +8,11 @@ What is atomic
     that makes its hold.
 What holds meanwhile
     Links, manifests and tags stay, and so do the bytes for as long as anybody holds the digest.
-    HEAD, GET, mounts and manifests that name it say that the blob is not there, to those who may
+    HEAD, GET, mounts and manifests that name it say that the blob is missing, to those who can
     see it, in every worker and replica; so the next push sends it.
 What a crash leaves
-    Before the commit of the transaction: bytes kept aside and no `damaged_at`. Who asks next finds
-    them missing, and sets it. After it: all.
+    Before the commit of the transaction: bytes kept aside and no `damaged_at`. The next request
+    finds them missing, and sets it. After it: all.
 What is seen without reading bytes
     Their length, where looking costs no request to another machine (`Backend.glance`). In a bucket
     damage shows when a blob is read, and to `scrub` and `fsck`.

@@ -50,7 +50,7 @@ _ENDED = select(blobs.c.digest).where(blobs.c.hold_ended_at.is_not(None), blobs.
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A reason for a blob to live, in words. `lapsed`: it does not count any more."""
+    """A reason for a blob to live, in words. `lapsed`: it no longer counts."""
 
     reason: str
     lapsed: bool
@@ -105,7 +105,7 @@ class References:
         ]
 
     def deadlines(self, graces: Graces, *, now: float) -> dict[str, float]:
-        """Return what has lapsed at a moment, where things are kept for so long."""
+        """Return before when each kind has lapsed, at a moment."""
         return {_deadline(kind): now - lapse.lifetime_s(graces) for kind, lapse in self._lapsing}
 
     def has_any(self, transaction: Transaction, digest: Digest) -> bool:

@@ -65,7 +65,7 @@ class Scrub:
         self._holder = secrets.token_hex(16)
 
     async def run(self, *, older_than_s: float, bytes_per_s: float) -> AsyncGenerator[Scrubbed]:
-        """Verify what was last verified so long ago; yield each blob after it was dealt with.
+        """Verify what was last verified before that; yield each blob after it was dealt with.
 
         `bytes_per_s` may be infinite. Raises Refused while another process scrubs, and what store
         and catalog raise. If cancelled or left: what was yielded is done.

@@ -3,7 +3,7 @@
 The store has it as a marker among its blobs (`backends/base.py`), the catalog in a table. Where
 neither has one, as on the first start, they get one if what is there is consistent: both are
 empty, or some blobs that the catalog names are in the store. Anything else is refused. A catalog
-without its blobs would tell pushers that layers are there, and they would not upload them; blobs
+without its blobs would report to pushers that layers exist, and they would not upload them; blobs
 with another catalog would be removed by collectors that do not know each other's holds.
 """
 

@@ -234,7 +234,7 @@ class BearerInvalid(Unauthenticated):
 
 
 class LoginNeeded(Unauthenticated):
-    """Somebody unknown asks for what not everybody may have."""
+    """Anonymous access to something that needs a login."""
 
     problem = ""
 

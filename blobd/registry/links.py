@@ -62,7 +62,7 @@ class RepositoryHolder:
             yield pin
 
     async def release(self, digest: Digest) -> None:
-        """End the link: the repository does not see the blob any more.
+        """End the link: the repository no longer sees the blob.
 
         Raises BlobNotFound; BlobReferenced while a manifest of the repository names the blob. A
         manifest that is being pushed holds the row of the link until it is visible, so that one of

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from blobd.registry.names import RepositoryName, Tag
 
 PAGE_MAX = 10_000
-"""The most names in one answer, and the answer to who asks for no number."""
+"""The most names in one answer, and the default number."""
 
 
 @dataclass(frozen=True, slots=True)

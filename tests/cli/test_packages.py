@@ -135,7 +135,7 @@ def test_versions_are_listed_the_newest_first(shop: Shop) -> None:
 
 
 def test_what_is_public_is_so_on_a_word_and_can_be_taken_back(shop: Shop) -> None:
-    """As over REST: within ten minutes, as long as nobody has pulled it."""
+    """As over REST: within ten minutes, if nobody has pulled it."""
     shop.push("shop/open", "v1")
     words = ("package", "visibility", "shop/open")
     assert "cannot be undone" in shop.operator.misused(*words, "public")

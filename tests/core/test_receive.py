@@ -188,7 +188,7 @@ class TestBuffers:
             assert await receiving == 19
 
     async def test_many_uploads_share_the_smallest_budget(self, threads: Threads) -> None:
-        """Promise 7: and somebody always finishes."""
+        """Promise 7: and some upload always finishes."""
         pump = Pump(threads, budget_bytes=2 * SMALL)
         backend = Memory()
 

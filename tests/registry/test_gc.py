@@ -79,9 +79,7 @@ async def test_a_blob_that_nobody_holds_any_more_goes(
     await RepositoryHolder(catalog, APP).release(digest)
     assert await _is_stored(store, digest), "a delete removes no bytes itself"
     verdicts = await _collect(roots, store)
-    assert verdicts == [
-        CollectionResult(digest, 5, goes=True, reasons=("nobody holds it any more",))
-    ]
+    assert verdicts == [CollectionResult(digest, 5, goes=True, reasons=("nothing holds it",))]
     assert not await _is_stored(store, digest)
     assert await _collect(roots, store) == []
 

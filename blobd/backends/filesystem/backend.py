@@ -421,7 +421,7 @@ class Filesystem:
 
 @contextmanager
 def _failures(missing: BlobdError | None = None) -> Iterator[None]:
-    """Tell operating system errors in the domain's words; `missing` is what no file means."""
+    """Translate operating system errors; `missing` is what a missing file means."""
     try:
         yield
     except OSError as error:

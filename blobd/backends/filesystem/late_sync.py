@@ -1,14 +1,14 @@
 """Syncs small uploads some time after they were saved: bytes, record, and the folders around them.
 
-A small push is over within milliseconds, and its commit syncs what is left of it. So its records
-are saved without a sync, each with the moment by which it is due, and who saved one adds it here.
-What another process has committed or removed by then has no bytes any more and costs a look.
+A small push takes milliseconds, and its commit syncs what is left of it. So its records
+are saved without a sync, each with the moment by which it is due, and its writer adds it here.
+An upload that another process committed or removed by then has no bytes left and costs one look.
 
-Bytes are synced while nobody writes to the upload, and who wants to waits for that. For a sync that
-fails is reported once, and the pages that it could not write count as clean from then on: a writer
-that opened the file between that report and the upload's removal would publish what is not on the
-disk. An upload that has a writer is looked at again later; the records that this one saves from the
-due moment on are synced before they are saved.
+Bytes are synced while the upload has no writer, and one that arrives waits for that. For a sync
+that fails is reported once, and the pages that it could not write count as clean from then on: a
+writer that opened the file between that report and the upload's removal would publish what is not
+on the disk. An upload that has a writer is looked at again later; the records that this one saves
+from the due moment on are synced before they are saved.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Ownership:
         return True
 
     def check(self) -> None:
-        """Raise Superseded when somebody has asked after this one did."""
+        """Raise Superseded when another request has asked after this one did."""
         if self._claimed_ns() > self.asked_ns:
             raise Superseded
 

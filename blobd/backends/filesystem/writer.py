@@ -84,7 +84,7 @@ class FileStaging:
         provisional: bool,
     ) -> None:
         """Call on a thread. Raises FileNotFoundError when the folder holds no open upload,
-        Superseded when somebody who asked later has written to it already, what `admits` raises.
+        Superseded when a request that asked later has written to it already, what `admits` raises.
         """
         found = look(folder)
         record, saver = found.record, found.saver

@@ -235,7 +235,7 @@ def _object_bytes(answer: dict[str, Any]) -> int | None:
 
 @contextmanager
 def _in_own_words() -> Iterator[None]:
-    """Tell boto3's errors in three classes. Raises Declined, Unanswered."""
+    """Sort boto3's errors into three classes. Raises Declined, Unanswered."""
     try:
         yield
     except ClientError as error:

@@ -2,9 +2,9 @@
 
 Invariants
     (1) No more buffers are held and kept than there are, over all workers (`quota.py`).
-    (2) An upload waits for its first buffer only, in the order of asking. Whoever has one is
-        granted a further one at once or not at all, and never while somebody waits for a first.
-        A further one is given back as soon as the engine has the part in it.
+    (2) An upload waits for its first buffer only, in the order of asking. A holder is
+        granted a further one at once or not at all, and never while another upload waits for a
+        first. A further one is given back as soon as the engine has the part in it.
     (3) What is kept between two requests keeps nobody waiting: the oldest goes when its buffer is
         wanted, all of it when another worker waits, the others after a moment.
     (4) An upload holds its first buffer for as long as its client takes to fill it. So an account
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from blobd.quota import Share
 
 KEPT_S = 10.0
-"""So long an end is kept: a client that goes on does it at once."""
+"""How long an end is kept: a client that goes on does so at once."""
 _KEPT_MAX = 128
 """Ends of 64 KiB, which take no buffer, are one usual part's memory then."""
 
@@ -63,7 +63,7 @@ class PartMemory:
         tally: Tally | None = None,
         account_share: float = 1,
     ) -> None:
-        """`tally` is what each account holds, over all workers; None: nobody is told apart."""
+        """`tally` is what each account holds, over all workers; None: of no account."""
         self._max_bytes = share.limit
         self._wait_s = wait_s
         self._part_size_bytes = part_size_bytes
@@ -192,7 +192,7 @@ class Held:
             self._memory._give_back()
 
     def lend(self, size_bytes: int) -> mmap.mmap:
-        """Return the memory of a buffer that is held. Whoever has used it calls `used`."""
+        """Return the memory of a buffer that is held. Call `used` after using it."""
         return self._memory._lend(size_bytes)
 
     def used(self, memory: mmap.mmap | bytearray) -> None:
@@ -200,9 +200,9 @@ class Held:
         self._memory._used(memory)
 
     def keep(self, name: str, end: End) -> None:
-        """Keep an end for whoever takes the upload up next; its buffer, if it has one, goes along.
+        """Keep an end for the next request of its upload; its buffer, if it has one, goes along.
 
-        It is kept for KEPT_S at most, and for no longer than nobody wants its buffer.
+        It is kept for KEPT_S at most, and only until another upload wants its buffer.
         """
         self._memory._keep(name, end)
         if end.in_buffer:

@@ -193,7 +193,7 @@ class Parts:
         etag.add_done_callback(partial(self._ended, content))
 
     def _ended(self, content: End, etag: asyncio.Future[str]) -> None:
-        """Give the memory of a part back that is at the engine, or that nobody wants any more.
+        """Give back the memory of a part that the engine has, or that was abandoned.
 
         At once, and not only when the client goes on: it may be a long time until then.
         """
@@ -201,7 +201,7 @@ class Parts:
         self._occupied -= content.in_buffer
         self._held.shrink(self._occupied + self._kept)
         if not etag.cancelled():
-            etag.exception()  # whoever still wants it finds it in the future
+            etag.exception()  # a caller that still wants it finds it in the future
 
     async def settle(self) -> None:
         """Wait until all parts have arrived. Raises as `send` does."""

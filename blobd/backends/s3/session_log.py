@@ -49,7 +49,7 @@ _RIVAL_TRIES = 4
 
 
 class Taken(Exception):
-    """Somebody else has written this number."""
+    """Another writer has written this number."""
 
 
 class _RecordDamagedError(Exception):

@@ -5,7 +5,7 @@
     replaced    an object that a digest named once; it stayed for its readers
     object      an object without a record: its session has ended, and no digest names it
 
-Objects and sessions have one upload's name, so whether somebody may still commit an object is
+Objects and sessions have one upload's name, so whether an object may still be committed is
 asked of that session, just before the removal and long after its end. What has another form than
 blobd gives it is passed over. Every method blocks.
 """

@@ -121,7 +121,7 @@ class PostgresqlCatalog:
         return await self._in_a_task(connections, begin, work)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Return what the work returns: a single moment's view, whoever writes meanwhile.
+        """Return what the work returns: a single moment's view, whatever is written meanwhile.
 
         Raises BackendUnavailable.
         """
@@ -143,7 +143,7 @@ async def _answer(
 ) -> None:
     try:
         result = await _run(connections, begin, work)
-    except Exception as error:  # noqa: BLE001 whoever waits for the work raises it
+    except Exception as error:  # noqa: BLE001 raised in the caller that waits for it
         answer.set_exception(error)
     except BaseException:
         answer.cancel()
@@ -153,7 +153,7 @@ async def _answer(
 
 
 async def _run(connections: Bounded, begin: str, work: Callable[[Transaction], T]) -> T:
-    """Run a work until it meets nobody; the last time, whoever it meets is told."""
+    """Run a transaction, retrying on conflicts; the last conflict is raised."""
     for pause_s in (*_PAUSES_S, None):
         try:
             async with connections.line.turn(), connections.engine.connect() as connection:
@@ -216,8 +216,8 @@ async def open_postgresql(
 async def _tasks() -> AsyncIterator[TaskGroup]:
     """Yield a group of tasks, and wait for them at the end of the block.
 
-    What the block raises comes out as it is, and not in an exception group: callers tell errors
-    apart by their class.
+    What the block raises comes out as it is, and not in an exception group: callers distinguish
+    errors apart by their class.
     """
     raised: Exception | None = None
     async with TaskGroup() as group:

@@ -232,7 +232,7 @@ def translated() -> Iterator[None]:
         raise known from error
 
 
-def told(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return what an error says, in one line that holds no password."""
     if isinstance(error, TimeoutError) and not error.args:
         return "no answer in time"
@@ -247,7 +247,7 @@ def _known(error: BaseException | None) -> Exception | None:
         return Conflict()
     # without a code: no answer in time, a lost connection, or a host that is no primary
     if error is not None and (code is None or code.startswith(_PASSING)):
-        return BackendUnavailable(f"the catalog cannot be used right now: {told(error)}")
+        return BackendUnavailable(f"the catalog cannot be used right now: {reason_of(error)}")
     return None
 
 

@@ -22,7 +22,7 @@ from blobd.database.postgresql.connections import (
     dial,
     open_migration_engine,
     passes_pooler,
-    told,
+    reason_of,
 )
 from blobd.errors import ConfigInvalid
 
@@ -65,7 +65,7 @@ async def look(url: str, *, durable: bool) -> Found:
         finally:
             await connection.close(timeout=CONNECT_WAIT_S)
     except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-        reason = told(error)
+        reason = reason_of(error)
         if "statement pooling" in reason:
             reason += "; set pool_mode = transaction or session at the connection pooler"
         raise ConfigInvalid(f"{_NAME} cannot be reached: {reason}") from error
@@ -98,7 +98,7 @@ def migrate(route: Route) -> None:
         asyncio.run(_migrate(route))
     except (exc.DBAPIError, OSError, asyncpg.PostgresError) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
-        raise ConfigInvalid(f"{_NAME} cannot be used: {told(cause or error)}") from error
+        raise ConfigInvalid(f"{_NAME} cannot be used: {reason_of(cause or error)}") from error
 
 
 async def _migrate(route: Route) -> None:

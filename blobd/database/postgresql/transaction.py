@@ -51,7 +51,7 @@ class PostgresqlTransaction(Transaction):
             self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the connection at once, so that nobody waits for its answer any more."""
+        """Close the connection at once, so that nothing waits for its answer."""
         self._driver.terminate()
 
     def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:

@@ -77,7 +77,7 @@ class SqliteCatalog:
                 return await outlast(answer)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Return what the work returns: a single moment's view, whoever writes meanwhile.
+        """Return what the work returns: a single moment's view, whatever is written meanwhile.
 
         Raises BackendUnavailable.
         """

@@ -57,7 +57,7 @@ def migrate(path: Path, *, durable: bool) -> None:
 
 
 def _is_current(path: Path) -> bool:
-    """Return whether there is nothing to do; whatever is odd is left to alembic to tell."""
+    """Return whether there is nothing to do; alembic reports whatever is odd."""
     try:
         with closing(sqlite3.connect(f"file:{escaped(path)}?mode=rw", uri=True)) as connection:
             versions = connection.execute(VERSIONS).fetchall()

@@ -99,7 +99,7 @@ class Writer:
             self._sync(synced=self._durable and any(work.synced for work in batch))
             with self._turn():
                 return self._transact(batch)
-        except Exception as error:  # noqa: BLE001 whoever waits for the work raises it
+        except Exception as error:  # noqa: BLE001 raised in the caller that waits for it
             return [_Outcome(work, error=error) for work in batch]
 
     def _transact(self, batch: list[Work]) -> list[_Outcome]:

@@ -1,1 +1,1 @@
-"""Who is asking: credentials, bearer tokens, and what a client asked its token for."""
+"""Authentication and policy: credentials, bearer tokens, scopes, roles and decisions."""

@@ -78,7 +78,7 @@ class Claims:
     """Also from when on it counts."""
     expires_at: float
     serial: str = field(default="", compare=False)
-    """What it is told from all others by (RFC 7519, section 4.1.7); given when it is signed."""
+    """Its unique id (RFC 7519, section 4.1.7); assigned when it is signed."""
 
 
 class Keyring:
@@ -208,7 +208,7 @@ class Keyring:
             key.kid: (key, Ed25519PrivateKey.from_private_bytes(key.private))
             for key in await self._load()
         }
-        # what a key has signed that is not in use any more counts no longer
+        # tokens of a key that was removed are not valid
         self._known.clear()
 
 

@@ -1,7 +1,8 @@
 """May they? One pure function from facts to a verdict.
 
 It decides on what the subject may do now, not on what a bearer token was granted when it was made.
-The token's list matters for one thing only: who has a right but did not ask for it is told to ask.
+The token's list matters for one thing only: a caller with a right that its token was not asked for
+is challenged to ask for it.
 
     anonymous, may not                          LOGIN      401
     signed in, may not read                     UNKNOWN    404, as if there were nothing
@@ -92,13 +93,13 @@ def decide(
 def _on_nothing(
     subject: Subject, standing: Standing, action: Action, asked: frozenset[str] | None
 ) -> Verdict:
-    """Whatever is no package looks like one that may not be read, but to who may make it."""
+    """A missing package looks like an unreadable one, except to callers who could create it."""
     if not subject.signed_in:
         return Verdict.LOGIN
     if action is not Action.WRITE or not may_create(subject, standing):
         return Verdict.UNKNOWN
     if not subject.has_scope(action.scope):
-        # to an owner nothing in the namespace is hidden; to others, that it is free would tell
+        # to an owner nothing in the namespace is hidden; to others, a free name would reveal that
         sees_all = subject.is_administrator or standing.owns
         return Verdict.FORBIDDEN if sees_all else Verdict.UNKNOWN
     return _asked(action, asked)

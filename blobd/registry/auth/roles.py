@@ -6,7 +6,7 @@ from enum import Enum, IntEnum, StrEnum
 
 
 class Role(IntEnum):
-    """What somebody may do with a package; a higher one includes the lower ones."""
+    """Roles on a package; a higher one includes the lower ones."""
 
     NONE = 0
     READ = 1
@@ -29,11 +29,11 @@ _ROLES = {str(role): role for role in Role if role is not Role.NONE}
 
 
 class Visibility(StrEnum):
-    """Who may read a package without a role."""
+    """Who can read a package without a role."""
 
     PRIVATE = "private"
     INTERNAL = "internal"
-    """Whoever is signed in."""
+    """Every account."""
     PUBLIC = "public"
 
 

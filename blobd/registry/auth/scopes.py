@@ -1,4 +1,4 @@
-"""Scopes: what a client asks a bearer token for, and what a challenge tells it to ask for.
+"""Scopes: what a client asks a bearer token for, and what a challenge asks for.
 
 The grammar of distribution's `scope.md`: `repository:acme/app:pull,push`, several separated by
 spaces. A name may hold a port, so the type ends at the first colon and the actions begin after

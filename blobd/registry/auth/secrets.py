@@ -1,8 +1,9 @@
-"""The secrets of tokens: made, told apart, and kept as a hash alone.
+"""The secrets of tokens: generated, recognised, and stored as a hash alone.
 
 A secret is a prefix that says what it is, 32 random base62 characters (190 bits), and 6 characters
-of a CRC-32 over both: so a scanner that finds one in a log or a repository can tell a leak from a
-coincidence without asking the registry. With so much randomness a plain SHA-256 is enough to keep.
+of a CRC-32 over both: so a scanner that finds one in a log or a repository can distinguish a leak
+from a coincidence without asking the registry. With so much randomness a plain SHA-256 is enough to
+keep.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who asks, once a credential has been found true."""
+"""Subjects: who a request acts for, once its credential has been verified."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ class Subject:
 
 ANONYMOUS = Subject(None, "", is_administrator=False, scopes=frozenset(), token_id="")
 EVERYONE = Subject(None, "", is_administrator=True, scopes=frozenset(SCOPES), token_id="")
-"""Who asks where there are no identities: everybody may everything."""
+"""The subject used when authentication is off: every permission."""

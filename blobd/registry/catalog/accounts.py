@@ -1,4 +1,4 @@
-"""Accounts and who belongs to them, in SQL."""
+"""Accounts and memberships, in SQL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Who belongs to an organisation, and as what."""
+    """A member of an organisation, with the role in it."""
 
     name: str
     role: str
@@ -62,7 +62,7 @@ def find_account(transaction: Transaction, name: str) -> Account | None:
 
 
 def has_administrator(transaction: Transaction) -> bool:
-    """Return whether there is an administrator, be it one who is disabled."""
+    """Return whether there is an administrator, even a disabled one."""
     query = select(accounts.c.id).where(accounts.c.is_administrator).limit(1)
     return transaction.execute(query).first() is not None
 
@@ -126,7 +126,7 @@ def delete_member(transaction: Transaction, organisation_id: int, account_id: in
 
 
 def list_members(transaction: Transaction, organisation_id: int) -> list[Member]:
-    """Return who belongs to an organisation, by name."""
+    """Return the members of an organisation, by name."""
     query = (
         select(accounts.c.name, memberships.c.role, accounts.c.id)
         .join(accounts, accounts.c.id == memberships.c.account_id)

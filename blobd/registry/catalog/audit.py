@@ -1,4 +1,4 @@
-"""Who did what, in SQL."""
+"""The audit, in SQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that somebody did."""
+    """One entry of the audit."""
 
     at: float
     actor: str

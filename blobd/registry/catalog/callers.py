@@ -1,4 +1,4 @@
-"""The reads that tell who a caller is, and how it stands to a package.
+"""Reads of what a request's authorization depends on.
 
 Asked by every request, so they are statements for a `Reader`, as those in `hot.py` are.
 """

@@ -44,7 +44,7 @@ _of = manifest_references
 def parents_of(
     transaction: Transaction, repository_id: int, digests: Collection[Digest]
 ) -> dict[Digest, tuple[Parent, ...]]:
-    """Return the last 20 indexes, the newest first, that list each digest, be it there or not."""
+    """Return the last 20 indexes, the newest first, that list each digest, present or not."""
     pairs = list(_pairs(transaction, repository_id, digests, by=_of.c.digest, most=_PARENTS_MAX))
     named: dict[Digest, list[str]] = defaultdict(list)
     for some in portions({parent for _, parent in pairs}):

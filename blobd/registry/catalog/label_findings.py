@@ -1,8 +1,8 @@
 """What packages got by labels before labels gave no rights, in SQL.
 
-`packages.label_findings` is `?` for what the migration found linked and nobody has looked at; then
+`packages.label_findings` is `?` for what the migration found linked and has not been reviewed; then
 the id of the source repository and words for what came from it, as `7 link roles visibility`; null
-where there is nothing, or nothing any more.
+where there is nothing, or nothing left.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Marked:
 
 
 def list_marked(transaction: Transaction, *, unseen: bool) -> list[Marked]:
-    """Return packages that nobody has looked at, or those of which something was found; by name."""
+    """Return packages that were not reviewed, or those with findings; by name."""
     is_unseen = packages.c.label_findings == UNSEEN
     wanted = is_unseen if unseen else packages.c.label_findings != UNSEEN
     granted = exists().where(
@@ -101,7 +101,7 @@ def was_noted(transaction: Transaction, package: str, action: str, detail: str) 
 
 
 def set_findings(transaction: Transaction, package_id: int, before: str, after: str | None) -> bool:
-    """Replace findings; return False where somebody else has replaced them already."""
+    """Replace findings; return False where another process has replaced them already."""
     change = update(packages).where(
         packages.c.repository_id == package_id, packages.c.label_findings == before
     )

@@ -74,7 +74,8 @@ class ReferrersOf:
 def _is_of(wanted: str) -> ColumnElement[bool]:
     """Return whether a manifest's artifact type is the wanted one, in any letter case and spacing.
 
-    One with parameters is found by its bare type too; who asks for parameters gets these alone.
+    One with parameters is found by its bare type too; a request with parameters gets exact matches
+    only.
     """
     kind = func.replace(func.lower(manifests.c.artifact_type), " ", "")
     # the same spelling counts in any case: databases differ in which letters have a lower case

@@ -127,7 +127,7 @@ _VERSIONS = (
 HAS_VERSION = exists().where(
     versions.c.repository_id == packages.c.repository_id, versions.c.deleted_at.is_(None)
 )
-"""A condition on packages: without a version one is not yet there, or not any more."""
+"""A condition on packages: without a version it does not exist yet, or no longer does."""
 _PACKAGES: Select[*tuple[Any, ...]] = (
     select(
         packages.c.repository_id,
@@ -168,7 +168,7 @@ _PUBLISHED = select(
 def insert_package(
     transaction: Transaction, package: NewPackage, *, now: float
 ) -> tuple[int, bool]:
-    """Write a package and its repository, unless somebody else was first.
+    """Write a package and its repository, unless another transaction was first.
 
     Returns its id, and whether it is new.
     """
@@ -222,7 +222,7 @@ def find_package(
 
 
 def get_package(transaction: Transaction, package_id: int) -> Package | None:
-    """Return a package by its id, be it deleted."""
+    """Return a package by its id, deleted or not."""
     row = transaction.execute(_PACKAGES.where(packages.c.repository_id == package_id)).first()
     return None if row is None else Package(*row)
 

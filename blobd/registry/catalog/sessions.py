@@ -1,4 +1,4 @@
-"""Sessions that somebody has signed out of, in SQL."""
+"""Sessions that were signed out of, in SQL."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def forget_sessions(transaction: Transaction, *, before: float) -> None:
 
 
 async def has_ended(reader: Reader, serial: str) -> bool:
-    """Return whether somebody has signed out of a session. Raises BackendUnavailable."""
+    """Return whether a session was signed out of. Raises BackendUnavailable."""
     return bool(await reader.rows(_ENDED, serial))

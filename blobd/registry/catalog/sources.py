@@ -115,7 +115,7 @@ def change_source(transaction: Transaction, source_id: int, **values: object) ->
 
 
 def delete_source(transaction: Transaction, source_id: int) -> None:
-    """Remove a source repository, its tokens and grants; no package is linked to it any more."""
+    """Remove a source repository, its tokens and grants; its packages are unlinked."""
     transaction.execute(delete(sources).where(sources.c.id == source_id))
 
 

@@ -25,7 +25,7 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class TeamMember:
-    """Who is in a team."""
+    """A member of a team."""
 
     account_id: int
     name: str
@@ -85,7 +85,7 @@ def delete_from_teams(transaction: Transaction, organisation_id: int, account_id
 
 
 def list_team_members(transaction: Transaction, team_id: int) -> list[TeamMember]:
-    """Return who is in a team, by name."""
+    """Return the members of a team, by name."""
     query = (
         select(accounts.c.id, accounts.c.name)
         .join(team_members, team_members.c.account_id == accounts.c.id)

@@ -103,7 +103,7 @@ def list_tokens(transaction: Transaction, account_id: int, kind: str) -> list[To
 def revoke_token(transaction: Transaction, token_id: str, *, now: float) -> None:
     """End a token; one that was revoked before stays revoked since then.
 
-    Whoever acts with it at this moment has locked its account, and is waited for.
+    A request that acts with it at this moment has locked its account, and is waited for.
     """
     account = select(tokens.c.account_id).where(tokens.c.id == token_id).scalar_subquery()
     lock = select(accounts.c.id).where(accounts.c.id == account)

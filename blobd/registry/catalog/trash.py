@@ -183,7 +183,7 @@ def _copy(transaction: Transaction, start: int, end: int, digest: Digest, *, now
     row = transaction.execute(there).mappings().first()
     if row is None:
         return False
-    # somebody may be pushing it there again: then it is the same
+    # it may be pushed there again at the same time: then it is the same
     upsert(transaction, manifests, dict(row), replace=[])
     references = select(
         literal(end).label("repository_id"),

@@ -148,14 +148,14 @@ def is_deleted(transaction: Transaction, package_id: int, digest: Digest) -> boo
 
 
 def find_version(transaction: Transaction, package_id: int, version_id: int) -> Version | None:
-    """Return a version by its number, be it deleted."""
+    """Return a version by its number, deleted or not."""
     query = select(*_COLUMNS).where(versions.c.repository_id == package_id)
     found = _with_tags(transaction, package_id, query.where(versions.c.id == version_id))
     return found[0] if found else None
 
 
 def find_digest(transaction: Transaction, package_id: int, digest: Digest) -> Version | None:
-    """Return a version by its digest, be it deleted."""
+    """Return a version by its digest, deleted or not."""
     query = select(*_COLUMNS).where(versions.c.repository_id == package_id)
     found = _with_tags(transaction, package_id, query.where(versions.c.digest == digest))
     return found[0] if found else None

@@ -1,4 +1,4 @@
-"""`/settings/users` and `/settings/organisations`: who there is, for administrators."""
+"""`/settings/users` and `/settings/organisations`, for administrators."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _DONE: Mapping[str, Mapping[str, str]] = {
 
 
 class AccountPages:
-    """Handlers of one of the two pages. 404 for who is no administrator."""
+    """Handlers of one of the two pages. 404 unless the visitor is an administrator."""
 
     def __init__(self, visits: Visits, actions: Actions, which: str) -> None:
         """`which`: `users` or `organisations`."""

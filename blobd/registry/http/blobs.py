@@ -70,5 +70,5 @@ class BlobRoutes:
 
 
 def _cache_control(access: Access) -> str:
-    """Return who may keep a blob: shared caches only where everybody may read it anyway."""
+    """Return which caches can keep a blob: shared ones only if everyone can read it anyway."""
     return PUBLIC_FOR_GOOD if access.visibility is Visibility.PUBLIC else PRIVATE_FOR_GOOD

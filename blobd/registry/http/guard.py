@@ -1,6 +1,6 @@
 """The gate at work: no handler of a repository runs without the Access that it opened with.
 
-Who is turned away is told where to get which token (RFC 6750, section 3), whichever handler it was.
+Refusals say where to get which token (RFC 6750, section 3), whichever handler raised them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Guard:
     async def signed_in(
         self, request: web.BaseRequest, what: str, scope: Scope | None = None
     ) -> Subject:
-        """Return who asks for what is for accounts alone. Raises Unauthenticated."""
+        """Return the signed-in subject; anonymous callers are refused. Raises Unauthenticated."""
         with self.challenging(request):
             subject = await self._gate.signed_in(self.knock(request), what, scope)
         self.act_for(request, subject)
@@ -88,22 +88,22 @@ class Guard:
                 raise LoginNeeded("this registry")
 
     def reads(self, handler: Handler) -> Handler:
-        """Let those in who may read."""
+        """Require read access."""
         return self._admitting(Action.READ, handler)
 
     def looks(self, handler: Handler) -> Handler:
-        """Let those in who may read; whoever shows nothing yet is told to ask for writing too.
+        """Require read access; anonymous callers are challenged for write access too.
 
         For what pushers ask before they push: some keep the first token that they get.
         """
         return self._admitting(Action.READ, handler, challenge=Action.WRITE)
 
     def writes(self, handler: Handler) -> Handler:
-        """Let those in who may write, be there a repository or not."""
+        """Require write access; the repository need not exist."""
         return self._admitting(Action.WRITE, handler)
 
     def deletes(self, handler: Handler) -> Handler:
-        """Let those in who may delete."""
+        """Require the right to delete."""
         return self._admitting(Action.DELETE, handler)
 
     def continues(self, handler: Handler) -> Handler:
@@ -124,7 +124,7 @@ class Guard:
 
     @contextmanager
     def challenging(self, request: web.BaseRequest) -> Iterator[None]:
-        """Tell who is turned away in this block where to log in."""
+        """Attach a WWW-Authenticate challenge to refusals in this block."""
         try:
             yield
         except Unauthenticated as error:

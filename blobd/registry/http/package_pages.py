@@ -57,7 +57,7 @@ class PackagePages:
         self._actions = actions
 
     async def tags(self, request: web.BaseRequest, owner: str, name: str) -> web.StreamResponse:
-        """A package with its tags, and for its admins who may do what with it."""
+        """A package with its tags, and for its admins the access to it."""
         visit = await self._visits.visit(request)
         found = await self._find(visit, owner, name)
         if found is None:
@@ -132,7 +132,7 @@ class PackagePages:
         return _Seen(package, is_admin, may_change=is_admin and visit.may_send_forms)
 
     async def _access(self, visit: Visit, seen: _Seen) -> Mapping[str, object] | None:
-        """Return who may do what, as the management API says it; None where it is not to say."""
+        """Return the access as the API shows it; None where the visitor cannot see it."""
         if not (seen.is_admin and self._visits.closed):
             return None
         package = seen.package

@@ -1,4 +1,4 @@
-"""What a package's admins do on pages: who may do what, the link, deleting and restoring."""
+"""What a package's admins do on pages: access, the link, deleting and restoring."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class PackageSettings:
         self._actions = actions
 
     async def show(self, request: web.BaseRequest, owner: str, name: str) -> web.StreamResponse:
-        """The settings, for admins; 404 for who may not read the package."""
+        """The settings, for admins; 404 for visitors who cannot read the package."""
         visit = await self._visits.visit(request)
         if not visit.may_send_forms:
             return self._visits.sign_in_first(visit)

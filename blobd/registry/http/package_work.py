@@ -72,7 +72,7 @@ class PackageWork:
             self.note(request, subject, action, repository, digest, linked.said)
 
     def pulled(self, request: web.BaseRequest, access: Access, found: Manifest) -> None:
-        """Note a download; who got it is for the audit where not everybody may."""
+        """Note a download; of a package that is not public, the audit names the subject."""
         address = self._origins.address(request)
         subject = access.subject
         self._ledger.pulled(
@@ -119,7 +119,7 @@ class PackageWork:
         digest: Digest | None = None,
         detail: str | None = None,
     ) -> None:
-        """Note what somebody did."""
+        """Note an action for the audit."""
         self._ledger.used(subject)
         self._ledger.note(
             Entry(

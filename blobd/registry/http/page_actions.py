@@ -1,4 +1,4 @@
-"""What forms on pages do: the operations of the management API, as whoever is signed in.
+"""What forms on pages do: the operations of the management API, as the signed-in user.
 
 So a form asks for the same rights and scopes, is held to the same values and leaves the same lines
 in the audit as the call that it stands for.
@@ -50,7 +50,7 @@ class Actions:
             raise LoginNeeded("this page")
         check_scope(visit.subject, operation.needed_scope)
         if any(texts.problem(value) for value in path.values()):
-            raise RequestInvalid("the form names what cannot be there")
+            raise RequestInvalid("the form names something that cannot exist")
         fields = {**operation.query, **operation.body}
         read = {
             key: _read(value, fields[key]) if key in fields else value

@@ -30,6 +30,6 @@ def search_text(request: web.BaseRequest) -> str:
 
 
 def paging(number: int, total: int, **query: str) -> Paging:
-    """Return which page it is of a list that is so long."""
+    """Return the number of the page, within the list's length."""
     pages = max(1, -(-total // PER_PAGE))
     return Paging(number, pages, {name: value for name, value in query.items() if value})

@@ -109,7 +109,7 @@ class PageRoutes:
         routes.add(name, path, raw=False, **handlers)
 
     def _around(self, handler: Handler) -> Handler:
-        """Send who asks at the registry's address to the pages' own, and show errors as pages."""
+        """Redirect from the registry's address to the pages' own, and show errors as pages."""
 
         async def handle(request: web.BaseRequest, **arguments: str) -> web.StreamResponse:
             elsewhere = self._visits.pages_elsewhere(request)

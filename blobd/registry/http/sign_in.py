@@ -34,7 +34,7 @@ class SignIn:
         self._work = work
 
     async def form(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The form to sign in with; who is signed in goes on at once."""
+        """The sign-in form; signed-in visitors are redirected at once."""
         visit = await self._visits.visit(request)
         if not self._visits.closed:
             return missing(visit)
@@ -57,7 +57,7 @@ class SignIn:
         return response
 
     async def sign_out(self, request: web.BaseRequest) -> web.StreamResponse:
-        """End the session; the token stays as it is. Who is signed out already stays so."""
+        """End the session; the token stays valid. No effect if there is no session."""
         visit = await self._visits.visit(request)
         form = await self._visits.read_form(request)
         response = see_other(f"{render.ROOT}/")

@@ -1,4 +1,4 @@
-"""`/token`: bearer tokens for who shows a better credential (distribution's token.md, oauth.md).
+"""`/token`: bearer tokens for callers with a credential (distribution's token.md, oauth.md).
 
 A token that is issued is taken in a header by this server and by proxies with usual limits; who
 asks for more than such a token can cover gets 400, never a token that covers less in silence.
@@ -44,7 +44,7 @@ class TokenRoutes:
         *,
         refresh_tokens: bool,
     ) -> None:
-        """`used` is told whose token was used.
+        """`used` gets the subject whose token was used.
 
         `refresh_tokens`: issue them to clients that ask (`offline_token`, `access_type=offline`).
         Those issued before are accepted either way. docker stores one as `identitytoken`, and
@@ -58,7 +58,7 @@ class TokenRoutes:
         self._refresh_tokens = refresh_tokens
 
     async def get(self, request: web.BaseRequest) -> web.StreamResponse:
-        """A token for who shows Basic credentials, or for nobody known."""
+        """A token for Basic credentials, or an anonymous one."""
         knock = self._guard.knock(request)
         try:
             caller = await self._identify.caller(knock.authorization, knock.address)
@@ -139,6 +139,6 @@ def _document(issued: Issued, refresh_token: str | None) -> Mapping[str, object]
 
 
 def _wants_basic(error: Unauthenticated) -> Unauthenticated:
-    """Return the error as this endpoint tells it: it takes Basic credentials, not its own."""
+    """Return the error with this endpoint's challenge: it takes Basic credentials."""
     error.challenge = f'Basic realm="{_REALM}"'
     return error

@@ -127,7 +127,7 @@ class UploadRoutes:
 
 
 def _whose(subject: Subject) -> str:
-    """Return what tells a subject's sessions from those of others in the same repository."""
+    """Return what distinguishes a subject's uploads from others in the same repository."""
     if subject.account_id is None:
         return ""
     workflow = subject.workflow

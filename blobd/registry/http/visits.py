@@ -1,9 +1,9 @@
 """Who visits a page: by an Authorization header, or by the cookie that the sign-in form gives.
 
-The cookie is a signed statement of which personal access token somebody signed in with, for pages
-alone: no API looks at cookies, and no API takes the statement as a token. Whatever ends the token
-ends the session with the next request; so does signing out, for whoever has a copy of the cookie;
-and after SESSION_LIFETIME_S it ends by itself.
+The cookie is a signed statement of which personal access token the visitor signed in with, for
+pages alone: no API looks at cookies, and no API takes the statement as a token. Whatever ends the
+token ends the session with the next request; so does signing out, for every copy of the cookie; and
+after SESSION_LIFETIME_S it ends by itself.
 
 A form that changes something carries a secret that follows from the cookie, which a page of another
 site can neither read nor make the browser put into a form.
@@ -46,7 +46,7 @@ CSRF = "csrf"
 """The field of a form that holds the session's secret."""
 _CHALLENGE = 'Basic realm="blobd packages", charset="UTF-8"'
 _SESSION, _BEFORE = "blobd_session", "blobd_sign_in"
-"""The cookies of who is signed in, and of who is about to be."""
+"""The cookies of a session, and of a sign-in form."""
 _OWN_PATH = re.compile(r"/(?:packages|settings)(?:[/?][!-\[\]-~]*)?")
 """A path of a page with its query, as it stands in a URL: visible ASCII without a backslash."""
 _FORM_MAX_BYTES = 64 * 1024
@@ -67,7 +67,7 @@ class Visit:
 
     @property
     def may_send_forms(self) -> bool:
-        """Whether somebody is signed in by the form, so that other forms can be trusted."""
+        """Whether the visitor signed in by the form, so that other forms can be trusted."""
         return bool(self.around.visitor and self.around.csrf)
 
 
@@ -139,12 +139,12 @@ class Visits:
         return see_other(f"{render.ROOT}/-/sign-in?{query}")
 
     def about_to_sign_in(self, request: web.BaseRequest) -> tuple[str, str]:
-        """Return a nonce for the cookie of who is about to sign in, and its form's secret."""
+        """Return a nonce for the sign-in form's cookie, and the form's secret."""
         nonce = request.cookies.get(self._name(request, _BEFORE)) or secrets.token_urlsafe(24)
         return nonce, _secret_of(nonce)
 
     def keep_nonce(self, request: web.BaseRequest, response: web.Response, nonce: str) -> None:
-        """Set the cookie of who is about to sign in."""
+        """Set the sign-in form's cookie."""
         self._set(request, response, _BEFORE, nonce, None)
 
     async def read_form(self, request: web.BaseRequest) -> dict[str, list[str]]:
@@ -180,7 +180,7 @@ class Visits:
         self._set(request, response, _BEFORE, "", 0)
 
     async def end(self, request: web.BaseRequest, response: web.Response) -> None:
-        """End the session, whoever has a copy of its cookie, and take the cookie away."""
+        """End the session for every copy of its cookie, and delete the cookie."""
         with suppress(BearerInvalid):
             await self._sessions.end(request.cookies.get(self._name(request, _SESSION), ""))
         self._set(request, response, _SESSION, "", 0)

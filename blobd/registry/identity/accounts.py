@@ -1,4 +1,4 @@
-"""Users and organisations: made, shut out, let in again; and who belongs to which."""
+"""Users and organisations: created, disabled, enabled; and memberships."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def set_packages_inherit(catalog: Catalog, organisation: str, *, inherit: 
 
 
 async def remove_member(catalog: Catalog, organisation: str, user: str) -> None:
-    """Let a user belong no longer, to its teams neither.
+    """Remove a member, and from all its teams too.
 
     Raises Unknown; Refused for the last owner.
     """
@@ -130,7 +130,7 @@ async def remove_member(catalog: Catalog, organisation: str, user: str) -> None:
 
 
 async def list_members(catalog: Catalog, organisation: str) -> list[Member]:
-    """Return who belongs to an organisation, by name. Raises Unknown."""
+    """Return the members of an organisation, by name. Raises Unknown."""
 
     def find(transaction: Transaction) -> list[Member]:
         place = known(transaction, ORGANISATION, organisation)

@@ -1,8 +1,8 @@
 """Rights, asked again at the act that counts: a body may take minutes after its head was admitted.
 
-Whoever was disabled, lost a role, or had a token revoked meanwhile is refused in the transaction
-that would have changed something, so that nothing of it is visible. A token that merely ran out
-meanwhile still counts for the request that it was shown with: that end was known from the
+A caller who was disabled, lost a role, or had a token revoked meanwhile is refused in the
+transaction that would have changed something, so that nothing of it is visible. A token that merely
+ran out meanwhile still counts for the request that it was shown with: that end was known from the
 beginning, and an upload outlives its bearer token anyway.
 """
 
@@ -140,6 +140,6 @@ def check(
 
 
 def scope_of(repository: RepositoryName, action: Action) -> str:
-    """Return what a client should ask its token for: who pushes pulls too."""
+    """Return what a client should ask its token for: pushing includes pulling."""
     words = [Action.READ.value] if action is Action.WRITE else []
     return str(on_repository(repository, *words, action.value))

@@ -19,7 +19,7 @@ _OTHER_NAMES = ("administrator", "root")
 
 @dataclass(frozen=True, slots=True)
 class FirstAdministrator:
-    """Who may everything, with the secret of its token."""
+    """The initial administrator and its token."""
 
     name: str
     secret: str

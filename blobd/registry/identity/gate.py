@@ -1,4 +1,4 @@
-"""The gate of the registry: who may do what with a repository, asked before every request.
+"""Authorization of every request on a repository.
 
 What was allowed is remembered for a second and for one credential, so that a client that pulls a
 thousand blobs is looked up a few times; what was refused is looked up anew, so that a right counts
@@ -70,7 +70,7 @@ class Knock:
 
     @property
     def fingerprint(self) -> bytes:
-        """What tells one credential from others in few bytes; a token may have thousands."""
+        """A short hash of the credential; a token may have thousands of bytes."""
         shown = self.authorization or ""
         return hashlib.sha256(shown.encode(errors="surrogateescape")).digest()
 
@@ -100,13 +100,13 @@ class Gate:
         return self._identify is None
 
     async def caller(self, knock: Knock) -> Caller:
-        """Return who asks. Raises Unauthenticated."""
+        """Return the subject of a request. Raises Unauthenticated."""
         if self._identify is None:
             return Caller(EVERYONE)
         return await self._identify.caller(knock.authorization, knock.address)
 
     async def signed_in(self, knock: Knock, what: str, scope: Scope | None = None) -> Subject:
-        """Return who asks for something that is for accounts alone.
+        """Return the subject of a request that needs an account.
 
         A bearer token has to have been asked for the scope, if there is one. Raises
         Unauthenticated.
@@ -136,7 +136,7 @@ class Gate:
         *,
         challenge: Action | None = None,
     ) -> Access:
-        """Let a request in; who shows no credential yet is told to ask for `challenge`.
+        """Authorize a request; callers without credentials are challenged for `challenge`.
 
         Raises LoginNeeded and other Unauthenticated, NameUnknown, Forbidden, ScopeMissing.
         """
@@ -179,7 +179,7 @@ class Gate:
         """Let a request on a session in: one that outlives its token shows the URL's secret.
 
         The secret stands in for a credential that is missing or over, never for a wrong one, and
-        for as long as whoever began the session may push. Raises as `admit`.
+        for as long as the subject that began the upload may push. Raises as `admit`.
         """
         try:
             return await self.admit(knock, repository, Action.WRITE)

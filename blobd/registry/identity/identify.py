@@ -33,7 +33,7 @@ _SECRETS = "blobd_"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks."""
+    """An authenticated caller."""
 
     subject: Subject
     asked: Coverage | None = None
@@ -49,7 +49,7 @@ class Caller:
 
 
 class Identify:
-    """Finds out who asks. One per process."""
+    """Authenticates requests. One per process."""
 
     def __init__(self, catalog: Catalog, keyring: Keyring, attempts: Attempts) -> None:
         self._catalog = catalog
@@ -150,7 +150,7 @@ def subject_of(facts: TokenFacts, *, now: float | None = None) -> Subject:
 
 
 def has_ended(error: Unauthenticated) -> bool:
-    """Return whether a credential was good once, and its time is over."""
+    """Return whether a credential was valid and has expired."""
     return isinstance(error, BearerInvalid | TokenRefused) and error.expired
 
 

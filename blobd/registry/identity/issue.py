@@ -102,7 +102,7 @@ class Issuer:
         allowed = [
             word for word in wanted if decide(subject, standing, _ACTIONS[word]) is Verdict.ALLOWED
         ]
-        # who may make a package will want to read it: then the same token covers both
+        # a caller who can create a package will want to read it: the token then covers both
         if Action.WRITE.value in allowed and not standing.exists:
             allowed += wanted & {Action.READ.value}
         return Scope("repository", repository, frozenset(allowed)) if allowed else None

@@ -1,6 +1,6 @@
 """Rights that calls of the API demand of their caller: at once, and again in the act's transaction.
 
-A right is a function that raises why somebody does not have it, and reads what it needs in a
+A right is a function that raises why a subject lacks it, and reads what it needs in a
 transaction: one that only reads when it is demanded, and the one of the act when it is confirmed.
 """
 

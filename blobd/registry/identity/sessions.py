@@ -1,7 +1,7 @@
 """Sessions on pages: whom they speak for, and signing out of them.
 
 A session is a signed statement that its browser keeps (`registry/http/visits.py`). Nothing is
-stored of those that go on; one that somebody signs out of is written down until it would have
+stored of those that go on; one that was signed out of is written down until it would have
 ended by itself, so that a copy of it is worth nothing, on any worker and replica.
 """
 
@@ -48,7 +48,7 @@ class Sessions:
         """Return what a session states. Raises BearerInvalid where it has ended, or is none."""
         claims = await self._keyring.verify(statement, use=SESSION)
         if await has_ended(self._catalog.reader, claims.serial):
-            raise BearerInvalid("somebody has signed out of this session", expired=True)
+            raise BearerInvalid("this session was signed out", expired=True)
         return claims
 
     async def end(self, statement: str) -> None:

@@ -66,7 +66,7 @@ async def change_source(
 ) -> None:
     """Change what is not None.
 
-    `visibility`: who may read it without a role; no package changes with it. `host`: by which
+    `visibility`: who can read it without a role; packages are not affected. `host`: by which
     labels name it, empty: the registry's own. `writers_link`: whether labels of writers link
     packages to it, and not only of admins. Raises Unknown, RequestInvalid.
     """

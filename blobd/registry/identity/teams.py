@@ -29,7 +29,7 @@ async def add_team(catalog: Catalog, organisation: str, name: str) -> None:
 
 
 async def remove_team(catalog: Catalog, organisation: str, name: str) -> None:
-    """Remove a team; what it was given is given to nobody any more. Raises Unknown."""
+    """Remove a team, with the roles it was given. Raises Unknown."""
 
     def remove(transaction: Transaction) -> None:
         teams.delete_team(transaction, known_team(transaction, organisation, name))
@@ -74,7 +74,7 @@ async def remove_team_member(catalog: Catalog, organisation: str, name: str, use
 
 
 async def list_team_members(catalog: Catalog, organisation: str, name: str) -> list[TeamMember]:
-    """Return who is in a team, by name. Raises Unknown."""
+    """Return the members of a team, by name. Raises Unknown."""
 
     def find(transaction: Transaction) -> list[TeamMember]:
         team_id = known_team(transaction, organisation, name)

@@ -39,9 +39,9 @@ _WORKFLOW_SCOPES = SCOPES
 _ID_BYTES = 8
 _ID = re.compile(rf"[0-9a-f]{{{2 * _ID_BYTES}}}")
 _NOT_IN_NOTES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""By general category: a note is one line on somebody's terminal, and a text to every database."""
+"""By general category: a note is one line on a terminal, and text to every database."""
 _KEPT_S = 30 * 86_400.0
-"""How long a workflow's token is kept after its end, to be told from one that never was."""
+"""How long an expired workflow token is kept, to report it as expired and not as unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 def package_maker(access: Access, *, now: float) -> Maker:
     """Return what makes a package, in the transaction that puts the first thing into it.
 
-    The access is confirmed first, so that nobody pushes who may not any more. The package is
+    The access is confirmed first, so that a lost right takes effect at once. The package is
     private, and its maker an admin of it. One that a workflow makes is linked to the source
     repository and inherits its roles, unless its owner has switched that off, and that repository's
     workflows are admins of it. A name in no namespace is a repository and no package. Where there
     are no identities its owner is made too.
 
-    Who was admitted to make it, where somebody else has been first, is told NameUnknown, as if it
+    A caller that was admitted to create it, after another one was first, gets NameUnknown, as if it
     came later.
     """
     repository, subject = access.repository, access.subject

@@ -43,7 +43,7 @@ class Finding:
 
 
 async def review_links(catalog: Catalog) -> int:
-    """Look at all that nobody has looked at since the upgrade; return how many findings that made.
+    """Review everything not reviewed since the upgrade; return the number of findings.
 
     Several processes may do so at a time; each finding is one's.
     """
@@ -65,7 +65,7 @@ async def review_links(catalog: Catalog) -> int:
 
 
 async def list_findings(catalog: Catalog) -> list[Finding]:
-    """Return what was found and is neither undone nor kept, by name."""
+    """Return findings that were not undone or kept, by name."""
 
     def find(transaction: Transaction) -> list[Finding]:
         marked = label_findings.list_marked(transaction, unseen=False)
@@ -80,7 +80,7 @@ async def settle_findings(
     """Undo what was found of packages (OWNER/NAME), or of all where none is named, or keep it.
 
     Undone, a package is unlinked, its roles are its own, the workflows of that source repository
-    have no grant, and it is private; but for what somebody has set since. What is kept is listed
+    have no grant, and it is private; except for what was set since. What is kept is listed
     no more. Returns what was settled. Raises Unknown for a name without findings.
     """
     now = catalog.now()
@@ -126,7 +126,7 @@ def _words(transaction: Transaction, marked: Marked) -> Iterator[str]:
         if marked.has_grants:
             yield WORKFLOWS
     elif (
-        not marked.inherits  # the link alone let workflows in, unless somebody granted it too
+        not marked.inherits  # the link alone let workflows in, unless it was granted too
         and marked.has_grants
         and not noted(transaction, marked.full_name, "grant", source.full_name)
     ):

@@ -2,7 +2,7 @@
 
 Anybody can write a label, and a base image brings its own along: no history of an image says for
 sure whose a label is (`base_image.py` finds it out where it can, for people to read). So a label is
-a wish of who pushes, and does what the pusher could do by hand: it links where the pusher is an
+a wish of the pusher, and does what the pusher could do by hand: it links where the pusher is an
 admin of the package and of the source repository. It gives rights only at the first publish, and
 only to a source repository of the package's own owner. An administrator of the registry counts by
 the roles that were given to it as a person: it builds on other people's images as everybody does.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Who pushes, and what is known of it."""
+    """The pusher, and what is known of it."""
 
     subject: Subject
     is_admin: bool
@@ -49,7 +49,7 @@ class Linked:
     """For the pusher, where the label did less than it might be expected to."""
 
     def came_with(self, base: str) -> Linked:
-        """Return the same of a label that is its base image's; both sides are told so."""
+        """Return the same with a note that the label came with the base image."""
         its = f"the label came with the base image {base}"
         warning = (
             f"{self.warning}; {its}"

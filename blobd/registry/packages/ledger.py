@@ -1,4 +1,4 @@
-"""What is noted beside the requests: downloads, last uses of tokens, who did what.
+"""What is noted beside the requests: downloads, last uses of tokens, the audit.
 
 Each worker gathers, and writes all of it in one transaction twice a second, if there is something,
 and at its end: a download is counted within two seconds. A crash loses the last seconds of counts;
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WRITE_S = 0.5
 """How often it is written."""
 INDEX_PULL_S = 60.0
-"""What an index lists is no download of its own for so long after the index."""
+"""How long after an index its children are not counted as downloads."""
 SETTLE_S = 1.25
 """How long a download waits to be counted: another worker may have the index still unwritten."""
 _GATHERED_MAX = 100_000
@@ -69,7 +69,7 @@ class Ledger:
             self._used_at[subject.token_id] = self._catalog.now()
 
     def note(self, entry: Entry) -> None:
-        """Note what somebody did, in the log at once and in the catalog soon."""
+        """Note an action for the audit: in the log at once, in the catalog soon."""
         _log.info(
             "%s %s %s",
             entry.actor or "anonymous",

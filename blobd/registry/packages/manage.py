@@ -1,4 +1,4 @@
-"""What admins change of a package: who may read it, who may do what, what it is linked to.
+"""What admins change of a package: visibility, access, link and rules.
 
 A package has roles and a visibility of its own. It may inherit roles from the source repository
 that it is linked to; then those that were given on the package itself end, but for its maker's.
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from blobd.registry.identity.rights import Right
 
 UNPUBLISH_WITHIN_S = 600.0
-"""How long what was made public can be hidden again, as long as nobody has pulled it."""
+"""How long a published package can be hidden again, if it was not pulled."""
 
 PUBLISH_WARNING = (
-    "everybody can pull the package now, without a login; that cannot be undone once somebody has "
+    "everybody can pull the package now, without a login; that cannot be undone once it has been "
     f"pulled it, nor after {UNPUBLISH_WITHIN_S / 60:.0f} minutes"
 )
 
@@ -89,9 +89,9 @@ async def list_versions(
 async def set_visibility(
     catalog: Catalog, package_id: int, visibility: Visibility, *, allow_unpublish: bool
 ) -> None:
-    """Say who may read a package without a role.
+    """Change who can read a package without a role.
 
-    What was made public can be hidden again within `UNPUBLISH_WITHIN_S`, as long as nobody has
+    What was made public can be hidden again within `UNPUBLISH_WITHIN_S`, if nobody has
     pulled it meanwhile; later only where the operator lets everybody. Raises Unknown, Refused.
     """
     now = catalog.now()
@@ -296,17 +296,17 @@ def _roles(transaction: Transaction, package: Package) -> list[GivenRole]:
 
 
 def _check_unpublished(transaction: Transaction, package: Package, *, now: float) -> None:
-    """Raise Refused unless a package was made public a moment ago and nobody has pulled it."""
+    """Raise Refused unless a package was published moments ago and was not pulled."""
     published_at = packages.published_at(transaction, package.package_id)
     since = "" if published_at is None else f" {now - published_at:.0f} s ago"
     if published_at is None or now - published_at > UNPUBLISH_WITHIN_S:
         why = f"it was made public{since or ' long ago'}"
     elif versions.last_pull(transaction, package.package_id) >= published_at:
-        why = "somebody has pulled it since"
+        why = "it has been pulled since"
     else:
         return
     raise Refused(
         "what is public stays public: others rely on it. It can be hidden again within "
-        f"{UNPUBLISH_WITHIN_S:.0f} s as long as nobody has pulled it, and {why}; only where the "
+        f"{UNPUBLISH_WITHIN_S:.0f} s if nobody has pulled it, and {why}; only where the "
         "operator sets registry.allow_unpublish can it be hidden later"
     )

@@ -37,7 +37,7 @@ POPULAR_DOWNLOADS = 5000
 """A public package or version with more is deleted by the administrator alone."""
 _AT_ONCE = 100
 _EMPTY_FOR_S = 86_400.0
-"""So long after it was made a package may be without a version: its first push may take a while."""
+"""How long a new package may be without a version: its first push may take a while."""
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Trash:
     ) -> tuple[str, ...]:
         """Delete a version by its repository (R68); where that is no package it is gone at once.
 
-        Clients of the registry may delete the last one: whoever pushes next finds the package as
+        Clients of the registry may delete the last one: the next push finds the package as
         it was, and until then nobody sees it. Returns what that breaks, as `delete_version`.
         Raises NameUnknown, ManifestUnknown, TooPopular; unless `force`, ManifestListed.
         """
@@ -181,7 +181,7 @@ class Trash:
         """Forget what was deleted longer ago than it can be restored, and packages without any.
 
         Those are what pushes left that never got to a manifest, and what had its last version
-        deleted; they go once no blob is linked in them. `clock` says what is so long ago, and
+        deleted; they go once no blob is linked in them. `clock` says what is old enough, and
         `graces` how long others restore it.
         """
         now = (clock or self.catalog.now)()

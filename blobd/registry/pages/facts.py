@@ -1,4 +1,4 @@
-"""What the pages show, as values. Filled by who may read it; rendered by `render.py`."""
+"""What the pages show, as values. Rendered by `render.py`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Around:
     host: str
     """What to pull from."""
     visitor: str = ""
-    """Who is signed in; empty: nobody."""
+    """The signed-in account; empty: none."""
     here: str = ""
     """This page's path and query, to come back to after signing in."""
     csrf: str = ""
@@ -82,7 +82,7 @@ class TagsFacts:
     administers: bool = False
     """Whether the visitor may change the package here."""
     access: Mapping[str, object] | None = None
-    """Who may do what with it, as the management API says it; None for who may not know."""
+    """Access to it, as the management API shows it; None for visitors who cannot see it."""
     warned: Sequence[Version] = ()
     """For admins: versions of which not all words are shown."""
 
@@ -105,7 +105,7 @@ class VersionFacts:
     detail: Detail
     administers: bool = False
     is_admin: bool = False
-    """Whether the visitor is told what was left out, wherever forms may be sent from."""
+    """Whether the visitor sees what was left out, wherever forms may be sent from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """From facts to HTML, and the headers that keep it harmless.
 
-Everything that a user has written is escaped by the template engine, which is told to escape all
+Everything that a user has written is escaped by the template engine, which is set to escape all
 of it and to fail on a name it does not know. Nothing is loaded from elsewhere and nothing inline
 runs: the policy allows this server's own style sheet and script alone.
 """
@@ -128,6 +128,6 @@ def _count(number: int) -> str:
 
 
 def _short(digest: object) -> str:
-    """Return a digest's beginning, enough to tell it from its neighbours."""
+    """Return a digest's beginning, enough to distinguish it from others."""
     algorithm, _, encoded = str(digest).partition(":")
     return f"{algorithm}:{encoded[:12]}"

@@ -51,7 +51,7 @@ async def test_what_nobody_has_pulled_is_hidden_again_within_minutes(shop: Shop)
         assert (await shop.package()).visibility == visibility
         shop.clock.advance(manage.UNPUBLISH_WITHIN_S - 1)
     await pull(shop, ledger, digest)
-    with pytest.raises(Refused, match="somebody has pulled it since"):
+    with pytest.raises(Refused, match="it has been pulled since"):
         await manage.set_visibility(shop.catalog, package_id, PRIVATE, allow_unpublish=False)
 
 

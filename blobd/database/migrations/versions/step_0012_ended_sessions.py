@@ -1,4 +1,4 @@
-"""Sessions on pages that somebody has signed out of."""
+"""Sessions on pages that were signed out of."""
 
 from __future__ import annotations
 

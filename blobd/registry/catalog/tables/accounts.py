@@ -1,4 +1,4 @@
-"""Who there is, and what they show.
+"""Accounts, and their credentials.
 
 accounts     users and organisations; each is a namespace.
 memberships  users in organisations, as `owner` or `member`.
@@ -8,7 +8,7 @@ source_roles what people and teams may do there.
 tokens       personal access tokens and workflow tokens: hashes, never secrets.
 signing_keys the Ed25519 keys that bearer tokens are signed with; `private` is 32 bytes, or 61
     where it is sealed (`registry/auth/sealing.py`).
-ended_sessions sessions on pages that somebody has signed out of, until they would have ended by
+ended_sessions sessions on pages that were signed out of, until they would have ended by
     themselves.
 """
 

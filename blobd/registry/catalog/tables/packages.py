@@ -8,7 +8,7 @@ versions       one row per manifest that was ever pushed; a deleted one's manife
                repository that no request can name.
 trashed_tags   the tags that a deleted version had.
 index_pulls    who fetched which index a moment ago: what it lists is no download of its own.
-audit          who did what.
+audit          what was done, by whom.
 """
 
 from __future__ import annotations

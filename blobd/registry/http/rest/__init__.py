@@ -1,1 +1,1 @@
-"""The registry's management API: the model's calls for packages, and what else it takes."""
+"""The management API: GitHub's calls for packages, and calls of our own."""

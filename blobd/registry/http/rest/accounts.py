@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from blobd.registry.http.rest.desk import Desk
 
 EVERYBODY = Account(0, "", USER, is_administrator=True, created_at=0.0, disabled_at=None)
-"""Who asks where there are no identities."""
+"""The caller when authentication is off."""
 NAME = Field("A name.", required=True, most=100)
 
 
@@ -30,7 +30,7 @@ class AccountCalls:
 
     def operations(self) -> Iterator[Operation]:
         """Yield all operations."""
-        yield Operation("getOwnAccount", "GET", "/user", "Who asks", self.own, "Own")
+        yield Operation("getOwnAccount", "GET", "/user", "Get the caller", self.own, "Own")
         yield Operation(
             "getAccount", "GET", "/users/{user}", "Get a user or organisation", self.get, "Account"
         )
@@ -91,7 +91,7 @@ class AccountCalls:
             "listMembers",
             "GET",
             "/orgs/{organisation}/members",
-            "List who belongs to an organisation",
+            "List the members of an organisation",
             self.list_members,
             "MemberList",
         )
@@ -118,7 +118,7 @@ class AccountCalls:
             "listTeamMembers",
             "GET",
             f"{at}/{{team}}/members",
-            "List who is in a team",
+            "List the members of a team",
             self.list_team_members,
             "TeamMemberList",
         )
@@ -130,7 +130,7 @@ class AccountCalls:
         )
 
     async def own(self, call: Call) -> dict[str, Any]:
-        """Who asks; a workflow is told who vouched for it, and everyone is no account."""
+        """The caller's account; for a workflow's token, the account that vouched for it."""
         subject = call.caller.subject
         account = await accounts.find_account(call.catalog, subject.name) or EVERYBODY
         public, others = await _count_sources(call, account)

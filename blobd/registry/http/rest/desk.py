@@ -47,7 +47,7 @@ class Desk:
         deleted: bool = False,
         empty: bool = False,
     ) -> Package:
-        """Return a package that the caller may do this with; `empty`: be it without a version.
+        """Return a package that the caller may do this with; `empty`: even without a version.
 
         That right is demanded of the call. Raises Unknown, alike for what is not there and what may
         not be read; Forbidden.

@@ -186,7 +186,7 @@ def make_document(operations: Iterable[Operation]) -> dict[str, Any]:
             "title": "blobd management API",
             "version": "1",
             "description": (
-                "Packages, their versions and who may do what with them, by the paths and fields "
+                "Packages, their versions and access to them, by the paths and fields "
                 "of GitHub's REST API for packages where it has them. Slashes in names are sent "
                 "as %2F."
             ),

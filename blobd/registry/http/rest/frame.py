@@ -1,4 +1,4 @@
-"""Around every call: who asks, what it says, and its answer as JSON, errors too."""
+"""Around every call: authentication, validation, and the answer as JSON, errors too."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Frame:
         return caller
 
     def refusal(self, request: web.BaseRequest, error: Exception) -> web.Response:
-        """Return the answer to an error in the model's form, with the usual status and headers.
+        """Render an error in GitHub's format, with the usual status and headers.
 
         For errors of operations and for what no operation is reached by: unknown paths, methods,
         requests that another site made a browser send.

@@ -1,4 +1,4 @@
-"""What the model has in its web pages alone: who may do what with a package, and its tags."""
+"""What GitHub offers only in its web UI: access to a package, and its tags."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class ManageCalls:
             f"change{word}Package",
             "PATCH",
             at,
-            "Change who may read a package without a role, whether its tags stay, what it takes",
+            "Change a package's visibility and its rules for tags and indexes",
             self.change,
             "Package",
             body={
-                "visibility": Field("Who may.", choices=tuple(map(str, Visibility))),
+                "visibility": Field("Who can read it.", choices=tuple(map(str, Visibility))),
                 "immutable_tags": Field("Whether a tag stays.", Kind.YES_NO),
                 "sparse_indexes": Field(
                     "Whether indexes are taken without the manifests that they list.", Kind.YES_NO
@@ -56,7 +56,7 @@ class ManageCalls:
             },
         )
         yield Operation(
-            f"get{word}Access", "GET", f"{at}/access", "Show who may do what", self.access, "Access"
+            f"get{word}Access", "GET", f"{at}/access", "Get access", self.access, "Access"
         )
         yield Operation(
             f"set{word}AccessMode",
@@ -259,12 +259,10 @@ class ManageCalls:
         return await self._desk.package(call, owner, name, Action.ADMINISTER)
 
     async def _governed(self, call: Call, owner: str, name: str) -> Package:
-        """Return a package of which the caller, a person, may say who may do what with it."""
+        """Return a package whose access the caller, a person, can manage."""
         package = await self._administered(call, owner, name)
         if call.caller.subject.workflow is not None:
-            raise NotForWorkflows(
-                package.repository, "who may do what with it is for people to say"
-            )
+            raise NotForWorkflows(package.repository, "only people manage access to it")
         return package
 
 

@@ -1,4 +1,4 @@
-"""Moments as the model writes them."""
+"""Times as GitHub writes them."""
 
 from __future__ import annotations
 

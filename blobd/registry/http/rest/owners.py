@@ -1,7 +1,7 @@
-"""Users, organisations, teams and source repositories in JSON, complete for the model's clients.
+"""Users, organisations, teams and source repositories in JSON, complete for GitHub's clients.
 
-Typed clients require every member of the model's schemas. What blobd does not have is zero, empty,
-false or null; the URLs are formed as the model forms them, and not all of them lead somewhere.
+Typed clients require every member of GitHub's schemas. What blobd does not have is zero, empty,
+false or null; the URLs are formed as GitHub forms them, and not all of them lead somewhere.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class OwnerShapes:
     def simple(self, name: str, account_id: int, kind: str) -> dict[str, Any]:
         """Return an account as other objects name it.
 
-        `site_admin` is false: who administers the registry is told to nobody here.
+        `site_admin` is false: the registry's administrators are not disclosed here.
         """
         organisation = kind == ORGANISATION
         at = f"{self.base_url}/api/users/{name}"

@@ -1,4 +1,4 @@
-"""The model's calls: packages and versions of an organisation, a user, or the caller."""
+"""GitHub's calls: packages and versions of an organisation, a user, or the caller."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class PackageCalls:
         name: str,
         owner: str = "",
         *,
-        token: str = "",  # noqa: ARG002 the model's
+        token: str = "",  # noqa: ARG002 GitHub's
     ) -> None:
         package = await self._package(kind, call, owner, name, Action.ADMINISTER, deleted=True)
         await self._trash(call).restore_package(package.package_id)

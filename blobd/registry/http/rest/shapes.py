@@ -1,4 +1,4 @@
-"""Packages and versions as the model writes them in JSON, with what it does not have."""
+"""Packages and versions in GitHub's JSON, with members of our own."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class SourceCalls:
             body={
                 "name": Field("A name.", required=True, most=100),
                 "visibility": Field(
-                    "Who may read it.", choices=tuple(map(str, Visibility)), required=True
+                    "Who can read it.", choices=tuple(map(str, Visibility)), required=True
                 ),
                 "host": _HOST,
             },
@@ -75,10 +75,10 @@ class SourceCalls:
             "changeSource",
             "PATCH",
             one,
-            "Change who may read it without a role, and which labels link packages to it",
+            "Change its visibility, and which labels link packages to it",
             self.change,
             body={
-                "visibility": Field("Who may read it.", choices=tuple(map(str, Visibility))),
+                "visibility": Field("Who can read it.", choices=tuple(map(str, Visibility))),
                 "host": _HOST,
                 "writers_link": Field(
                     "Whether labels of writers link to it, and not only of admins.", Kind.YES_NO
@@ -87,7 +87,7 @@ class SourceCalls:
         )
         yield Operation("removeSource", "DELETE", one, "Forget it", self.remove)
         yield Operation(
-            "listSourceRoles", "GET", f"{one}/roles", "Show who may do what", self.roles, "RoleList"
+            "listSourceRoles", "GET", f"{one}/roles", "Get access", self.roles, "RoleList"
         )
         role = f"{one}/roles/{{grantee}}"
         yield Operation(
@@ -109,7 +109,7 @@ class SourceCalls:
             "issueWorkflowToken",
             "POST",
             f"{one}/tokens",
-            "Issue a token for a workflow; for an admin, or whoever runs workflows in its name",
+            "Issue a token for a workflow; for admins, and for the runner of its workflows",
             self.issue,
             "MadeToken",
             status=201,
@@ -151,7 +151,7 @@ class SourceCalls:
             "listAudit",
             "GET",
             "/audit",
-            "Who did what, the newest first: all for the administrator, or of one package",
+            "The audit, the newest first: all for the administrator, or of one package",
             self.audit,
             "AuditList",
             query={
