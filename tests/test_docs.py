@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 add_answers(ANSWERS)
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 MAP = (ROOT / "blobd" / "README.md").read_text(encoding="utf-8")
@@ -60,15 +61,15 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, click.Comman
 
 
 def code_block(language: str, containing: str) -> str:
-    """Return the one block of code of the README that holds a text."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    """Return the one block of code of the API page that holds a text."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", API, flags=re.DOTALL)
     (found,) = [block for block in blocks if containing in block]
     return str(found)
 
 
 def test_the_table_of_settings_is_the_code() -> None:
     """Every setting with its variable, default and reason; and no other."""
-    documented = {row for row in rows(README) if len(row) == 4 and row[1].startswith("BLOBD_")}
+    documented = {row for row in rows(OPERATIONS) if len(row) == 4 and row[1].startswith("BLOBD_")}
     assert documented == {
         (setting.key, setting.variable, toml(setting.default), setting.reason)
         for setting in settings()
@@ -76,14 +77,14 @@ def test_the_table_of_settings_is_the_code() -> None:
 
 
 def test_every_command_and_option_is_documented() -> None:
-    """What `--help` lists, the README names."""
-    told = README.split("## The command line", 1)[1].split("\n## ", 1)[0]
+    """What `--help` lists, the page names."""
+    table = OPERATIONS.split("## The command line", 1)[1].split("\n## ", 1)[0]
     for words, command in commands(main):
-        assert f"`{words}" in told
+        assert f"`{words}" in table
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 longest = max(parameter.opts, key=len)
-                assert longest in told, f"{words} {longest}"
+                assert longest in table, f"{words} {longest}"
 
 
 def test_every_command_explains_itself() -> None:
@@ -101,12 +102,12 @@ def test_every_metric_is_documented() -> None:
         family.name + ("_total" if family.type == "counter" else "")
         for family in Metrics().registry.collect()
     }
-    assert {row[0] for row in rows(README) if row[0].startswith("blobd_")} == exported
+    assert {row[0] for row in rows(OPERATIONS) if row[0].startswith("blobd_")} == exported
 
 
 def test_every_error_is_documented() -> None:
     """Each status and code that a client may meet; and no other."""
-    documented = {(row[0], row[1]) for row in rows(README) if row[0].isdigit()}
+    documented = {(row[0], row[1]) for row in rows(API) if row[0].isdigit()}
     answers = (*TABLE.values(), UNEXPECTED)
     assert documented == {(str(answer.status), answer.code) for answer in answers}
 
