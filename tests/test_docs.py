@@ -32,7 +32,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-MAP = (ROOT / "blobd" / "README.md").read_text(encoding="utf-8")
+MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 _FILE_NAME = re.compile(r"`([a-z_.][a-z0-9_./]*\.(?:py|yaml|toml|md|service|conf))`")
 _LINK = re.compile(r"\]\(([^)#]+)\)")
 
@@ -119,7 +119,6 @@ def test_every_error_is_documented() -> None:
         "CONTRIBUTING.md",
         "SECURITY.md",
         "CHANGELOG.md",
-        "blobd/README.md",
         "deploy/README.md",
         "deploy/SECURITY.md",
         *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")),
@@ -135,7 +134,7 @@ def test_every_file_that_is_named_is_there(page: str) -> None:
     for link in _LINK.findall(text):
         assert "://" in link or (path.parent / link).exists(), link
     for name in _FILE_NAME.findall(text):
-        inside = page == "blobd/README.md" and any(path.parent.rglob(name))
+        inside = page == "docs/architecture.md" and any((ROOT / "blobd").rglob(name))
         assert inside or (path.parent / name).exists() or (ROOT / name).exists(), name
 
 
@@ -199,6 +198,25 @@ def test_every_section_and_promise_that_is_cited_is_on_the_design_page() -> None
     promises = re.findall(r"^(\d+)\. ", in_short, flags=re.MULTILINE)
     assert promises == re.findall(r"^(\d+)\. ", in_full, flags=re.MULTILINE)
     assert cited(r"[Pp]romise (\d+)") <= set(promises)
+
+
+_RIDDLES = re.compile(
+    r"\b(?:whoever|somebody|told|tells?|telling|he|his|so long|any more|be it|be there|the model)"
+    r"\b",
+    re.IGNORECASE,
+)
+
+
+def test_the_language_is_plain() -> None:
+    """Report, not tell; a process is no he; no subject that is only a pronoun."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md")]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in (*ROOT.glob("blobd/**/*.py"), *ROOT.glob("blobd/**/*.html"), *pages)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if _RIDDLES.search(line) and "def tell(" not in line
+    ]
+    assert found == []
 
 
 def test_nothing_is_cited_that_is_not_in_the_repository() -> None:

@@ -1,4 +1,4 @@
-"""Delete `blobd/registry/`, and blobs are still served (`blobd/README.md`, The floors)."""
+"""Delete `blobd/registry/`, and blobs are still served (`docs/architecture.md`, The floors)."""
 
 from __future__ import annotations
 
