@@ -194,7 +194,7 @@ def test_roles_are_given_and_taken(shop: Shop) -> None:
     )
     given = _roles(shop, name)
     assert given["user", "uma"] == ("read", "")
-    assert given["team", "crew"] == ("admin", "")
+    assert given["team", "shop/crew"] == ("admin", "")
     assert given["automation workflows", "shop/code"] == ("write", "publishes")
     for who in ("uma", "shop/crew"):
         shop.operator.do("package", "revoke", name, who)
