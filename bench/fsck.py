@@ -42,8 +42,9 @@ class Cost:
     peak_kib: int
 
 
-def main(count: int = 1_000_000, folder: str = "/dev/shm") -> None:
+def main(blobs: str = "1000000", folder: str = "/dev/shm") -> None:
     """Print a table."""
+    count = int(blobs)
     with tempfile.TemporaryDirectory(prefix="blobd-fsck-", dir=folder) as made:
         store = Path(made) / "store"
         maker = Process(target=make_store, args=(store, count))
@@ -77,4 +78,4 @@ def _run(*words: str) -> Cost:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:3])
+    main(*sys.argv[1:3])

@@ -42,8 +42,8 @@ def verdicts(plan: Plan, journal: Journal) -> Iterator[Verdict]:
 def _commit(plan: Plan, journal: Journal) -> Iterator[Verdict]:
     small, *_, large = map(commit.case_of, plan.s3_commit_sizes_bytes)
     text = f"S3: last byte to 201, {large.partition(', ')[2]}, of {small.partition(', ')[2]}"
-    took = (Key("s3", case, "blobd", metric.COMMIT) for case in (large, small))
-    yield from ratio(journal, text, *took, 1.5)
+    of_large, of_small = (Key("s3", case, "blobd", metric.COMMIT) for case in (large, small))
+    yield from ratio(journal, text, of_large, of_small, 1.5)
 
 
 def _memory(plan: Plan, journal: Journal) -> Iterator[Verdict]:
