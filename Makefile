@@ -1,7 +1,7 @@
 # Short names for the commands of this project; each one also works by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test one bench findings
+.PHONY: help install lock lint types test one bench findings
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,11 @@ help: ## show this list
 
 install: ## make .venv with blobd, editable, and everything that the tests need
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e '.[test]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+
+lock: ## write the versions installed in .venv to constraints.txt
+	{ sed -n 1p constraints.txt; $(BIN)/pip freeze --exclude blobd; } > .venv/constraints.txt
+	mv .venv/constraints.txt constraints.txt
 
 lint: ## check style, format and the import contracts (seconds)
 	$(BIN)/ruff check .

@@ -161,6 +161,20 @@ def test_every_folder_of_tests_says_what_it_needs_and_costs() -> None:
     assert documented == folders
 
 
+def test_every_dependency_is_locked() -> None:
+    """`constraints.txt` has a version of each; CI installs no other."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [each for group in project["optional-dependencies"].values() for each in group]
+    named = {
+        re.split(r"[^A-Za-z0-9_-]", each, maxsplit=1)[0].lower().replace("_", "-")
+        for each in (*project["dependencies"], *extras)
+    }
+    locked = re.findall(
+        r"^([^=#\s]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert named - {"blobd"} <= {each.lower().replace("_", "-") for each in locked}
+
+
 def test_every_make_command_is_there_and_explained() -> None:
     """`make` lists each target, and CONTRIBUTING.md names no other."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
