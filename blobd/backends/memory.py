@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blobd.backends.base import BlobInfo, Committed, Record, StreamSource
-from blobd.backends.turns import Turns
+from blobd.backends.writer_locks import WriterLocks
 from blobd.errors import BlobNotFound, UploadUnknown
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from blobd.backends.base import Admits, Buffer, Orphan
-    from blobd.backends.turns import Turn
+    from blobd.backends.writer_locks import WriterLock
     from blobd.digest import Digest, Span
 
 _READ_BYTES = 1024 * 1024
@@ -44,7 +44,7 @@ class Memory:
     """A Backend (see `base.py`) on two dictionaries."""
 
     def __init__(self, *, takeover_wait_s: float = 5.0) -> None:
-        self._turns = Turns(wait_s=takeover_wait_s)
+        self._locks = WriterLocks(wait_s=takeover_wait_s)
         self._blobs: dict[Digest, _Blob] = {}
         self._quarantine: dict[Digest, _Blob] = {}
         self._uploads: dict[str, _Upload] = {}
@@ -68,14 +68,14 @@ class Memory:
         upload = self._open_upload(upload_id)
         if admits is not None:
             admits(upload.record)
-        turn = await self._turns.take(upload_id, offset=lambda: upload.record.offset)
+        lock = await self._locks.take(upload_id, offset=lambda: upload.record.offset)
         try:
             self._open_upload(upload_id)
         except UploadUnknown:
-            turn.release()
+            lock.release()
             raise
         del upload.data[upload.record.offset :]
-        return MemoryStaging(self, upload, turn)
+        return MemoryStaging(self, upload, lock)
 
     async def peek(self, upload_id: str) -> Record:
         await _others()
@@ -203,10 +203,10 @@ class MemoryStaging:
 
     trusted = True
 
-    def __init__(self, backend: Memory, upload: _Upload, turn: Turn) -> None:
+    def __init__(self, backend: Memory, upload: _Upload, lock: WriterLock) -> None:
         self._backend = backend
         self._upload = upload
-        self._turn = turn
+        self._lock = lock
         self._over = False
         self._aborted = False
         self._committed: Committed | None = None
@@ -253,16 +253,16 @@ class MemoryStaging:
             self._backend.remove(self._upload)
 
     def guard(self) -> AbstractAsyncContextManager[None]:
-        return self._turn.guard()
+        return self._lock.guard()
 
     async def aclose(self) -> None:
         self._over = True
-        self._turn.release()
+        self._lock.release()
 
     def _check_writer(self) -> None:
         if self._committed is not None or self._aborted:
             raise UploadUnknown(self.record.upload_id)
-        self._turn.check()
+        self._lock.check()
 
 
 async def _others() -> None:

@@ -66,7 +66,7 @@ async def _compare(
 ) -> tuple[list[dict[str, Any]], Counter[str], Counter[str]]:
     """Print what is found, or return it for a script; return counts by kind, and what remains."""
     from blobd.registry.fsck import Fsck
-    from blobd.registry.packages.ledger import note_operator
+    from blobd.registry.packages.activity import note_operator
 
     kept: list[dict[str, Any]] = []
     counts, remaining = Counter[str](), Counter[str]()

@@ -69,7 +69,7 @@ def change(
     on standard output; None: the caller prints what was made.
     """
 
-    from blobd.registry.packages.ledger import note_operator
+    from blobd.registry.packages.activity import note_operator
 
     async def run(catalog: Catalog) -> T:
         done = await work(catalog)

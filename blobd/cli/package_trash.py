@@ -81,7 +81,7 @@ async def _delete(
     daemon: Daemon, full_name: str, wanted: Digest | str | int | None = None, *, force: bool
 ) -> None:
     from blobd.registry.auth.subjects import EVERYONE
-    from blobd.registry.packages.ledger import note_operator
+    from blobd.registry.packages.activity import note_operator
     from blobd.registry.packages.trash import Trash
 
     catalog = daemon.catalog
@@ -106,7 +106,7 @@ async def _delete(
 
 
 async def _restore(daemon: Daemon, full_name: str, wanted: Digest | int | None) -> None:
-    from blobd.registry.packages.ledger import note_operator
+    from blobd.registry.packages.activity import note_operator
     from blobd.registry.packages.trash import Trash
 
     catalog = daemon.catalog
@@ -137,15 +137,15 @@ def _named(found: Package, version: Version) -> tuple[str, str]:
 async def _version(
     catalog: Catalog, found: Package, wanted: Digest | str | int, *, deleted: bool
 ) -> Version:
-    """Return the version of a digest, a tag or a number. Raises Unknown, TagInvalid."""
+    """Return the version of a digest, a tag or a number. Raises NotFound, TagInvalid."""
     from blobd.registry.catalog import versions
-    from blobd.registry.catalog.hot import Hot
-    from blobd.registry.errors import Unknown
+    from blobd.registry.catalog.read_queries import ReadQueries
+    from blobd.registry.errors import NotFound
     from blobd.registry.names import parse_tag
 
-    unknown = Unknown("deleted version" if deleted else "version", f"{wanted} of {found.name}")
+    unknown = NotFound("deleted version" if deleted else "version", f"{wanted} of {found.name}")
     if isinstance(wanted, str):
-        manifest = await Hot(catalog.reader).tagged(found.repository, parse_tag(wanted))
+        manifest = await ReadQueries(catalog.reader).tagged(found.repository, parse_tag(wanted))
         if manifest is None:
             raise unknown
         wanted = manifest.digest

@@ -237,7 +237,7 @@ def set_visibility(config: Config, full_name: str, visibility: str, yes: bool) -
 
 
 async def find_package(catalog: Catalog, full_name: str, *, deleted: bool = False) -> Package:
-    """Return the package OWNER/NAME; of deleted ones the last of its name. Raises Unknown."""
+    """Return the package OWNER/NAME; of deleted ones the last of its name. Raises NotFound."""
     from blobd.registry.packages import manage
 
     owner, _, name = full_name.partition("/")

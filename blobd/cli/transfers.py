@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from blobd.client import Blob, Progress
-    from blobd.client.facts import ProgressCallback
+    from blobd.client.models import ProgressCallback
     from blobd.digest import Digest
 
     Command = Callable[..., None]

@@ -19,6 +19,7 @@ the blob API as one call, without retries.
 
 from __future__ import annotations
 
+from blobd.client.backoff import Retries
 from blobd.client.client import Client
 from blobd.client.errors import (
     AnswerMalformed,
@@ -33,8 +34,7 @@ from blobd.client.errors import (
     Unavailable,
     Unreachable,
 )
-from blobd.client.facts import Blob, BlobPage, Progress, Upload
-from blobd.client.patience import Retries
+from blobd.client.models import Blob, BlobPage, Progress, Upload
 from blobd.client.requests import Requests
 from blobd.digest import Digest, Span
 

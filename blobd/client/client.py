@@ -8,8 +8,8 @@ import aiohttp
 from yarl import URL
 
 from blobd.client import pull, sources
-from blobd.client.exchange import Exchanges
-from blobd.client.patience import Retries, patiently
+from blobd.client.backoff import Retries, patiently
+from blobd.client.exchange import Transport
 from blobd.client.push import Push
 from blobd.client.requests import Requests
 from blobd.errors import DigestUnsupported
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from blobd.client.facts import Blob, ProgressCallback, Upload
+    from blobd.client.models import Blob, ProgressCallback, Upload
     from blobd.client.sources import Bytes
     from blobd.digest import Digest, Span
 
@@ -64,7 +64,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._requests = Requests(
-            Exchanges(self._session, self._base, token=self._token, stall_s=self._stall_s)
+            Transport(self._session, self._base, token=self._token, stall_s=self._stall_s)
         )
         return self
 

@@ -22,7 +22,7 @@ _OCTETS = "application/octet-stream"
 _log = logging.getLogger("blobd.client")
 
 
-class Exchanges:
+class Transport:
     """Sends requests over a session and reads their answers."""
 
     def __init__(

@@ -9,10 +9,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from blobd.client import descriptors
+from blobd.client.backoff import Patience, patiently
 from blobd.client.errors import ClientError, DigestWrong, Unreachable
-from blobd.client.facts import Blob, Progress
 from blobd.client.hashes import Hash
-from blobd.client.patience import Patience, patiently
+from blobd.client.models import Blob, Progress
 from blobd.client.targets import ReplacedFile, file_to_replace
 from blobd.digest import Span
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from blobd.client.facts import ProgressCallback
-    from blobd.client.patience import Retries
+    from blobd.client.backoff import Retries
+    from blobd.client.models import ProgressCallback
     from blobd.client.requests import Requests
     from blobd.digest import Digest
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blobd.client.backoff import Patience
 from blobd.client.errors import (
     ClientError,
     Denied,
@@ -16,14 +17,13 @@ from blobd.client.errors import (
     SourceChanged,
     SourceSpent,
 )
-from blobd.client.facts import Blob, Progress
-from blobd.client.patience import Patience
+from blobd.client.models import Blob, Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from blobd.client.facts import ProgressCallback
-    from blobd.client.patience import Retries
+    from blobd.client.backoff import Retries
+    from blobd.client.models import ProgressCallback
     from blobd.client.requests import Requests
     from blobd.client.sources import Source
     from blobd.digest import Digest, Span

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from blobd.client.errors import AnswerMalformed, Misplaced, NotFound, refusal
-from blobd.client.facts import Blob, BlobPage, Upload
+from blobd.client.models import Blob, BlobPage, Upload
 from blobd.digest import Digest, MalformedDigest, Span
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from blobd.client.exchange import Exchanges
+    from blobd.client.exchange import Transport
 
 
 class Requests:
     """One method per request."""
 
-    def __init__(self, exchanges: Exchanges) -> None:
+    def __init__(self, exchanges: Transport) -> None:
         self._exchanges = exchanges
 
     async def begin(

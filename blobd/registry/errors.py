@@ -60,7 +60,7 @@ class AccountInvalid(BlobdError):
         self.name = name
 
 
-class Unknown(BlobdError):
+class NotFound(BlobdError):
     """Nothing of this kind and name that the caller may see."""
 
     def __init__(self, kind: str, name: str) -> None:
@@ -69,7 +69,7 @@ class Unknown(BlobdError):
         self.name = name
 
 
-class Taken(BlobdError):
+class AlreadyExists(BlobdError):
     """The name is in use."""
 
     def __init__(self, kind: str, name: str) -> None:
@@ -261,7 +261,7 @@ class ScopeMissing(Unauthenticated):
         self.scope = scope
 
 
-class Forbidden(BlobdError):
+class PermissionDenied(BlobdError):
     """The subject may see it, but not do this with it."""
 
     def __init__(self, package: str, *, who: str, role: str, has: str, scope: str) -> None:

@@ -16,7 +16,7 @@ from blobd.references import holds
 from blobd.references.pins import pinned
 from blobd.registry.catalog import contents, repositories
 from blobd.registry.catalog import links as link_rows
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.errors import BlobReferenced
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from blobd.digest import Digest
     from blobd.references.pins import CatalogPin
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.catalog.hot import Link
+    from blobd.registry.catalog.read_queries import Link
     from blobd.registry.catalog.repositories import Maker
     from blobd.registry.names import RepositoryName
 
@@ -122,7 +122,7 @@ async def mount(
     return await catalog.write(link)
 
 
-class Touches:
+class LinkUses:
     """Notes when pushers last asked for blobs, so that unnamed links are kept for them.
 
     At most once in an interval per link, gathered and written beside the requests by `run`.
@@ -130,7 +130,7 @@ class Touches:
 
     def __init__(self, catalog: Catalog, *, unnamed_link_grace_s: float) -> None:
         self._catalog = catalog
-        self._hot = Hot(catalog.reader)
+        self._hot = ReadQueries(catalog.reader)
         self._grace_s = unnamed_link_grace_s
         self._interval_s = min(_TOUCH_INTERVAL_S, unnamed_link_grace_s / 2)
         self._gathered: dict[tuple[RepositoryName, Digest], float] = {}

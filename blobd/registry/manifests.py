@@ -10,7 +10,7 @@ from blobd.digest import Digest
 from blobd.errors import DigestMismatch
 from blobd.hashing import Hashing
 from blobd.registry.catalog import contents, repositories
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.documents import read_document
 from blobd.registry.errors import (
     DescriptorSizeWrong,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from blobd.database import Catalog, Transaction
     from blobd.references.quarantine import Quarantine
-    from blobd.registry.catalog.hot import StoredManifest
+    from blobd.registry.catalog.read_queries import StoredManifest
     from blobd.registry.catalog.repositories import Maker
     from blobd.registry.documents import Document
     from blobd.registry.names import Reference, RepositoryName, Tag
@@ -101,7 +101,7 @@ class Manifests:
         `sparse_indexes`: indexes are taken everywhere without the manifests that they list.
         """
         self._catalog = catalog
-        self._hot = Hot(catalog.reader)
+        self._hot = ReadQueries(catalog.reader)
         self._quarantine = quarantine
         self._sparse_indexes = sparse_indexes
         self._threads = threads

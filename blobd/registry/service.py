@@ -21,8 +21,8 @@ from blobd.registry.http.pages import is_page
 from blobd.registry.http.routes import TOKEN_PATH
 from blobd.registry.identity.first import FirstAdministrator, first_administrator
 from blobd.registry.identity.signing_keys import keys_lie_open, open_seals, settle_signing_keys
+from blobd.registry.packages.activity import forget_audit, note_operator
 from blobd.registry.packages.label_audit import review_links
-from blobd.registry.packages.ledger import forget_audit, note_operator
 from blobd.registry.packages.trash import Trash
 
 if TYPE_CHECKING:

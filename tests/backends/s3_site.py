@@ -62,7 +62,7 @@ class S3Site(Site):
 
     def shorten_takeover(self, patch: pytest.MonkeyPatch, wait_s: float) -> None:
         for backend in self._opened:
-            patch.setattr(backend._turns, "wait_s", wait_s)
+            patch.setattr(backend._locks, "wait_s", wait_s)
 
     def peek_blob(self, digest: Digest) -> bytes | None:
         record = self.bucket.read(self._index(digest))

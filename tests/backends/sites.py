@@ -82,7 +82,7 @@ class MemorySite(Site):
         return self._memory
 
     def shorten_takeover(self, patch: pytest.MonkeyPatch, wait_s: float) -> None:
-        patch.setattr(self._memory._turns, "wait_s", wait_s)
+        patch.setattr(self._memory._locks, "wait_s", wait_s)
 
     def peek_blob(self, digest: Digest) -> bytes | None:
         blob = self._memory._blobs.get(digest)

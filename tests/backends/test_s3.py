@@ -69,7 +69,7 @@ async def crash(staging: Staging) -> None:
     """Let a writer go as a kill would: nothing is tidied up, nobody is told."""
     left = cast("S3Staging", staging)
     await left._parts.settle()
-    left.turn.release()
+    left.lock.release()
 
 
 async def crashed_commit(

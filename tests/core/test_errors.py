@@ -63,8 +63,8 @@ EXAMPLES: list[Exception] = [
     registry_errors.NameInvalid("UPPER"),
     registry_errors.NameUnknown("a/b"),
     registry_errors.AccountInvalid("A b", 100),
-    registry_errors.Unknown("user", "ada"),
-    registry_errors.Taken("user", "ada"),
+    registry_errors.NotFound("user", "ada"),
+    registry_errors.AlreadyExists("user", "ada"),
     errors.Refused("the last owner stays"),
     errors.TextInvalid("the description", "holds a NUL"),
     registry_errors.TagImmutable("v1"),
@@ -87,7 +87,9 @@ EXAMPLES: list[Exception] = [
     registry_errors.LoginNeeded("pull of a/b", "repository:a/b:pull"),
     registry_errors.TokenRefused("token blobd_pat_1…", "expired", expired=True),
     registry_errors.ScopeMissing("repository:a/b:push"),
-    registry_errors.Forbidden("a/b", who="ada", role="write", has="read", scope="write:packages"),
+    registry_errors.PermissionDenied(
+        "a/b", who="ada", role="write", has="read", scope="write:packages"
+    ),
     registry_errors.NamespaceMissing("image", ["ada", "acme"]),
     registry_errors.NamespaceClosed("eve/image", ["ada", "acme"], exists=True),
     registry_errors.LastVersion("image", tagged=True),

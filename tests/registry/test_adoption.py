@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from blobd.database import open_catalog
 from blobd.database.postgresql import migrate
 from blobd.database.postgresql.connections import Route
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.media_types import OCI_MANIFEST
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages.manage import find_package, list_versions
@@ -94,5 +94,5 @@ async def test_what_was_pushed_before_becomes_packages(old_url: str) -> None:
             assert {version.platforms for version in found} == {()}
         # what is in no namespace is a repository, as before
         for name in ("plain", LONG):
-            assert await Hot(catalog.reader).knows(RepositoryName(name))
+            assert await ReadQueries(catalog.reader).knows(RepositoryName(name))
         assert len(await asked(catalog, "SELECT repository_id FROM packages")) == 2

@@ -19,7 +19,7 @@ from blobd.database.opening import Server
 from blobd.digest import Digest
 from blobd.errors import ConfigInvalid
 from blobd.references import holds
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.links import RepositoryHolder
 from tests.backends.acts import off_loop
 from tests.cancellation import cancel_at_each_checkpoint
@@ -115,11 +115,11 @@ async def test_what_was_written_is_seen_by_every_process_at_once(
 ) -> None:
     """Nothing is cached across requests: the hot reads of a second opener agree."""
     async with open_catalog(place, durable=False) as other:
-        assert await Hot(other.reader).link(APP, BLOB) is None
+        assert await ReadQueries(other.reader).link(APP, BLOB) is None
         await link(catalog, BLOB)
-        assert await Hot(other.reader).link(APP, BLOB) is not None
+        assert await ReadQueries(other.reader).link(APP, BLOB) is not None
         await RepositoryHolder(other, APP).release(BLOB)
-        assert await Hot(catalog.reader).link(APP, BLOB) is None
+        assert await ReadQueries(catalog.reader).link(APP, BLOB) is None
 
 
 async def test_writers_of_one_process_take_turns(catalog: Catalog) -> None:
@@ -129,7 +129,7 @@ async def test_writers_of_one_process_take_turns(catalog: Catalog) -> None:
         for digest in digests:
             group.create_task(link(catalog, digest))
     for digest in digests:
-        assert await Hot(catalog.reader).link(APP, digest) is not None
+        assert await ReadQueries(catalog.reader).link(APP, digest) is not None
 
 
 async def test_an_acknowledged_link_survives_a_kill(tmp_path: Path, place: Path | Server) -> None:
@@ -143,7 +143,7 @@ async def test_an_acknowledged_link_survives_a_kill(tmp_path: Path, place: Path 
     async with open_catalog(place, durable=False) as catalog:
         for name in acknowledged:
             digest = Digest.parse(name)
-            assert await Hot(catalog.reader).link(APP, digest) is not None
+            assert await ReadQueries(catalog.reader).link(APP, digest) is not None
             assert await off_loop((tmp_path / "blobs/sha256" / name[7:9] / name[7:]).is_file)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.errors import (
     BlobReferenced,
     ManifestListed,
@@ -60,7 +60,7 @@ async def test_a_blob_goes_or_its_manifest_comes(
             holder.release(layer),
             turns=turns,
         )
-        linked = await Hot(catalog.reader).link(APP, layer) is not None
+        linked = await ReadQueries(catalog.reader).link(APP, layer) is not None
         assert linked is await _is_there(manifests.get(APP, tag))
 
 

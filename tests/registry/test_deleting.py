@@ -9,7 +9,7 @@ import pytest
 
 from blobd.errors import BackendUnavailable
 from blobd.references import holds, pins
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.links import RepositoryHolder
 from tests.backends.acts import fetch
 from tests.registry.acts import APP, OTHER, Clock, asked, push
@@ -48,7 +48,7 @@ async def test_a_push_waits_for_the_removal_and_brings_the_bytes_back(
         await store.delete(digest)
         await catalog.write(lambda transaction: holds.delete_row(transaction, digest))
     assert await fetch(store.backend, digest) == DATA
-    assert await Hot(catalog.reader).link(APP, digest) is not None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is not None
 
 
 async def test_a_collector_that_died_keeps_pushes_waiting_for_a_while_only(
@@ -62,7 +62,7 @@ async def test_a_collector_that_died_keeps_pushes_waiting_for_a_while_only(
         await _some_polls()
         assert not pushing.done()
         clock.advance(1)
-    assert await Hot(catalog.reader).link(OTHER, digest) is not None
+    assert await ReadQueries(catalog.reader).link(OTHER, digest) is not None
     assert await asked(catalog, "SELECT condemned_at FROM blobs") == [None]
 
 

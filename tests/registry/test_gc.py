@@ -20,8 +20,8 @@ from blobd.references.collection import CollectionResult, collect
 from blobd.references.references import References, open_references
 from blobd.references.roots import Roots
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog.hot import Hot
-from blobd.registry.links import RepositoryHolder, Touches, mount
+from blobd.registry.catalog.read_queries import ReadQueries
+from blobd.registry.links import LinkUses, RepositoryHolder, mount
 from blobd.registry.names import Tag
 from blobd.store import BlobStore
 from tests.backends.acts import digest_of, fetch, off_loop
@@ -116,7 +116,7 @@ async def test_a_reference_that_nobody_knew_of_fails_the_deletion_before_the_byt
     with pytest.raises(IntegrityError):
         await _collect(roots, store)
     assert await fetch(store.backend, digest) == b"layer"
-    assert await Hot(catalog.reader).link(APP, digest) is not None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is not None
 
 
 async def test_a_blob_that_somebody_else_links_stays(
@@ -151,7 +151,7 @@ async def test_a_dry_run_says_the_same_and_does_nothing(
         shared: False,
     }
     assert await _is_stored(store, released)
-    assert await Hot(catalog.reader).link(APP, unnamed) is not None
+    assert await ReadQueries(catalog.reader).link(APP, unnamed) is not None
     assert await _collect(roots, store) == foreseen
 
 
@@ -199,14 +199,14 @@ async def test_a_link_that_no_manifest_names_lapses_after_its_grace(
     digest = await push(catalog, store, b"layer")
     clock.advance(DAY_S)
     assert await _collect(roots, store) == []
-    await Touches(catalog, unnamed_link_grace_s=DAY_S).use(APP, digest)
+    await LinkUses(catalog, unnamed_link_grace_s=DAY_S).use(APP, digest)
     clock.advance(DAY_S)
     assert await _collect(roots, store) == []
     clock.advance(1)
     (verdict,) = await _collect(roots, store)
     assert verdict.goes
     assert "no manifest of team/app names it" in verdict.reasons[0]
-    assert await Hot(catalog.reader).link(APP, digest) is None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is None
 
 
 async def test_a_link_that_a_manifest_names_never_lapses(
@@ -220,8 +220,8 @@ async def test_a_link_that_a_manifest_names_never_lapses(
     (verdict,) = await _collect(roots, store)
     assert not verdict.goes
     assert verdict.reasons == ("linked by team/app",)
-    assert await Hot(catalog.reader).link(APP, digest) is not None
-    assert await Hot(catalog.reader).link(OTHER, digest) is None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is not None
+    assert await ReadQueries(catalog.reader).link(OTHER, digest) is None
     await delete_manifest(catalog, APP, accepted.digest)
     assert [verdict.goes for verdict in await _collect(roots, store)] == [True]
 
@@ -341,7 +341,7 @@ async def test_a_collection_that_breaks_off_leaves_no_link_without_bytes(
     with pytest.raises(BackendUnavailable):
         await _collect(roots, _Torn(store.backend, Metrics()))
     assert not await _is_stored(store, digest)
-    assert await Hot(catalog.reader).link(APP, digest) is None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is None
     clock.advance(holds.DELETING_S + 1)
     assert [verdict.size_bytes for verdict in await _collect(roots, store)] == [0]
 

@@ -27,10 +27,10 @@ from blobd.errors import BlobNotFound
 from blobd.metrics import Metrics
 from blobd.references.collection import collect
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.catalog.tables import metadata
 from blobd.registry.errors import BlobReferenced, ManifestReferencesUnknown
-from blobd.registry.links import RepositoryHolder, Touches, mount
+from blobd.registry.links import LinkUses, RepositoryHolder, mount
 from blobd.registry.manifests import Manifests
 from blobd.registry.names import RepositoryName
 from blobd.store import BlobStore
@@ -79,7 +79,7 @@ class Holding(RuleBasedStateMachine):
         self._catalog = self._run(self._open())
         self._store = BlobStore(Memory(), Metrics())
         self._holder = ApiHolder(self._catalog, REFERENCES, self._store)
-        self._touches = Touches(self._catalog, unnamed_link_grace_s=GRACE_S)
+        self._link_uses = LinkUses(self._catalog, unnamed_link_grace_s=GRACE_S)
         self._roots = roots_of(self._catalog, unnamed_link_grace_s=GRACE_S)
         threads = Threads(1, "manifests")
         self._stack.callback(threads.close)
@@ -133,8 +133,8 @@ class Holding(RuleBasedStateMachine):
 
     @rule(repository=repositories, digest=digests)
     def use(self, repository: RepositoryName, digest: Digest) -> None:
-        link = self._run(self._touches.use(repository, digest))
-        self._run(self._touches.flush())
+        link = self._run(self._link_uses.use(repository, digest))
+        self._run(self._link_uses.flush())
         touched_at = self._links.get((repository, digest))
         assert (link is not None) == (touched_at is not None)
         if touched_at is not None and self._clock() - touched_at >= 3600:
@@ -206,7 +206,7 @@ class Holding(RuleBasedStateMachine):
     def what_is_held_can_be_read(self) -> None:
         for repository in REPOSITORIES:
             for digest in DIGESTS:
-                link = self._run(Hot(self._catalog.reader).link(repository, digest))
+                link = self._run(ReadQueries(self._catalog.reader).link(repository, digest))
                 assert (link is not None) == ((repository, digest) in self._links)
         for digest in {*self._api, *(digest for _, digest in self._links)}:
             assert self._run(self._is_stored(digest))

@@ -13,7 +13,7 @@ from blobd.database import open_catalog
 from blobd.digest import Digest
 from blobd.metrics import Metrics
 from blobd.references.collection import collect
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.names import RepositoryName
 from blobd.store import BlobStore
 from tests.backends.acts import fetch, listed, off_loop
@@ -58,7 +58,7 @@ async def test_nothing_held_is_lost_and_nothing_unheld_is_left(
         for number, digests in enumerate(held):
             repository = RepositoryName(f"race/number{number}")
             for digest in map(Digest.parse, digests):
-                assert await Hot(catalog.reader).link(repository, digest) is not None
+                assert await ReadQueries(catalog.reader).link(repository, digest) is not None
                 assert await fetch(backend, digest) in SHARED
         everything = {Digest.parse(digest) for digests in held for digest in digests}
         assert set(await listed(backend)) == everything, verdicts

@@ -11,8 +11,8 @@ from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, BlobNotFound
 from blobd.references.collection import collect
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog.hot import Hot
-from blobd.registry.links import RepositoryHolder, Touches, mount
+from blobd.registry.catalog.read_queries import ReadQueries
+from blobd.registry.links import LinkUses, RepositoryHolder, mount
 from blobd.registry.names import RepositoryName, Tag
 from tests.registry.acts import APP, OTHER, REFERENCES, Clock, image, push, roots_of
 from tests.registry.conftest import KINDS, POOLED_KINDS
@@ -39,11 +39,11 @@ async def test_a_repository_sees_what_was_pushed_to_it_and_nothing_else(
 ) -> None:
     """Promise 10: the store has it, the other repository does not."""
     digest = await push(catalog, store, b"layer")
-    link = await Hot(catalog.reader).link(APP, digest)
+    link = await ReadQueries(catalog.reader).link(APP, digest)
     assert link is not None
     assert link.size_bytes == 5
-    assert await Hot(catalog.reader).link(OTHER, digest) is None
-    assert not await Hot(catalog.reader).knows(OTHER)
+    assert await ReadQueries(catalog.reader).link(OTHER, digest) is None
+    assert not await ReadQueries(catalog.reader).knows(OTHER)
 
 
 async def test_a_released_blob_is_gone_from_its_repository_at_once(
@@ -53,8 +53,8 @@ async def test_a_released_blob_is_gone_from_its_repository_at_once(
     digest = await push(catalog, store, b"layer")
     await push(catalog, store, b"layer", OTHER)
     await RepositoryHolder(catalog, APP).release(digest)
-    assert await Hot(catalog.reader).link(APP, digest) is None
-    assert await Hot(catalog.reader).link(OTHER, digest) is not None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is None
+    assert await ReadQueries(catalog.reader).link(OTHER, digest) is not None
     with pytest.raises(BlobNotFound):
         await RepositoryHolder(catalog, APP).release(digest)
 
@@ -68,8 +68,8 @@ async def test_a_pin_that_is_not_kept_leaves_no_hold(catalog: Catalog) -> None:
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert await Hot(catalog.reader).link(APP, UNKNOWN) is None
-    assert not await Hot(catalog.reader).knows(APP), "no repository either"
+    assert await ReadQueries(catalog.reader).link(APP, UNKNOWN) is None
+    assert not await ReadQueries(catalog.reader).knows(APP), "no repository either"
     assert not await catalog.read(lambda transaction: REFERENCES.has_any(transaction, UNKNOWN))
 
 
@@ -83,7 +83,7 @@ async def test_a_pin_that_lapsed_cannot_be_kept(
         assert [verdict.goes async for verdict in collect(roots, store, metrics, dry_run=False)]
         with pytest.raises(BackendUnavailable):
             await pin.keep(5)
-    assert await Hot(catalog.reader).link(APP, UNKNOWN) is None
+    assert await ReadQueries(catalog.reader).link(APP, UNKNOWN) is None
 
 
 async def test_a_mount_needs_a_source_that_links_the_blob(
@@ -94,10 +94,12 @@ async def test_a_mount_needs_a_source_that_links_the_blob(
     nobody = RepositoryName("team/nobody")
     assert not await mount(catalog, digest, into=OTHER, source=nobody, subject=EVERYONE)
     assert not await mount(catalog, UNKNOWN, into=OTHER, source=APP, subject=EVERYONE)
-    assert await Hot(catalog.reader).link(OTHER, digest) is None
-    assert not await Hot(catalog.reader).knows(OTHER), "no repository for a mount that failed"
+    assert await ReadQueries(catalog.reader).link(OTHER, digest) is None
+    assert not await ReadQueries(catalog.reader).knows(OTHER), (
+        "no repository for a mount that failed"
+    )
     assert await mount(catalog, digest, into=OTHER, source=APP, subject=EVERYONE)
-    link = await Hot(catalog.reader).link(OTHER, digest)
+    link = await ReadQueries(catalog.reader).link(OTHER, digest)
     assert link is not None
     assert link.size_bytes == 5
 
@@ -109,7 +111,7 @@ async def test_a_mount_without_a_source_searches_what_the_caller_may_read(
     digest = await push(catalog, store, b"layer")
     assert await mount(catalog, digest, into=OTHER, source=None, subject=EVERYONE)
     assert not await mount(catalog, UNKNOWN, into=OTHER, source=None, subject=EVERYONE)
-    assert await Hot(catalog.reader).link(OTHER, digest) is not None
+    assert await ReadQueries(catalog.reader).link(OTHER, digest) is not None
 
 
 async def test_a_blob_that_only_lies_in_the_store_cannot_be_mounted(
@@ -130,7 +132,7 @@ async def test_a_repository_mounts_what_it_has_already(catalog: Catalog, store: 
 
 
 async def _touched_at(catalog: Catalog, digest: Digest) -> float:
-    link = await Hot(catalog.reader).link(APP, digest)
+    link = await ReadQueries(catalog.reader).link(APP, digest)
     assert link is not None
     return link.touched_at
 
@@ -138,18 +140,18 @@ async def _touched_at(catalog: Catalog, digest: Digest) -> float:
 async def test_a_touch_is_written_beside_the_request_and_at_most_hourly(
     catalog: Catalog, store: BlobStore, clock: Clock
 ) -> None:
-    touches = Touches(catalog, unnamed_link_grace_s=DAY_S)
+    link_uses = LinkUses(catalog, unnamed_link_grace_s=DAY_S)
     digest = await push(catalog, store, b"layer")
     pushed_at = clock()
     clock.advance(3599)
-    await touches.use(APP, digest)
-    await touches.flush()
+    await link_uses.use(APP, digest)
+    await link_uses.flush()
     assert await _touched_at(catalog, digest) == pushed_at
     clock.advance(1)
-    used = await touches.use(APP, digest)
+    used = await link_uses.use(APP, digest)
     assert used is not None
     assert await _touched_at(catalog, digest) == pushed_at, "not in the request"
-    await touches.flush()
+    await link_uses.flush()
     assert await _touched_at(catalog, digest) == pushed_at + 3600
 
 
@@ -157,10 +159,10 @@ async def test_a_link_about_to_lapse_is_touched_in_the_request(
     catalog: Catalog, store: BlobStore, clock: Clock
 ) -> None:
     """Promise 11: HEAD said it is here, so it stays for the manifest that follows."""
-    touches = Touches(catalog, unnamed_link_grace_s=DAY_S)
+    link_uses = LinkUses(catalog, unnamed_link_grace_s=DAY_S)
     digest = await push(catalog, store, b"layer")
     clock.advance(DAY_S + 1)
-    assert await touches.use(APP, digest) is not None
+    assert await link_uses.use(APP, digest) is not None
     assert await _touched_at(catalog, digest) == clock()
 
 
@@ -168,12 +170,12 @@ async def test_an_old_link_that_a_manifest_names_is_not_written_in_the_request(
     catalog: Catalog, store: BlobStore, clock: Clock, manifests: Manifests
 ) -> None:
     """The usual case, an image pushed again after a while."""
-    touches = Touches(catalog, unnamed_link_grace_s=DAY_S)
+    link_uses = LinkUses(catalog, unnamed_link_grace_s=DAY_S)
     digest = await push(catalog, store, b"layer")
     pushed_at = clock()
     await manifests.put(APP, Tag("v1"), content=image(digest), content_type=None)
     clock.advance(100 * DAY_S)
-    assert await touches.use(APP, digest) is not None
+    assert await link_uses.use(APP, digest) is not None
     assert await _touched_at(catalog, digest) == pushed_at
 
 
@@ -181,26 +183,26 @@ async def test_what_is_not_linked_is_not_touched_into_being(
     catalog: Catalog, store: BlobStore, clock: Clock
 ) -> None:
     """A touch that comes after the link was released."""
-    touches = Touches(catalog, unnamed_link_grace_s=DAY_S)
-    assert await touches.use(APP, UNKNOWN) is None
+    link_uses = LinkUses(catalog, unnamed_link_grace_s=DAY_S)
+    assert await link_uses.use(APP, UNKNOWN) is None
     digest = await push(catalog, store, b"layer")
     clock.advance(2 * 3600)
-    await touches.use(APP, digest)
+    await link_uses.use(APP, digest)
     await RepositoryHolder(catalog, APP).release(digest)
-    await touches.flush()
-    assert await Hot(catalog.reader).link(APP, digest) is None
+    await link_uses.flush()
+    assert await ReadQueries(catalog.reader).link(APP, digest) is None
 
 
 async def test_the_last_touches_are_written_when_the_server_stops(
     catalog: Catalog, store: BlobStore, clock: Clock
 ) -> None:
     """A restart loses no touch."""
-    touches = Touches(catalog, unnamed_link_grace_s=DAY_S)
+    link_uses = LinkUses(catalog, unnamed_link_grace_s=DAY_S)
     digest = await push(catalog, store, b"layer")
     clock.advance(2 * 3600)
     async with asyncio.TaskGroup() as group:
-        writing = group.create_task(touches.run())
-        await touches.use(APP, digest)
+        writing = group.create_task(link_uses.run())
+        await link_uses.use(APP, digest)
         await asyncio.sleep(0)
         writing.cancel()
     assert await _touched_at(catalog, digest) == clock()

@@ -16,7 +16,7 @@ from blobd.database import open_catalog
 from blobd.digest import Digest
 from blobd.errors import DigestMismatch, DigestUnsupported
 from blobd.metrics import Metrics
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.errors import (
     ManifestInvalid,
     ManifestReferencesUnknown,
@@ -117,7 +117,7 @@ async def test_everything_a_manifest_names_and_the_repository_lacks_is_named(
     with pytest.raises(ManifestReferencesUnknown) as refusal:
         await manifests.put(APP, LATEST, content=content, content_type=None)
     assert refusal.value.digests == (other, MISSING)
-    assert not await Hot(catalog.reader).knows(APP)
+    assert not await ReadQueries(catalog.reader).knows(APP)
     with pytest.raises(NameUnknown):
         await manifests.get(APP, LATEST)
 
@@ -176,7 +176,7 @@ async def test_an_index_of_a_build_cache_may_list_layers(
     layer = await push(catalog, store, b"layer")
     content = index(manifests=[descriptor(layer)])
     await manifests.put(APP, LATEST, content=content, content_type=OCI_INDEX)
-    assert await Hot(catalog.reader).named(APP, layer)
+    assert await ReadQueries(catalog.reader).named(APP, layer)
 
 
 async def test_more_references_than_a_statement_holds_are_checked_all(
@@ -194,7 +194,7 @@ async def test_a_malformed_manifest_changes_nothing(catalog: Catalog, manifests:
     """Promise 9."""
     with pytest.raises(ManifestInvalid):
         await manifests.put(APP, LATEST, content=b"blablabla", content_type=OCI_MANIFEST)
-    assert not await Hot(catalog.reader).knows(APP)
+    assert not await ReadQueries(catalog.reader).knows(APP)
 
 
 async def test_a_tag_moves_and_the_old_manifest_stays(
@@ -289,9 +289,9 @@ async def test_a_push_cancelled_anywhere_is_done_or_undone(
 
             yield call
             there = [
-                await Hot(catalog.reader).manifest(APP, digest_of(content)) is not None,
-                await Hot(catalog.reader).tagged(APP, LATEST) is not None,
-                await Hot(catalog.reader).named(APP, config),
+                await ReadQueries(catalog.reader).manifest(APP, digest_of(content)) is not None,
+                await ReadQueries(catalog.reader).tagged(APP, LATEST) is not None,
+                await ReadQueries(catalog.reader).named(APP, config),
             ]
             assert len(set(there)) == 1, there
             await call()

@@ -18,7 +18,7 @@ from blobd.registry.catalog.versions import Version
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages.browse import Attachment, Child, Detail, TagEntry, TagPage
 from blobd.registry.pages import render
-from blobd.registry.pages.facts import (
+from blobd.registry.pages.view_models import (
     Around,
     OwnerFacts,
     Paging,

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from blobd.database import open_catalog
 from blobd.database.opening import Server
 from blobd.errors import ConfigInvalid
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from tests.backends.acts import off_loop
 from tests.daemon import Daemon
 from tests.engines.every import needs_pgbouncer
@@ -177,7 +177,7 @@ async def test_waits_are_bounded_behind_a_pooler_too(
                 )
                 assert shown == ["15s", "10s", "30s"]
             await link(catalog, BLOB)
-            assert await Hot(catalog.reader).link(APP, BLOB) is not None
+            assert await ReadQueries(catalog.reader).link(APP, BLOB) is not None
     finally:
         await off_loop(lambda: pooling.__exit__(None, None, None))
 

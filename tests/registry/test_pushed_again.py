@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from blobd.digest import Digest
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.media_types import DOCKER_MANIFEST, OCI_MANIFEST
 from blobd.registry.names import Tag
 from blobd.registry.referrers import list_referrers
@@ -82,7 +82,7 @@ async def test_what_was_stored_unread_is_read_when_it_comes_again(
     assert again.digest == accepted.digest == digest_of(content)
     assert await _listed(catalog) == {"mediaType": OCI_MANIFEST, "artifactType": CONFIG_TYPE}
     assert await asked(catalog, "SELECT annotations FROM manifests") == ['{"k":"v"}']
-    assert await Hot(catalog.reader).named(APP, digest_of(b"{}"))
+    assert await ReadQueries(catalog.reader).named(APP, digest_of(b"{}"))
 
 
 @pytest.mark.parametrize(

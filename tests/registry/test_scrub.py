@@ -12,7 +12,7 @@ from blobd.errors import BlobCorrupt, Refused
 from blobd.references.integrity import read_blob
 from blobd.references.quarantine import Damage, Quarantine
 from blobd.references.scrub import Scrub
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.store import BlobStore
 from tests.backends.acts import off_loop, read
 from tests.backends.s3_site import PREFIX, S3Site
@@ -91,12 +91,12 @@ async def test_a_flipped_byte_is_found_and_healed_by_a_push(
     await off_loop(harm, site, harmed)
     clock.advance(10)
     assert await found(scrub) == {whole: None, harmed: Damage.CONTENT}
-    assert await Hot(catalog.reader).link(APP, harmed) is None
+    assert await ReadQueries(catalog.reader).link(APP, harmed) is None
     assert [info.digest async for info in store.backend.quarantined()] == [harmed]
     clock.advance(10)
     assert await found(scrub) == {whole: None}, "what is quarantined is not read again"
     assert await push(catalog, store, DATA) == harmed
-    assert await Hot(catalog.reader).link(APP, harmed) is not None
+    assert await ReadQueries(catalog.reader).link(APP, harmed) is not None
     clock.advance(10)
     assert await found(scrub) == {whole: None, harmed: None}
 
@@ -109,7 +109,7 @@ async def test_a_blob_that_is_gone_is_found(
     await store.delete(digest)
     clock.advance(1)
     assert await found(scrub) == {digest: Damage.MISSING}
-    assert await Hot(catalog.reader).link(APP, digest) is None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is None
 
 
 async def test_a_scrub_goes_on_where_another_stopped(
@@ -220,8 +220,8 @@ async def test_a_shortened_object_is_found_when_it_is_read(
     source = await Quarantine(catalog, store, metrics).open(digest)
     with pytest.raises(BlobCorrupt):
         await read(source, Span(0, len(DATA)))
-    assert await Hot(catalog.reader).link(APP, digest) is None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is None
     await push(catalog, store, DATA)
-    assert await Hot(catalog.reader).link(APP, digest) is not None
+    assert await ReadQueries(catalog.reader).link(APP, digest) is not None
     source = await store.open(digest)
     assert await read(source, Span(0, len(DATA))) == DATA

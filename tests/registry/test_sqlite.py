@@ -16,7 +16,7 @@ from blobd.database.sqlite import catalog as sqlite_catalog
 from blobd.database.sqlite.migrate import migrate
 from blobd.digest import Digest
 from blobd.errors import BackendUnavailable, ConfigInvalid, StorageFull
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.catalog.tables import metadata
 from tests.backends.acts import off_loop
 from tests.registry.acts import APP, BLOB, link
@@ -88,8 +88,8 @@ async def test_hot_reads_do_not_keep_the_log_from_being_folded_in(
 ) -> None:
     """An unfinished statement would let the write-ahead log grow without end."""
     await link(catalog, BLOB)
-    assert await Hot(catalog.reader).link(APP, BLOB) is not None
-    assert await Hot(catalog.reader).knows(APP)
+    assert await ReadQueries(catalog.reader).link(APP, BLOB) is not None
+    assert await ReadQueries(catalog.reader).knows(APP)
 
     def fold_in() -> tuple[int, int, int]:
         with closing(sqlite3.connect(place)) as connection:
@@ -112,7 +112,7 @@ async def test_a_catalog_held_by_others_for_too_long_is_trouble_that_passes(
             await off_loop(other.execute, "BEGIN IMMEDIATE")
             with pytest.raises(BackendUnavailable):
                 await link(catalog, BLOB)
-            assert await Hot(catalog.reader).link(APP, BLOB) is None, "reads go on"
+            assert await ReadQueries(catalog.reader).link(APP, BLOB) is None, "reads go on"
             await off_loop(other.rollback)
             await link(catalog, BLOB)
 
@@ -133,4 +133,4 @@ async def test_a_full_disk_is_told_as_one_and_reads_go_on(catalog: Catalog) -> N
 
     with pytest.raises(StorageFull):
         await fill_up()
-    assert await Hot(catalog.reader).link(APP, BLOB) is not None
+    assert await ReadQueries(catalog.reader).link(APP, BLOB) is not None

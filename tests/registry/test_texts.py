@@ -15,8 +15,8 @@ from blobd.errors import TextInvalid
 from blobd.registry.catalog import accounts, audit
 from blobd.registry.catalog import packages as package_rows
 from blobd.registry.catalog.audit import Entry
-from blobd.registry.catalog.callers import Callers
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.auth_queries import AuthQueries
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.catalog.repositories import find_repository
 from blobd.registry.catalog.tables import accounts as account_table
 from blobd.registry.labels import DESCRIPTION, LICENCES, SOURCE
@@ -87,9 +87,9 @@ async def test_no_statement_gets_such_a_text(catalog: Catalog, untaken: str) -> 
     with pytest.raises(TextInvalid):
         await catalog.read(works[0])
     with pytest.raises(TextInvalid):
-        await Hot(catalog.reader).tagged(name, Tag("latest"))
+        await ReadQueries(catalog.reader).tagged(name, Tag("latest"))
     with pytest.raises(TextInvalid):
-        await Callers(catalog.reader).token_by_hash(untaken)
+        await AuthQueries(catalog.reader).token_by_hash(untaken)
 
 
 async def test_no_column_gets_a_longer_text_than_it_has_room_for(catalog: Catalog) -> None:

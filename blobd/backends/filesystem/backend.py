@@ -35,7 +35,7 @@ from blobd.backends.filesystem.folder import (
 )
 from blobd.backends.filesystem.late_sync import LateSync
 from blobd.backends.filesystem.leftovers import Leftovers
-from blobd.backends.filesystem.takeover import Ownership, Superseded, Watch
+from blobd.backends.filesystem.takeover import Preempted, PreemptionWatcher, UploadLock
 from blobd.backends.filesystem.writer import FileStaging
 from blobd.digest import SUPPORTED_ALGORITHMS, Digest, MalformedDigest
 from blobd.durable import boot_id, read, sync_folder, write_synced
@@ -87,7 +87,7 @@ class Filesystem:
             )
         self._boot = boot_id()
         self._threads = Threads(threads, "blobd-files")
-        self._watch = Watch()
+        self._watch = PreemptionWatcher()
         self._late_sync = LateSync()
 
     async def begin(self, upload_id: str, memo: bytes) -> Record:
@@ -114,7 +114,7 @@ class Filesystem:
         provisional: bool = False,
     ) -> FileStaging:
         folder = self._folder(upload_id)
-        ownership = Ownership(folder, self._boot)
+        ownership = UploadLock(folder, self._boot)
         opened: list[FileStaging] = []
 
         def before_asking() -> None:
@@ -167,7 +167,7 @@ class Filesystem:
                 if loop.time() >= give_up_at:
                     raise UploadBusy(upload_id, _TAKEOVER_WAIT_S)
                 await asyncio.sleep(_TAKEOVER_POLL_S)
-        except Superseded as error:
+        except Preempted as error:
             record = await self.peek(upload_id)
             raise UploadOvertaken(upload_id, record.offset) from error
 

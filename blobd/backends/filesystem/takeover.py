@@ -31,11 +31,11 @@ _WATCH_INTERVAL_S = 0.04
 CLAIM = "claim"
 
 
-class Superseded(Exception):
+class Preempted(Exception):
     """A newer claim than one's own is there."""
 
 
-class Ownership:
+class UploadLock:
     """The kernel lock on one folder, had or asked for. All methods block; run them on threads."""
 
     def __init__(self, folder: Path, boot: str) -> None:
@@ -48,7 +48,7 @@ class Ownership:
     def try_take(self, before_asking: Callable[[], None]) -> bool:
         """Take the lock if it is free; else leave a claim and return False.
 
-        Raises FileNotFoundError when the folder is gone, Superseded, and what `before_asking`
+        Raises FileNotFoundError when the folder is gone, Preempted, and what `before_asking`
         raises, which is called before there is a claim.
         """
         if self._fd < 0:
@@ -66,9 +66,9 @@ class Ownership:
         return True
 
     def check(self) -> None:
-        """Raise Superseded when another request has asked after this one did."""
+        """Raise Preempted when another request has asked after this one did."""
         if self._claimed_ns() > self.asked_ns:
-            raise Superseded
+            raise Preempted
 
     def release(self) -> None:
         """Give the lock back. Idempotent; never blocks."""
@@ -110,23 +110,23 @@ def nobody_writes(folder: Path) -> Iterator[bool]:
         os.close(fd)
 
 
-class Watch:
+class PreemptionWatcher:
     """One thread that looks for newer claims on behalf of all waiting writers of a process."""
 
     def __init__(self) -> None:
-        self._guards: set[Guard] = set()
+        self._guards: set[PreemptionScope] = set()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._look, name="blobd-watch", daemon=True)
         self._thread.start()
 
-    def add(self, guard: Guard) -> None:
+    def add(self, guard: PreemptionScope) -> None:
         with self._changed:
             self._guards.add(guard)
             if len(self._guards) == 1:
                 self._changed.notify()
 
-    def remove(self, guard: Guard) -> None:
+    def remove(self, guard: PreemptionScope) -> None:
         with self._changed:
             self._guards.discard(guard)
 
@@ -150,11 +150,14 @@ class Watch:
                 self._changed.wait_for(lambda: self._closed, _WATCH_INTERVAL_S)
 
 
-class Guard:
+class PreemptionScope:
     """Interrupts the task inside its `async with` when a newer claim appears."""
 
     def __init__(
-        self, watch: Watch, ownership: Ownership, overtaken: Callable[[], UploadOvertaken]
+        self,
+        watch: PreemptionWatcher,
+        ownership: UploadLock,
+        overtaken: Callable[[], UploadOvertaken],
     ):
         self._watch = watch
         self._ownership = ownership
@@ -191,7 +194,7 @@ class Guard:
         """Called on the watch's thread."""
         try:
             self._ownership.check()
-        except Superseded:
+        except Preempted:
             with suppress(RuntimeError):  # the loop has closed
                 self._loop.call_soon_threadsafe(self._interrupt)
 

@@ -32,7 +32,12 @@ from blobd.backends.filesystem.folder import (
     translated,
     write_record,
 )
-from blobd.backends.filesystem.takeover import Guard, Ownership, Superseded, Watch
+from blobd.backends.filesystem.takeover import (
+    Preempted,
+    PreemptionScope,
+    PreemptionWatcher,
+    UploadLock,
+)
 from blobd.durable import sync_folder
 from blobd.errors import (
     BackendUnavailable,
@@ -73,8 +78,8 @@ class FileStaging:
         *,
         folder: Path,
         admits: Admits | None,
-        ownership: Ownership,
-        watch: Watch,
+        ownership: UploadLock,
+        watch: PreemptionWatcher,
         late_sync: LateSync,
         threads: Threads,
         durable: bool,
@@ -84,14 +89,14 @@ class FileStaging:
         provisional: bool,
     ) -> None:
         """Call on a thread. Raises FileNotFoundError when the folder holds no open upload,
-        Superseded when a request that asked later has written to it already, what `admits` raises.
+        Preempted when a request that asked later has written to it already, what `admits` raises.
         """
         found = look(folder)
         record, saver = found.record, found.saver
         if record.committed is not None:
             raise FileNotFoundError(str(folder))
         if saver.boot == boot and saver.asked_ns > ownership.asked_ns:
-            raise Superseded
+            raise Preempted
         if admits is not None:
             admits(record)
         tail_bytes = found.tail_bytes(boot)
@@ -303,8 +308,8 @@ class FileStaging:
         self._removed = True
         self._late_sync.discard(self._folder)
 
-    def guard(self) -> Guard:
-        return Guard(self._watch, self._ownership, self._overtaken)
+    def guard(self) -> PreemptionScope:
+        return PreemptionScope(self._watch, self._ownership, self._overtaken)
 
     async def aclose(self) -> None:
         try:
@@ -355,7 +360,7 @@ class FileStaging:
             raise self._overtaken()
         try:
             self._ownership.check()
-        except Superseded as error:
+        except Preempted as error:
             raise self._overtaken() from error
 
     def _overtaken(self) -> UploadOvertaken:

@@ -30,7 +30,7 @@ from blobd.backends.s3.read import ObjectMissing, read_segments
 from blobd.backends.s3.session_log import SessionLog, State
 from blobd.backends.s3.sweep import Sweep
 from blobd.backends.s3.writer import S3Staging
-from blobd.backends.turns import Turns
+from blobd.backends.writer_locks import WriterLocks
 from blobd.digest import Span
 from blobd.errors import BackendUnavailable, BlobCorrupt, BlobNotFound, UploadUnknown
 from blobd.threads import Threads
@@ -75,7 +75,7 @@ class S3:
         calls = S3Calls(settings, metrics)
         most_parts = probe(calls, redirect=settings.redirect)
         part_size_bytes = part_size_of(config, most_parts)
-        self._turns = Turns(wait_s=_TAKEOVER_WAIT_S)
+        self._locks = WriterLocks(wait_s=_TAKEOVER_WAIT_S)
         self.bucket = Bucket(
             calls=calls,
             log=SessionLog(calls),
@@ -109,14 +109,14 @@ class S3:
     ) -> S3Staging:
         _check_id(upload_id)
         staging = S3Staging(self.bucket, upload_id)
-        if self._turns.taken(upload_id):
+        if self._locks.taken(upload_id):
             await self._run(staging.look, admits)
             admits = None
-        staging.turn = await self._turns.take(upload_id, offset=staging.saved_offset)
+        staging.lock = await self._locks.take(upload_id, offset=staging.saved_offset)
         try:
             await self._run(staging.enter, admits, untold=untold)
         except BaseException:
-            staging.turn.release()
+            staging.lock.release()
             raise
         return staging
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from blobd.backends.base import Admits, Buffer, Record
     from blobd.backends.s3.bucket import Bucket
     from blobd.backends.s3.session_log import State
-    from blobd.backends.turns import Turn
+    from blobd.backends.writer_locks import WriterLock
     from blobd.digest import Digest
 
 
@@ -37,13 +37,13 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class S3Staging:
-    """A Staging (see `base.py`). `enter` and `turn` make it a writer's.
+    """A Staging (see `base.py`). `enter` and `lock` make it a writer's.
 
     Its memory is counted as that of the account which the task acts for that makes it.
     """
 
     trusted = True
-    turn: Turn
+    lock: WriterLock
 
     def __init__(self, bucket: Bucket, upload_id: str) -> None:
         self._bucket = bucket
@@ -218,18 +218,18 @@ class S3Staging:
         self._aborted = True
 
     def guard(self) -> AbstractAsyncContextManager[None]:
-        return self.turn.guard()
+        return self.lock.guard()
 
     async def aclose(self) -> None:
         if self._leaves_tail:
             self._parts.leave(self._state.tail_key)
         self._parts.abandon(unrecorded=self._parts.multipart is not None and not self._is_recorded)
-        self.turn.release()
+        self.lock.release()
 
     def _check_writer(self) -> None:
         if self._receipt is not None or self._ended is not None:
             raise UploadUnknown(self._upload_id)
-        self.turn.check()
+        self.lock.check()
         if self._deciding:
             raise BackendUnavailable(f"upload {self._upload_id} may have been committed")
 
@@ -299,5 +299,5 @@ class S3Staging:
             self._stand_at(self._state)
             self._must_seal = self._is_recorded and not self._state.resting
             if isinstance(error, MultipartGone):
-                raise self.turn.overtaken() from None
+                raise self.lock.overtaken() from None
             raise

@@ -1,4 +1,4 @@
-"""May they? One pure function from facts to a verdict.
+"""May they? One pure function from facts to a decision.
 
 It decides on what the subject may do now, not on what a bearer token was granted when it was made.
 The token's list matters for one thing only: a caller with a right that its token was not asked for
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blobd.registry.auth.subjects import Subject
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What becomes of a request."""
 
     ALLOWED = auto()
@@ -33,7 +33,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PolicyFacts:
     """How a subject stands to a package, or to a name that is none yet."""
 
     exists: bool
@@ -48,64 +48,64 @@ class Standing:
     repository was granted on the package, and nothing for a link alone."""
 
 
-def role_of(subject: Subject, standing: Standing) -> Role:
+def role_of(subject: Subject, facts: PolicyFacts) -> Role:
     """Return what a subject may do at most, whatever its token is for."""
-    if subject.is_administrator or (standing.owns and subject.workflow is None):
+    if subject.is_administrator or (facts.owns and subject.workflow is None):
         return Role.ADMIN
-    if not standing.exists:
+    if not facts.exists:
         return Role.NONE
-    open_to_all = standing.visibility is Visibility.PUBLIC
-    open_to_accounts = standing.visibility is Visibility.INTERNAL and subject.signed_in
+    open_to_all = facts.visibility is Visibility.PUBLIC
+    open_to_accounts = facts.visibility is Visibility.INTERNAL and subject.signed_in
     floor = Role.READ if open_to_all or open_to_accounts else Role.NONE
-    return max(standing.granted, floor)
+    return max(facts.granted, floor)
 
 
-def may_create(subject: Subject, standing: Standing) -> bool:
+def may_create(subject: Subject, facts: PolicyFacts) -> bool:
     """Return whether a subject may make a package of a name that is none yet."""
-    owns = standing.owns and subject.workflow is None
-    return not standing.exists and (subject.is_administrator or owns or standing.belongs)
+    owns = facts.owns and subject.workflow is None
+    return not facts.exists and (subject.is_administrator or owns or facts.belongs)
 
 
 def decide(
-    subject: Subject, standing: Standing, action: Action, asked: frozenset[str] | None = None
-) -> Verdict:
+    subject: Subject, facts: PolicyFacts, action: Action, asked: frozenset[str] | None = None
+) -> Decision:
     """Return what becomes of a request.
 
     `asked` are the actions that the bearer token was asked for on this repository; None where the
     credential itself was shown.
     """
-    if not standing.exists:
-        return _on_nothing(subject, standing, action, asked)
-    role = role_of(subject, standing)
-    is_public = standing.visibility is Visibility.PUBLIC
+    if not facts.exists:
+        return _on_nothing(subject, facts, action, asked)
+    role = role_of(subject, facts)
+    is_public = facts.visibility is Visibility.PUBLIC
     if action is Action.READ and is_public:
-        return Verdict.ALLOWED
+        return Decision.ALLOWED
     if not subject.signed_in:
-        return Verdict.LOGIN
+        return Decision.LOGIN
     reads = role >= Role.READ and (is_public or subject.has_scope(Action.READ.scope))
     if not reads:
-        return Verdict.UNKNOWN
+        return Decision.UNKNOWN
     if role < action.role or not subject.has_scope(action.scope):
-        return Verdict.FORBIDDEN
+        return Decision.FORBIDDEN
     return _asked(action, asked)
 
 
 def _on_nothing(
-    subject: Subject, standing: Standing, action: Action, asked: frozenset[str] | None
-) -> Verdict:
+    subject: Subject, facts: PolicyFacts, action: Action, asked: frozenset[str] | None
+) -> Decision:
     """A missing package looks like an unreadable one, except to callers who could create it."""
     if not subject.signed_in:
-        return Verdict.LOGIN
-    if action is not Action.WRITE or not may_create(subject, standing):
-        return Verdict.UNKNOWN
+        return Decision.LOGIN
+    if action is not Action.WRITE or not may_create(subject, facts):
+        return Decision.UNKNOWN
     if not subject.has_scope(action.scope):
         # to an owner nothing in the namespace is hidden; to others, a free name would reveal that
-        sees_all = subject.is_administrator or standing.owns
-        return Verdict.FORBIDDEN if sees_all else Verdict.UNKNOWN
+        sees_all = subject.is_administrator or facts.owns
+        return Decision.FORBIDDEN if sees_all else Decision.UNKNOWN
     return _asked(action, asked)
 
 
-def _asked(action: Action, asked: frozenset[str] | None) -> Verdict:
+def _asked(action: Action, asked: frozenset[str] | None) -> Decision:
     if asked is None or action.value in asked or "*" in asked:
-        return Verdict.ALLOWED
-    return Verdict.ASK
+        return Decision.ALLOWED
+    return Decision.ASK

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Grantee:
+class Principal:
     """A user or a team, by id."""
 
     kind: str
@@ -45,7 +45,7 @@ class Roles:
     thing: Column[int]
     """Its column with the id of the thing."""
 
-    def give(self, transaction: Transaction, thing_id: int, to: Grantee, role: str) -> None:
+    def give(self, transaction: Transaction, thing_id: int, to: Principal, role: str) -> None:
         """Give a role, in the place of what was given before."""
         row = {
             self.thing.name: thing_id,
@@ -55,7 +55,7 @@ class Roles:
         }
         upsert(transaction, self.table, row, replace=["role"])
 
-    def take(self, transaction: Transaction, thing_id: int, of: Grantee) -> bool:
+    def take(self, transaction: Transaction, thing_id: int, of: Principal) -> bool:
         """Take a role away; return whether there was one."""
         gone = delete(self.table).where(
             self.thing == thing_id,
@@ -65,13 +65,13 @@ class Roles:
         return transaction.execute(gone).rowcount > 0
 
     def take_all(
-        self, transaction: Transaction, thing_id: int, *, but: Grantee | None = None
+        self, transaction: Transaction, thing_id: int, *, but: Principal | None = None
     ) -> None:
         """Take all roles on a thing away, of everybody but one."""
         transaction.execute(delete(self.table).where(self.thing == thing_id, self._others(but)))
 
     def list(
-        self, transaction: Transaction, thing_id: int, *, but: Grantee | None = None
+        self, transaction: Transaction, thing_id: int, *, but: Principal | None = None
     ) -> list[GivenRole]:
         """Return the roles that were given to everybody but one, by kind and name."""
         roles = self.table
@@ -90,7 +90,7 @@ class Roles:
         )
         return [GivenRole(*row) for row in transaction.execute(query)]
 
-    def _others(self, but: Grantee | None) -> ColumnElement[bool]:
+    def _others(self, but: Principal | None) -> ColumnElement[bool]:
         if but is None:
             return true()
         grantee = self.table.c

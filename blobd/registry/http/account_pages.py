@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blobd.errors import BlobdError
 from blobd.http.answers import answer_for
 from blobd.http.errors import RequestInvalid
-from blobd.registry.errors import Forbidden
+from blobd.registry.errors import PermissionDenied
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import first, missing, page, see_other
@@ -83,7 +83,7 @@ class AccountPages:
     ) -> web.Response:
         try:
             everybody = await self._actions.entries(visit, _LISTS[self._which], {})
-        except Forbidden:
+        except PermissionDenied:
             return missing(visit)
         number, text = page_number(visit.request), search_text(visit.request)
         found = [account for account in everybody if text in str(account["login"])]

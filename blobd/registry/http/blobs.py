@@ -11,7 +11,7 @@ from blobd.errors import BlobNotFound
 from blobd.http.headers import PRIVATE_FOR_GOOD, PUBLIC_FOR_GOOD
 from blobd.http.respond import head_blob
 from blobd.registry.auth.roles import Visibility
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.identity.confirm import ConfirmedCatalog
 from blobd.registry.links import RepositoryHolder
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from blobd.database import Catalog
     from blobd.http.respond import Responder
     from blobd.references.quarantine import Quarantine
-    from blobd.registry.identity.gate import Access
-    from blobd.registry.links import Touches
+    from blobd.registry.identity.authorizer import Access
+    from blobd.registry.links import LinkUses
 
 
 class BlobRoutes:
     """Handlers of one blob in one repository (end-2, end-10)."""
 
     def __init__(
-        self, catalog: Catalog, quarantine: Quarantine, responder: Responder, touches: Touches
+        self, catalog: Catalog, quarantine: Quarantine, responder: Responder, link_uses: LinkUses
     ) -> None:
         self._catalog = catalog
-        self._hot = Hot(catalog.reader)
+        self._hot = ReadQueries(catalog.reader)
         self._quarantine = quarantine
         self._responder = responder
-        self._touches = touches
+        self._link_uses = link_uses
 
     async def get(
         self, request: web.BaseRequest, access: Access, digest: str
@@ -52,7 +52,7 @@ class BlobRoutes:
     ) -> web.StreamResponse:
         """R23. A pusher that finds a blob here will not send it: the link is touched."""
         repository, wanted = access.repository, Digest.parse(digest)
-        link = await self._touches.use(repository, wanted)
+        link = await self._link_uses.use(repository, wanted)
         if link is None or not await self._quarantine.is_whole(wanted, link.size_bytes):
             raise BlobNotFound(wanted)
         return head_blob(request, wanted, link.size_bytes, cache_control=_cache_control(access))

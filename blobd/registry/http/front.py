@@ -20,13 +20,13 @@ from blobd.registry.http.guard import Guard
 from blobd.registry.http.listings import ListingRoutes
 from blobd.registry.http.manifests import ManifestRoutes
 from blobd.registry.http.owner_settings import OwnerSettings
+from blobd.registry.http.package_events import PackageEvents
 from blobd.registry.http.package_pages import PackagePages
 from blobd.registry.http.package_settings import PackageSettings
-from blobd.registry.http.package_work import PackageWork
 from blobd.registry.http.page_actions import Actions
 from blobd.registry.http.pages import PageRoutes
-from blobd.registry.http.rest.desk import Desk
-from blobd.registry.http.rest.frame import Frame
+from blobd.registry.http.rest.context import RestContext
+from blobd.registry.http.rest.dispatch import Frame
 from blobd.registry.http.rest.routes import add_rest, rest_operations
 from blobd.registry.http.routes import add_distribution, add_tokens
 from blobd.registry.http.sign_in import SignIn
@@ -34,15 +34,15 @@ from blobd.registry.http.token_pages import TokenPages
 from blobd.registry.http.tokens import TokenRoutes
 from blobd.registry.http.uploads import UploadRoutes
 from blobd.registry.http.visits import Visits
-from blobd.registry.identity.gate import Gate
-from blobd.registry.identity.identify import Identify
+from blobd.registry.identity.authenticator import Authenticator
+from blobd.registry.identity.authorizer import Authorizer
 from blobd.registry.identity.issue import Issuer
 from blobd.registry.identity.signing_keys import load_signing_keys
 from blobd.registry.identity.upload_secrets import UploadSecrets
 from blobd.registry.labels import parse_host
-from blobd.registry.links import Touches
+from blobd.registry.links import LinkUses
 from blobd.registry.manifests import Manifests
-from blobd.registry.packages.ledger import Ledger
+from blobd.registry.packages.activity import ActivityRecorder
 from blobd.threads import Threads
 
 if TYPE_CHECKING:
@@ -81,26 +81,26 @@ async def open_registry(
     Raises ConfigInvalid.
     """
     add_answers(ANSWERS)
-    touches = Touches(catalog, unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s)
+    link_uses = LinkUses(catalog, unnamed_link_grace_s=config.upkeep.unnamed_link_grace_s)
     threads = Threads(_MANIFEST_THREADS, "blobd-manifests")
-    ledger = Ledger(catalog)
+    activity = ActivityRecorder(catalog)
     routes = Routes()
     service = urlsplit(config.registry.public_url).netloc or _SERVICE
     keyring = Keyring(
         lambda: load_signing_keys(catalog, seals), audience=service, clock=catalog.now
     )
-    identify = Identify(catalog, keyring, attempts) if config.registry.auth else None
+    authenticator = Authenticator(catalog, keyring, attempts) if config.registry.auth else None
     secrets = UploadSecrets(keyring) if config.registry.auth else None
 
-    gate = Gate(catalog, identify, secrets)
-    guard = Guard(gate, origins, service=service)
+    authorizer = Authorizer(catalog, authenticator, secrets)
+    guard = Guard(authorizer, origins, service=service)
     bodies = WholeBodies(config.limits)
-    work = PackageWork(
+    work = PackageEvents(
         catalog,
         store,
         threads,
         trash_retention_s=config.registry.trash_retention_s,
-        ledger=ledger,
+        activity=activity,
         origins=origins,
         source_hosts=_source_hosts(config),
     )
@@ -114,22 +114,22 @@ async def open_registry(
         routes,
         guard,
         base=BaseRoutes(guard),
-        blobs=BlobRoutes(catalog, quarantine, responder, touches),
+        blobs=BlobRoutes(catalog, quarantine, responder, link_uses),
         uploads=UploadRoutes(catalog, quarantine, protocol, guard, secrets),
         manifests=ManifestRoutes(catalog, manifests, work, bodies, config.limits),
         listings=ListingRoutes(catalog, guard),
     )
     operations = rest_operations(
-        Desk(catalog, work),
+        RestContext(catalog, work),
         trash_retention_s=config.registry.trash_retention_s,
         allow_unpublish=config.registry.allow_unpublish,
     )
     add_rest(routes, Frame(catalog, guard, origins, bodies), operations)
-    visits = Visits(catalog, guard, origins, keyring, identify, bodies)
+    visits = Visits(catalog, guard, origins, keyring, authenticator, bodies)
     actions = Actions(catalog, operations, origins)
     PageRoutes(catalog, visits).add_to(
         routes,
-        PackagePages(catalog, threads, gate, visits, actions),
+        PackagePages(catalog, threads, authorizer, visits, actions),
         SignIn(visits, work),
         PackageSettings(catalog, visits, actions),
         OwnerSettings(catalog, visits, actions),
@@ -137,20 +137,20 @@ async def open_registry(
         AccountPages(visits, actions, "users"),
         AccountPages(visits, actions, "organisations"),
     )
-    if identify is not None:
+    if authenticator is not None:
         issuer = Issuer(catalog, keyring, config.limits)
         tokens = TokenRoutes(
-            identify,
+            authenticator,
             issuer,
             guard,
             bodies,
-            ledger.used,
+            activity.used,
             refresh_tokens=config.registry.refresh_tokens,
         )
         add_tokens(routes, tokens)
     try:
         async with asyncio.TaskGroup() as group:
-            writing = [group.create_task(each.run()) for each in (touches, ledger)]
+            writing = [group.create_task(each.run()) for each in (link_uses, activity)]
             try:
                 yield routes
             finally:

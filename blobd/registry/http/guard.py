@@ -1,4 +1,4 @@
-"""The gate at work: no handler of a repository runs without the Access that it opened with.
+"""The authorizer at work: no handler of a repository runs without the Access that it opened with.
 
 Refusals say where to get which token (RFC 6750, section 3), whichever handler raised them.
 """
@@ -14,7 +14,7 @@ from blobd.registry.auth.attempts import account_of
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import Challenge, parse_scopes
 from blobd.registry.errors import LoginNeeded
-from blobd.registry.identity.gate import Knock
+from blobd.registry.identity.authorizer import RequestCredentials
 from blobd.registry.names import parse_name
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from blobd.http.routes import Handler
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.identity.gate import Gate
-    from blobd.registry.identity.identify import Caller
+    from blobd.registry.identity.authenticator import Caller
+    from blobd.registry.identity.authorizer import Authorizer
     from blobd.registry.names import RepositoryName
 
 SECRET = "secret"  # noqa: S105 the parameter's name
@@ -37,14 +37,16 @@ SECRET = "secret"  # noqa: S105 the parameter's name
 class Guard:
     """Wraps handlers: they are called with an Access in place of a name."""
 
-    def __init__(self, gate: Gate, origins: Origins, *, service: str) -> None:
-        self._gate = gate
+    def __init__(self, authorizer: Authorizer, origins: Origins, *, service: str) -> None:
+        self._authorizer = authorizer
         self._origins = origins
         self._service = service
 
-    def knock(self, request: web.BaseRequest) -> Knock:
-        """Return what a request shows."""
-        return Knock(request.headers.get("Authorization"), self._origins.address(request))
+    def credentials(self, request: web.BaseRequest) -> RequestCredentials:
+        """Return the credentials of a request, and the address that they come from."""
+        return RequestCredentials(
+            request.headers.get("Authorization"), self._origins.address(request)
+        )
 
     def account(self, request: web.BaseRequest, subject: Subject) -> str:
         """Return whose share of the limits a request uses: its account's, else its address's."""
@@ -58,7 +60,7 @@ class Guard:
 
     async def caller(self, request: web.BaseRequest) -> Caller:
         """Return who asks, and act for that account from here on. Raises Unauthenticated."""
-        caller = await self._gate.caller(self.knock(request))
+        caller = await self._authorizer.caller(self.credentials(request))
         self.act_for(request, caller.subject)
         return caller
 
@@ -67,20 +69,20 @@ class Guard:
     ) -> Subject:
         """Return the signed-in subject; anonymous callers are refused. Raises Unauthenticated."""
         with self.challenging(request):
-            subject = await self._gate.signed_in(self.knock(request), what, scope)
+            subject = await self._authorizer.signed_in(self.credentials(request), what, scope)
         self.act_for(request, subject)
         return subject
 
     async def may_read(self, request: web.BaseRequest, repository: RepositoryName) -> bool:
         """Return whether a request that is about another repository could read this one."""
-        return await self._gate.may_read(self.knock(request), repository)
+        return await self._authorizer.may_read(self.credentials(request), repository)
 
     async def version(self, request: web.BaseRequest) -> None:
         """Let those in whose credential counts. Raises Unauthenticated.
 
         What clients ask first: from the refusal they learn that and where to log in.
         """
-        if self._gate.is_open:
+        if self._authorizer.is_open:
             return
         with self.challenging(request):
             caller = await self.caller(request)
@@ -112,10 +114,10 @@ class Guard:
         async def guarded(
             request: web.BaseRequest, name: str, upload_id: str
         ) -> web.StreamResponse:
-            knock = self.knock(request)
+            credentials = self.credentials(request)
             with self.challenging(request):
-                access = await self._gate.admit_upload(
-                    knock, parse_name(name), upload_id, request.query.get(SECRET)
+                access = await self._authorizer.admit_upload(
+                    credentials, parse_name(name), upload_id, request.query.get(SECRET)
                 )
                 self.act_for(request, access.subject)
                 return await handler(request, access, upload_id=upload_id)
@@ -144,10 +146,10 @@ class Guard:
         async def guarded(
             request: web.BaseRequest, name: str, **arguments: str
         ) -> web.StreamResponse:
-            knock = self.knock(request)
+            credentials = self.credentials(request)
             with self.challenging(request):
-                access = await self._gate.admit(
-                    knock, parse_name(name), action, challenge=challenge or action
+                access = await self._authorizer.admit(
+                    credentials, parse_name(name), action, challenge=challenge or action
                 )
                 self.act_for(request, access.subject)
                 return await handler(request, access, **arguments)

@@ -18,7 +18,7 @@ from blobd.registry.tags import PAGE_MAX, Page, list_repositories, list_tags
 if TYPE_CHECKING:
     from blobd.database import Catalog
     from blobd.registry.http.guard import Guard
-    from blobd.registry.identity.gate import Access
+    from blobd.registry.identity.authorizer import Access
 
 
 class ListingRoutes:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from blobd.config import Limits
     from blobd.database import Catalog
     from blobd.http.whole_bodies import WholeBodies
-    from blobd.registry.http.package_work import PackageWork
-    from blobd.registry.identity.gate import Access
+    from blobd.registry.http.package_events import PackageEvents
+    from blobd.registry.identity.authorizer import Access
     from blobd.registry.manifests import Manifests
     from blobd.registry.names import Reference
 
@@ -41,7 +41,7 @@ class ManifestRoutes:
         self,
         catalog: Catalog,
         manifests: Manifests,
-        packages: PackageWork,
+        packages: PackageEvents,
         bodies: WholeBodies,
         limits: Limits,
     ) -> None:

@@ -9,7 +9,7 @@ from blobd.errors import BlobdError
 from blobd.http.answers import answer_for
 from blobd.http.errors import RequestInvalid
 from blobd.registry.catalog.accounts import ORGANISATION
-from blobd.registry.errors import Forbidden
+from blobd.registry.errors import PermissionDenied
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.visits import first, missing, page, see_other
 from blobd.registry.identity.accounts import find_account
@@ -99,7 +99,7 @@ class OwnerSettings:
         if account.kind == ORGANISATION:
             try:
                 members, teams = await self._people(visit, account)
-            except Forbidden:
+            except PermissionDenied:
                 return missing(visit)
         elif visit.subject.name != account.name and not visit.subject.is_administrator:
             return missing(visit)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from blobd.registry.auth.roles import Action, Role
 from blobd.registry.catalog.accounts import ORGANISATION
-from blobd.registry.errors import Forbidden, LoginNeeded, NameInvalid, NameUnknown, Unknown
+from blobd.registry.errors import LoginNeeded, NameInvalid, NameUnknown, NotFound, PermissionDenied
 from blobd.registry.http.page_lists import PER_PAGE, page_number, paging, search_text
 from blobd.registry.http.visits import missing, page
 from blobd.registry.names import fold_account, parse_name
@@ -19,7 +19,7 @@ from blobd.registry.packages.browse import (
     find_warned,
 )
 from blobd.registry.packages.manage import find_package, list_versions
-from blobd.registry.pages.facts import TagsFacts, VersionFacts, VersionsFacts
+from blobd.registry.pages.view_models import TagsFacts, VersionFacts, VersionsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from blobd.registry.catalog.packages import Package
     from blobd.registry.http.page_actions import Actions
     from blobd.registry.http.visits import Visit, Visits
-    from blobd.registry.identity.gate import Gate
+    from blobd.registry.identity.authorizer import Authorizer
     from blobd.threads import Threads
 
 
@@ -48,11 +48,16 @@ class PackagePages:
     """Handlers. Each answers 404 alike for what is not there and what is not for the visitor."""
 
     def __init__(
-        self, catalog: Catalog, threads: Threads, gate: Gate, visits: Visits, actions: Actions
+        self,
+        catalog: Catalog,
+        threads: Threads,
+        authorizer: Authorizer,
+        visits: Visits,
+        actions: Actions,
     ) -> None:
         self._catalog = catalog
         self._threads = threads
-        self._gate = gate
+        self._authorizer = authorizer
         self._visits = visits
         self._actions = actions
 
@@ -123,8 +128,8 @@ class PackagePages:
         try:
             repository = parse_name(f"{fold_account(owner)}/{name}")
             package = await find_package(self._catalog, owner, name)
-            access = await self._gate.decide(visit.caller, repository, Action.READ)
-        except (NameInvalid, NameUnknown, Unknown, LoginNeeded):
+            access = await self._authorizer.decide(visit.caller, repository, Action.READ)
+        except (NameInvalid, NameUnknown, NotFound, LoginNeeded):
             return None
         if package.version_count == 0:
             return None
@@ -140,5 +145,5 @@ class PackagePages:
         path = {"owner": package.owner, "name": package.name}
         try:
             return await self._actions.shape(visit, f"get{word}Access", path)
-        except (Forbidden, LoginNeeded, Unknown):
+        except (PermissionDenied, LoginNeeded, NotFound):
             return None

@@ -9,12 +9,12 @@ from blobd.errors import BlobdError
 from blobd.http.answers import answer_for
 from blobd.http.errors import RequestInvalid
 from blobd.registry.catalog.accounts import ORGANISATION
-from blobd.registry.errors import Forbidden, NameInvalid, Unknown
+from blobd.registry.errors import NameInvalid, NotFound, PermissionDenied
 from blobd.registry.http.page_actions import is_shown
 from blobd.registry.http.visits import first, missing, page, see_other
 from blobd.registry.packages.manage import UNPUBLISH_WITHIN_S, find_package
 from blobd.registry.pages import render
-from blobd.registry.pages.facts import SettingsFacts
+from blobd.registry.pages.view_models import SettingsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ class PackageSettings:
         try:
             package = await find_package(self._catalog, owner, name)
             warnings = await self._do(visit, package, what, form)
-        except (Unknown, NameInvalid) as error:
+        except (NotFound, NameInvalid) as error:
             return await self._page(visit, owner, name, error=error)
         except BlobdError as error:
             if not is_shown(error):
@@ -139,9 +139,9 @@ class PackageSettings:
             deleted = await self._actions.entries(
                 visit, f"list{word}Versions", path, state="deleted"
             )
-        except (Unknown, NameInvalid):
+        except (NotFound, NameInvalid):
             return missing(visit)
-        except Forbidden as forbidden:
+        except PermissionDenied as forbidden:
             return page(visit, "failed.html", status=403, error=forbidden)
         return page(
             visit,

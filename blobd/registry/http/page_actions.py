@@ -12,9 +12,9 @@ from blobd.database import texts
 from blobd.http.answers import UNEXPECTED, answer_for
 from blobd.http.errors import RequestInvalid, Unauthenticated
 from blobd.registry.errors import LoginNeeded
-from blobd.registry.http.rest.frame import check_scope
+from blobd.registry.http.rest.dispatch import check_scope
 from blobd.registry.http.rest.operation import Call, Changed, Done, Kind, Page
-from blobd.registry.http.rest.read import check_fields
+from blobd.registry.http.rest.validation import check_fields
 from blobd.registry.identity.rights import Demands
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def is_shown(error: BlobdError) -> bool:
 
 def _read(value: object, field: Field) -> object:
     """Return a form's text as what a field holds; what it cannot be stays a text."""
-    if field.kind is Kind.YES_NO:
+    if field.kind is Kind.BOOLEAN:
         return {"yes": True, "no": False}.get(str(value), value)
     if field.kind is Kind.NUMBER and isinstance(value, str):
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blobd.database import texts
-from blobd.registry.pages.facts import Paging
+from blobd.registry.pages.view_models import Paging
 
 if TYPE_CHECKING:
     from aiohttp import web

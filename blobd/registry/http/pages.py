@@ -18,7 +18,7 @@ from blobd.registry.identity.accounts import find_account
 from blobd.registry.packages.browse import list_owners
 from blobd.registry.packages.manage import list_packages
 from blobd.registry.pages import render
-from blobd.registry.pages.facts import HomeFacts, OwnerFacts
+from blobd.registry.pages.view_models import HomeFacts, OwnerFacts
 
 if TYPE_CHECKING:
     from blobd.database import Catalog

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from blobd.errors import BlobdError
-    from blobd.registry.http.package_work import PackageWork
+    from blobd.registry.http.package_events import PackageEvents
     from blobd.registry.http.visits import Visits
 
 
 class SignIn:
     """Handlers."""
 
-    def __init__(self, visits: Visits, work: PackageWork) -> None:
+    def __init__(self, visits: Visits, work: PackageEvents) -> None:
         self._visits = visits
         self._work = work
 

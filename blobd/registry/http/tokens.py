@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
-    from blobd.registry.identity.identify import Identify
+    from blobd.registry.identity.authenticator import Authenticator
     from blobd.registry.identity.issue import Issued, Issuer
 
 _FORM_MAX_BYTES = 512 * 1024
@@ -36,7 +36,7 @@ class TokenRoutes:
 
     def __init__(
         self,
-        identify: Identify,
+        authenticator: Authenticator,
         issuer: Issuer,
         guard: Guard,
         bodies: WholeBodies,
@@ -50,7 +50,7 @@ class TokenRoutes:
         Those issued before are accepted either way. docker stores one as `identitytoken`, and
         containers/image (podman, skopeo, buildah) then cannot use the auth file.
         """
-        self._identify = identify
+        self._authenticator = authenticator
         self._issuer = issuer
         self._guard = guard
         self._bodies = bodies
@@ -59,9 +59,11 @@ class TokenRoutes:
 
     async def get(self, request: web.BaseRequest) -> web.StreamResponse:
         """A token for Basic credentials, or an anonymous one."""
-        knock = self._guard.knock(request)
+        credentials = self._guard.credentials(request)
         try:
-            caller = await self._identify.caller(knock.authorization, knock.address)
+            caller = await self._authenticator.caller(
+                credentials.authorization, credentials.address
+            )
             if caller.asked is not None:
                 raise CredentialMalformed("a bearer token gets no other; show the token behind it")
         except Unauthenticated as error:
@@ -78,16 +80,16 @@ class TokenRoutes:
         form = await self._bodies.read_form(
             request, limit_bytes=_FORM_MAX_BYTES, max_fields=_FORM_MAX_FIELDS
         )
-        address = self._guard.knock(request).address
+        address = self._guard.credentials(request).address
         refresh_token: str | None = None
         try:
             match form.get("grant_type", [""])[0]:
                 case "password":
                     secret = form.get("password", [""])[0]
-                    subject = (await self._identify.by_secret(secret, address)).subject
+                    subject = (await self._authenticator.by_secret(secret, address)).subject
                 case "refresh_token":
                     refresh_token = form.get("refresh_token", [""])[0]
-                    subject = await self._identify.by_refresh_token(refresh_token, address)
+                    subject = await self._authenticator.by_refresh_token(refresh_token, address)
                 case other:
                     raise RequestInvalid(
                         f"grant_type={other[:40]!r} is not supported: it is password or "

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blobd.references.quarantine import Quarantine
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
-    from blobd.registry.identity.gate import Access
+    from blobd.registry.identity.authorizer import Access
     from blobd.registry.identity.upload_secrets import UploadSecrets
 
 

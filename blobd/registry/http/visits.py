@@ -26,10 +26,10 @@ from blobd.database import texts
 from blobd.http.errors import CrossSite, RequestInvalid, Unauthenticated
 from blobd.registry.auth.subjects import ANONYMOUS
 from blobd.registry.errors import BearerInvalid, TokenRefused
-from blobd.registry.identity.identify import Caller
+from blobd.registry.identity.authenticator import Caller
 from blobd.registry.identity.sessions import SESSION_LIFETIME_S, Sessions
 from blobd.registry.pages import render
-from blobd.registry.pages.facts import Around
+from blobd.registry.pages.view_models import Around
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from blobd.registry.auth.bearer import Keyring
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
-    from blobd.registry.identity.identify import Identify
+    from blobd.registry.identity.authenticator import Authenticator
 
 CSRF = "csrf"
 """The field of a form that holds the session's secret."""
@@ -80,7 +80,7 @@ class Visits:
         guard: Guard,
         origins: Origins,
         keyring: Keyring,
-        identify: Identify | None,
+        authenticator: Authenticator | None,
         bodies: WholeBodies,
     ) -> None:
         self._catalog = catalog
@@ -88,12 +88,12 @@ class Visits:
         self._guard = guard
         self._origins = origins
         self._sessions = Sessions(catalog, keyring)
-        self._identify = identify
+        self._authenticator = authenticator
 
     @property
     def closed(self) -> bool:
         """Whether there are identities."""
-        return self._identify is not None
+        return self._authenticator is not None
 
     def pages_elsewhere(self, request: web.BaseRequest) -> str | None:
         """Return the pages' own address, where the request came to another one."""
@@ -160,13 +160,13 @@ class Visits:
         """
         nonce = request.cookies.get(self._name(request, _BEFORE), "")
         check_secret(form, _secret_of(nonce) if nonce else "")
-        if self._identify is None:
+        if self._authenticator is None:
             raise RequestInvalid("this registry has no identities to sign in with")
         secret = first(form, "token").strip()
         if texts.problem(secret):
             secret = ""
-        address = self._guard.knock(request).address
-        subject = (await self._identify.by_secret(secret, address)).subject
+        address = self._guard.credentials(request).address
+        subject = (await self._authenticator.by_secret(secret, address)).subject
         if subject.person_id is None:
             raise RequestInvalid("this is a workflow's token; sign in with a personal access token")
         return subject
@@ -187,7 +187,7 @@ class Visits:
 
     async def _caller(self, request: web.BaseRequest) -> tuple[Caller, str]:
         cookie = request.cookies.get(self._name(request, _SESSION))
-        if self._identify is None or cookie is None or "Authorization" in request.headers:
+        if self._authenticator is None or cookie is None or "Authorization" in request.headers:
             try:
                 return await self._guard.caller(request), ""
             except Unauthenticated as error:
@@ -195,7 +195,7 @@ class Visits:
                 raise
         try:
             claims = await self._sessions.verify(cookie)
-            subject = await self._identify.by_claims(claims)
+            subject = await self._authenticator.by_claims(claims)
         except (BearerInvalid, TokenRefused):
             return Caller(ANONYMOUS), ""
         self._guard.act_for(request, subject)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blobd.errors import Refused
 from blobd.registry.catalog import accounts, teams
 from blobd.registry.catalog.accounts import ORGANISATION, OWNER, USER
-from blobd.registry.errors import Taken, Unknown
+from blobd.registry.errors import AlreadyExists, NotFound
 from blobd.registry.names import is_account, parse_account
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def add_user(catalog: Catalog, name: str, *, is_administrator: bool = False) -> None:
-    """Make a user. Raises AccountInvalid, Taken."""
+    """Make a user. Raises AccountInvalid, AlreadyExists."""
     parse_account(name)
     now = catalog.now()
 
@@ -24,13 +24,13 @@ async def add_user(catalog: Catalog, name: str, *, is_administrator: bool = Fals
         if not accounts.insert_account(
             transaction, name, USER, is_administrator=is_administrator, now=now
         ):
-            raise Taken("account", name)
+            raise AlreadyExists("account", name)
 
     await catalog.write(add)
 
 
 async def add_organisation(catalog: Catalog, name: str, *, owner: str) -> None:
-    """Make an organisation that a user owns. Raises AccountInvalid, Taken, Unknown."""
+    """Make an organisation that a user owns. Raises AccountInvalid, AlreadyExists, NotFound."""
     parse_account(name)
     now = catalog.now()
 
@@ -39,7 +39,7 @@ async def add_organisation(catalog: Catalog, name: str, *, owner: str) -> None:
         if not accounts.insert_account(
             transaction, name, ORGANISATION, is_administrator=False, now=now
         ):
-            raise Taken("account", name)
+            raise AlreadyExists("account", name)
         made = known(transaction, ORGANISATION, name)
         accounts.set_member(transaction, made.account_id, user.account_id, OWNER)
 
@@ -60,7 +60,7 @@ async def list_accounts(catalog: Catalog, kind: str) -> list[Account]:
 
 
 async def disable_user(catalog: Catalog, name: str) -> None:
-    """Shut a user out: no token of it counts from now. Raises Unknown, Refused."""
+    """Shut a user out: no token of it counts from now. Raises NotFound, Refused."""
     now = catalog.now()
 
     def disable(transaction: Transaction) -> None:
@@ -75,7 +75,7 @@ async def disable_user(catalog: Catalog, name: str) -> None:
 
 
 async def enable_user(catalog: Catalog, name: str) -> None:
-    """Let a user in again, with the tokens it had. Raises Unknown."""
+    """Let a user in again, with the tokens it had. Raises NotFound."""
 
     def enable(transaction: Transaction) -> None:
         accounts.set_disabled(transaction, known(transaction, USER, name).account_id, None)
@@ -86,7 +86,7 @@ async def enable_user(catalog: Catalog, name: str) -> None:
 async def set_member(catalog: Catalog, organisation: str, user: str, role: str) -> None:
     """Let a user belong to an organisation as OWNER or MEMBER.
 
-    Raises Unknown; Refused where it is the last owner and would not be one.
+    Raises NotFound; Refused where it is the last owner and would not be one.
     """
 
     def change(transaction: Transaction) -> None:
@@ -102,7 +102,7 @@ async def set_member(catalog: Catalog, organisation: str, user: str, role: str) 
 async def set_packages_inherit(catalog: Catalog, organisation: str, *, inherit: bool) -> None:
     """Say whether new packages of an organisation inherit access from their source repository.
 
-    Those that are there stay as they are. Raises Unknown.
+    Those that are there stay as they are. Raises NotFound.
     """
 
     def change(transaction: Transaction) -> None:
@@ -115,7 +115,7 @@ async def set_packages_inherit(catalog: Catalog, organisation: str, *, inherit: 
 async def remove_member(catalog: Catalog, organisation: str, user: str) -> None:
     """Remove a member, and from all its teams too.
 
-    Raises Unknown; Refused for the last owner.
+    Raises NotFound; Refused for the last owner.
     """
 
     def change(transaction: Transaction) -> None:
@@ -123,14 +123,14 @@ async def remove_member(catalog: Catalog, organisation: str, user: str) -> None:
         who = known(transaction, USER, user)
         _check_owner_stays(transaction, place, who)
         if not accounts.delete_member(transaction, place.account_id, who.account_id):
-            raise Unknown("member", f"{user} of {organisation}")
+            raise NotFound("member", f"{user} of {organisation}")
         teams.delete_from_teams(transaction, place.account_id, who.account_id)
 
     await catalog.write(change)
 
 
 async def list_members(catalog: Catalog, organisation: str) -> list[Member]:
-    """Return the members of an organisation, by name. Raises Unknown."""
+    """Return the members of an organisation, by name. Raises NotFound."""
 
     def find(transaction: Transaction) -> list[Member]:
         place = known(transaction, ORGANISATION, organisation)
@@ -140,11 +140,11 @@ async def list_members(catalog: Catalog, organisation: str) -> list[Member]:
 
 
 def known(transaction: Transaction, kind: str, name: str) -> Account:
-    """Return an account of a kind. Raises Unknown."""
+    """Return an account of a kind. Raises NotFound."""
     # what cannot be a name may be what no database takes as a text
     found = accounts.find_account(transaction, name) if is_account(name) else None
     if found is None or found.kind != kind:
-        raise Unknown(kind, name)
+        raise NotFound(kind, name)
     return found
 
 

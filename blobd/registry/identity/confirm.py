@@ -12,19 +12,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from blobd.http.errors import Unauthenticated
-from blobd.registry.auth.decide import Verdict, decide, role_of
+from blobd.registry.auth.decide import Decision, decide, role_of
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import on_repository
-from blobd.registry.catalog.callers import asked_within
+from blobd.registry.catalog.auth_queries import asked_within
 from blobd.registry.catalog.repositories import find_repository
-from blobd.registry.errors import Forbidden, LoginNeeded, NameUnknown, ScopeMissing, TokenRefused
-from blobd.registry.identity.identify import subject_of
+from blobd.registry.errors import (
+    LoginNeeded,
+    NameUnknown,
+    PermissionDenied,
+    ScopeMissing,
+    TokenRefused,
+)
+from blobd.registry.identity.authenticator import subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blobd.database import Catalog, Transaction
-    from blobd.registry.auth.decide import Standing
+    from blobd.registry.auth.decide import PolicyFacts
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.names import RepositoryName
 
@@ -72,7 +78,7 @@ class Confirmation:
     """Whether the repository was there when the request was admitted."""
 
     def __call__(self, transaction: Transaction) -> None:
-        """Raise what would refuse the request now: TokenRefused, NameUnknown, Forbidden.
+        """Raise what would refuse the request now: TokenRefused, NameUnknown, PermissionDenied.
 
         NameUnknown also where the repository was deleted meanwhile: a body that was under way does
         not make a new one of that name. Accounts are locked as in `speaking_within`.
@@ -86,12 +92,10 @@ class Confirmation:
         except Unauthenticated as error:
             error.scope = scope_of(self.repository, self.action)
             raise
-        standing = asked_within(
-            transaction, lambda callers: callers.standing(subject, self.repository)
-        )
-        if self.existed and not standing.exists:
+        facts = asked_within(transaction, lambda callers: callers.facts(subject, self.repository))
+        if self.existed and not facts.exists:
             raise NameUnknown(self.repository)
-        check(subject, standing, self.repository, self.action)
+        check(subject, facts, self.repository, self.action)
 
 
 def speaking_within(transaction: Transaction, token_id: str, *, alone: bool = False) -> Subject:
@@ -111,30 +115,30 @@ def speaking_within(transaction: Transaction, token_id: str, *, alone: bool = Fa
 
 def check(
     subject: Subject,
-    standing: Standing,
+    facts: PolicyFacts,
     repository: RepositoryName,
     action: Action,
     asked: frozenset[str] | None = None,
 ) -> None:
-    """Raise what refuses an action: LoginNeeded, NameUnknown, ScopeMissing, Forbidden.
+    """Raise what refuses an action: LoginNeeded, NameUnknown, ScopeMissing, PermissionDenied.
 
     `asked` as in `decide`.
     """
-    match decide(subject, standing, action, asked):
-        case Verdict.ALLOWED:
+    match decide(subject, facts, action, asked):
+        case Decision.ALLOWED:
             return
-        case Verdict.LOGIN:
+        case Decision.LOGIN:
             raise LoginNeeded(f"{action.value} of {repository}", scope_of(repository, action))
-        case Verdict.UNKNOWN:
+        case Decision.UNKNOWN:
             raise NameUnknown(repository)
-        case Verdict.ASK:
+        case Decision.ASK:
             raise ScopeMissing(scope_of(repository, action))
-        case Verdict.FORBIDDEN:
-            raise Forbidden(
+        case Decision.FORBIDDEN:
+            raise PermissionDenied(
                 repository,
                 who=subject.name,
                 role=str(action.role),
-                has=str(role_of(subject, standing)),
+                has=str(role_of(subject, facts)),
                 scope=action.scope,
             )
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from blobd.fairness import FairPool, acting_for
 from blobd.registry.auth.bearer import ACCESS, REFRESH, Claims
 from blobd.registry.auth.coverage import NamedScopes
-from blobd.registry.auth.decide import Verdict, decide
+from blobd.registry.auth.decide import Decision, decide
 from blobd.registry.auth.roles import Action
 from blobd.registry.auth.scopes import CATALOG, Scope
-from blobd.registry.catalog.callers import Callers
+from blobd.registry.catalog.auth_queries import AuthQueries
 from blobd.registry.errors import NameInvalid
 from blobd.registry.names import parse_name
 
@@ -56,7 +56,7 @@ class Issuer:
 
     def __init__(self, catalog: Catalog, keyring: Keyring, limits: Limits) -> None:
         self._catalog = catalog
-        self._callers = Callers(catalog.reader)
+        self._callers = AuthQueries(catalog.reader)
         self._keyring = keyring
         self._under_way = FairPool(
             _AT_A_TIME, share=limits.account_share, wait_s=limits.budget_wait_s, what="logins"
@@ -98,11 +98,11 @@ class Issuer:
         except NameInvalid:
             return None
         wanted = _ACTIONS.keys() if "*" in asked.actions else _ACTIONS.keys() & asked.actions
-        standing = await self._callers.standing(subject, repository)
+        facts = await self._callers.facts(subject, repository)
         allowed = [
-            word for word in wanted if decide(subject, standing, _ACTIONS[word]) is Verdict.ALLOWED
+            word for word in wanted if decide(subject, facts, _ACTIONS[word]) is Decision.ALLOWED
         ]
         # a caller who can create a package will want to read it: the token then covers both
-        if Action.WRITE.value in allowed and not standing.exists:
+        if Action.WRITE.value in allowed and not facts.exists:
             allowed += wanted & {Action.READ.value}
         return Scope("repository", repository, frozenset(allowed)) if allowed else None

@@ -14,8 +14,8 @@ from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.auth.subjects import Subject
 from blobd.registry.catalog import accounts, sources
 from blobd.registry.catalog.accounts import ORGANISATION, OWNER
-from blobd.registry.catalog.callers import asked_within
-from blobd.registry.errors import Forbidden, NameUnknown, Unknown
+from blobd.registry.catalog.auth_queries import asked_within
+from blobd.registry.errors import NameUnknown, NotFound, PermissionDenied
 from blobd.registry.identity.confirm import ConfirmedCatalog, check, speaking_within
 from blobd.registry.names import fold_account
 
@@ -63,21 +63,22 @@ class Demands:
 def may(action: Action, repository: RepositoryName, package: str) -> Right:
     """Return the right to do something with a repository.
 
-    Raises Forbidden; Unknown, of the package as the call named it, where it may not be read.
+    Raises PermissionDenied; NotFound, of the package as the call named it, where it may not be
+    read.
     """
 
     def right(transaction: Transaction, subject: Subject) -> None:
-        standing = asked_within(transaction, lambda callers: callers.standing(subject, repository))
+        standing = asked_within(transaction, lambda callers: callers.facts(subject, repository))
         try:
             check(subject, standing, repository, action)
         except NameUnknown:
-            raise Unknown("package", package) from None
+            raise NotFound("package", package) from None
 
     return right
 
 
 def administers(_transaction: Transaction, subject: Subject) -> None:
-    """Raise Forbidden unless it is an administrator."""
+    """Raise PermissionDenied unless it is an administrator."""
     if not subject.is_administrator:
         raise _needs("the registry", subject, "administrator")
 
@@ -85,7 +86,7 @@ def administers(_transaction: Transaction, subject: Subject) -> None:
 def owns(organisation: str) -> Right:
     """Return the right of an organisation's owners and of administrators.
 
-    Raises Unknown where there is no such organisation, Forbidden.
+    Raises NotFound where there is no such organisation, PermissionDenied.
     """
 
     def right(transaction: Transaction, subject: Subject) -> None:
@@ -121,22 +122,22 @@ def owns_namespace(account: str) -> Right:
 
 
 def has_source_role(full_name: str, needed: Role) -> Right:
-    """Return the right of a role in a source repository (OWNER/NAME). Raises Unknown."""
+    """Return the right of a role in a source repository (OWNER/NAME). Raises NotFound."""
 
     def right(transaction: Transaction, subject: Subject) -> None:
         if _source_role(transaction, subject, full_name) < needed:
-            raise Unknown("source repository", full_name)
+            raise NotFound("source repository", full_name)
 
     return right
 
 
 def is_person(scopes: Collection[str]) -> Right:
-    """Return the right of people, with a token for at least these scopes. Raises Forbidden."""
+    """Return the right of people, with a token for these scopes. Raises PermissionDenied."""
 
     def right(_transaction: Transaction, subject: Subject) -> None:
         missing = [scope for scope in scopes if not subject.has_scope(scope)]
         if subject.person_id is None or missing:
-            raise Forbidden(
+            raise PermissionDenied(
                 "tokens", who=subject.name, role="owner", has="none", scope=" ".join(missing)
             )
 
@@ -146,7 +147,7 @@ def is_person(scopes: Collection[str]) -> Right:
 def _membership(transaction: Transaction, subject: Subject, organisation: str) -> str | None:
     place = accounts.find_account(transaction, organisation)
     if place is None or place.kind != ORGANISATION:
-        raise Unknown(ORGANISATION, organisation)
+        raise NotFound(ORGANISATION, organisation)
     if subject.person_id is None:
         return None
     return accounts.membership(transaction, place.account_id, subject.person_id)
@@ -166,5 +167,7 @@ def _source_role(transaction: Transaction, subject: Subject, full_name: str) -> 
     return max(given, Role.READ if is_open else Role.NONE)
 
 
-def _needs(where: str, subject: Subject, role: str) -> Forbidden:
-    return Forbidden(where, who=subject.name, role=role, has="none", scope=Action.ADMINISTER.scope)
+def _needs(where: str, subject: Subject, role: str) -> PermissionDenied:
+    return PermissionDenied(
+        where, who=subject.name, role=role, has="none", scope=Action.ADMINISTER.scope
+    )

@@ -8,8 +8,8 @@ from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog import accounts, sources
 from blobd.registry.catalog.roles import SOURCE_ROLES
-from blobd.registry.errors import Taken, Unknown
-from blobd.registry.identity.grantees import change_role
+from blobd.registry.errors import AlreadyExists, NotFound
+from blobd.registry.identity.principals import change_role
 from blobd.registry.labels import parse_host
 from blobd.registry.names import is_account, parse_account
 
@@ -31,7 +31,7 @@ async def add_source(
     """Make a source repository of a user or an organisation.
 
     `host` is where labels say that it is, as github.com; empty: at one of the registry's own
-    source hosts. Raises AccountInvalid, RequestInvalid, Unknown, Taken.
+    source hosts. Raises AccountInvalid, RequestInvalid, NotFound, AlreadyExists.
     """
     parse_account(name)
     at = _checked_host(host)
@@ -40,11 +40,11 @@ async def add_source(
     def add(transaction: Transaction) -> None:
         account = accounts.find_account(transaction, owner) if is_account(owner) else None
         if account is None:
-            raise Unknown("account", owner)
+            raise NotFound("account", owner)
         if not sources.insert_source(
             transaction, account.account_id, name, str(visibility), host=at, now=now
         ):
-            raise Taken("source repository", f"{owner}/{name}")
+            raise AlreadyExists("source repository", f"{owner}/{name}")
 
     await catalog.write(add)
 
@@ -68,7 +68,7 @@ async def change_source(
 
     `visibility`: who can read it without a role; packages are not affected. `host`: by which
     labels name it, empty: the registry's own. `writers_link`: whether labels of writers link
-    packages to it, and not only of admins. Raises Unknown, RequestInvalid.
+    packages to it, and not only of admins. Raises NotFound, RequestInvalid.
     """
     values: dict[str, object] = {}
     if visibility is not None:
@@ -94,7 +94,7 @@ def _checked_host(text: str) -> str:
 
 
 async def remove_source(catalog: Catalog, full_name: str) -> None:
-    """Remove it: its packages stay, unlinked; its tokens and grants are gone. Raises Unknown."""
+    """Remove it: its packages stay, unlinked; its tokens and grants are gone. Raises NotFound."""
 
     def remove(transaction: Transaction) -> None:
         sources.delete_source(transaction, known_source(transaction, full_name).source_id)
@@ -103,7 +103,7 @@ async def remove_source(catalog: Catalog, full_name: str) -> None:
 
 
 async def set_source_role(catalog: Catalog, full_name: str, grantee: str, role: Role) -> None:
-    """Give a user or a team (ORGANISATION/TEAM) a role; NONE takes it away. Raises Unknown."""
+    """Give a user or a team (ORGANISATION/TEAM) a role; NONE takes it away. Raises NotFound."""
 
     def change(transaction: Transaction) -> None:
         source_id = known_source(transaction, full_name).source_id
@@ -113,7 +113,7 @@ async def set_source_role(catalog: Catalog, full_name: str, grantee: str, role: 
 
 
 async def list_source_roles(catalog: Catalog, full_name: str) -> list[GivenRole]:
-    """Return the roles that were given, by kind and name. Raises Unknown."""
+    """Return the roles that were given, by kind and name. Raises NotFound."""
 
     def find(transaction: Transaction) -> list[GivenRole]:
         source_id = known_source(transaction, full_name).source_id
@@ -123,10 +123,10 @@ async def list_source_roles(catalog: Catalog, full_name: str) -> list[GivenRole]
 
 
 def known_source(transaction: Transaction, full_name: str) -> Source:
-    """Return the source repository `OWNER/NAME`. Raises Unknown."""
+    """Return the source repository `OWNER/NAME`. Raises NotFound."""
     owner, _, name = full_name.partition("/")
     named = is_account(owner) and is_account(name)
     found = sources.find_source(transaction, owner, name) if named else None
     if found is None:
-        raise Unknown("source repository", full_name)
+        raise NotFound("source repository", full_name)
     return found

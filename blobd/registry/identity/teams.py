@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blobd.errors import Refused
 from blobd.registry.catalog import accounts, teams
 from blobd.registry.catalog.accounts import ORGANISATION, USER
-from blobd.registry.errors import Taken, Unknown
+from blobd.registry.errors import AlreadyExists, NotFound
 from blobd.registry.identity.accounts import known
 from blobd.registry.names import is_account, parse_account
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 async def add_team(catalog: Catalog, organisation: str, name: str) -> None:
-    """Make a team. Raises AccountInvalid, Unknown, Taken."""
+    """Make a team. Raises AccountInvalid, NotFound, AlreadyExists."""
     parse_account(name)
 
     def add(transaction: Transaction) -> None:
         place = known(transaction, ORGANISATION, organisation)
         if not teams.insert_team(transaction, place.account_id, name):
-            raise Taken("team", f"{organisation}/{name}")
+            raise AlreadyExists("team", f"{organisation}/{name}")
 
     await catalog.write(add)
 
 
 async def remove_team(catalog: Catalog, organisation: str, name: str) -> None:
-    """Remove a team, with the roles it was given. Raises Unknown."""
+    """Remove a team, with the roles it was given. Raises NotFound."""
 
     def remove(transaction: Transaction) -> None:
         teams.delete_team(transaction, known_team(transaction, organisation, name))
@@ -38,7 +38,7 @@ async def remove_team(catalog: Catalog, organisation: str, name: str) -> None:
 
 
 async def list_teams(catalog: Catalog, organisation: str) -> list[Team]:
-    """Return an organisation's teams, by name. Raises Unknown."""
+    """Return an organisation's teams, by name. Raises NotFound."""
 
     def find(transaction: Transaction) -> list[Team]:
         place = known(transaction, ORGANISATION, organisation)
@@ -48,7 +48,7 @@ async def list_teams(catalog: Catalog, organisation: str) -> list[Team]:
 
 
 async def add_team_member(catalog: Catalog, organisation: str, name: str, user: str) -> None:
-    """Put a member of the organisation into a team. Raises Unknown, Refused."""
+    """Put a member of the organisation into a team. Raises NotFound, Refused."""
 
     def add(transaction: Transaction) -> None:
         place = known(transaction, ORGANISATION, organisation)
@@ -62,19 +62,19 @@ async def add_team_member(catalog: Catalog, organisation: str, name: str, user: 
 
 
 async def remove_team_member(catalog: Catalog, organisation: str, name: str, user: str) -> None:
-    """Take a user out of a team. Raises Unknown."""
+    """Take a user out of a team. Raises NotFound."""
 
     def remove(transaction: Transaction) -> None:
         who = known(transaction, USER, user)
         team_id = known_team(transaction, organisation, name)
         if not teams.delete_team_member(transaction, team_id, who.account_id):
-            raise Unknown("member", f"{user} of {organisation}/{name}")
+            raise NotFound("member", f"{user} of {organisation}/{name}")
 
     await catalog.write(remove)
 
 
 async def list_team_members(catalog: Catalog, organisation: str, name: str) -> list[TeamMember]:
-    """Return the members of a team, by name. Raises Unknown."""
+    """Return the members of a team, by name. Raises NotFound."""
 
     def find(transaction: Transaction) -> list[TeamMember]:
         team_id = known_team(transaction, organisation, name)
@@ -84,9 +84,9 @@ async def list_team_members(catalog: Catalog, organisation: str, name: str) -> l
 
 
 def known_team(transaction: Transaction, organisation: str, name: str) -> int:
-    """Return a team's id. Raises Unknown."""
+    """Return a team's id. Raises NotFound."""
     place = known(transaction, ORGANISATION, organisation)
     team_id = teams.find_team(transaction, place.account_id, name) if is_account(name) else None
     if team_id is None:
-        raise Unknown("team", f"{organisation}/{name}")
+        raise NotFound("team", f"{organisation}/{name}")
     return team_id

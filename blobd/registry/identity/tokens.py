@@ -15,7 +15,7 @@ from blobd.registry.auth.secrets import PERSONAL, WORKFLOW, hash_of, hint_of, ma
 from blobd.registry.catalog import tokens
 from blobd.registry.catalog.accounts import USER
 from blobd.registry.catalog.tokens import NewToken
-from blobd.registry.errors import Unknown
+from blobd.registry.errors import NotFound
 from blobd.registry.identity.accounts import known
 from blobd.registry.identity.sources import known_source
 
@@ -63,7 +63,7 @@ async def create_token(
 ) -> MadeToken:
     """Make a personal access token; None: it does not expire.
 
-    Raises Unknown, RequestInvalid.
+    Raises NotFound, RequestInvalid.
     """
     wrong = set(scopes) - set(SCOPES)
     if wrong or not scopes:
@@ -90,7 +90,7 @@ async def create_token(
 
 
 async def list_tokens(catalog: Catalog, user: str) -> list[Token]:
-    """Return a user's personal access tokens, the newest first. Raises Unknown."""
+    """Return a user's personal access tokens, the newest first. Raises NotFound."""
 
     def find(transaction: Transaction) -> list[Token]:
         account_id = known(transaction, USER, user).account_id
@@ -102,14 +102,14 @@ async def list_tokens(catalog: Catalog, user: str) -> list[Token]:
 async def revoke_token(catalog: Catalog, token_id: str, *, owner: str | None = None) -> None:
     """End a token, of this owner alone if one is given; it counts no longer from now.
 
-    Raises Unknown.
+    Raises NotFound.
     """
     now = catalog.now()
 
     def revoke(transaction: Transaction) -> None:
         found = tokens.find_token(transaction, token_id) if _ID.fullmatch(token_id) else None
         if found is None or owner not in (None, found.owner):
-            raise Unknown("token", token_id)
+            raise NotFound("token", token_id)
         tokens.revoke_token(transaction, token_id, now=now)
 
     await catalog.write(revoke)
@@ -126,7 +126,7 @@ async def issue_workflow_token(
     """Make a token for a workflow of a source repository (OWNER/NAME).
 
     It can do what that repository was granted, and nothing that its voucher, a user, could; it
-    ends with that user all the same. Raises Unknown, RequestInvalid, Refused.
+    ends with that user all the same. Raises NotFound, RequestInvalid, Refused.
     """
     if kind not in WORKFLOW_KINDS:
         raise RequestInvalid(f"a workflow's kind is one of {', '.join(WORKFLOW_KINDS)}")

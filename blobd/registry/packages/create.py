@@ -13,14 +13,14 @@ from blobd.registry.catalog.packages import (
     insert_package,
 )
 from blobd.registry.catalog.repositories import find_repository, make_repository
-from blobd.registry.catalog.roles import PACKAGE_ROLES, Grantee
+from blobd.registry.catalog.roles import PACKAGE_ROLES, Principal
 from blobd.registry.errors import NameUnknown
 from blobd.registry.names import ACCOUNT_MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from blobd.database import Transaction
     from blobd.registry.catalog.repositories import Maker
-    from blobd.registry.identity.gate import Access
+    from blobd.registry.identity.authorizer import Access
 
 
 def package_maker(access: Access, *, now: float) -> Maker:
@@ -68,7 +68,9 @@ def package_maker(access: Access, *, now: float) -> Maker:
             grant_to_linked(transaction, repository_id, workflow.source_id)
         maker = subject.person_id
         if maker is not None and maker != owner_id:
-            PACKAGE_ROLES.give(transaction, repository_id, Grantee("user", maker), str(Role.ADMIN))
+            PACKAGE_ROLES.give(
+                transaction, repository_id, Principal("user", maker), str(Role.ADMIN)
+            )
         return repository_id
 
     return make

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import label_findings, packages, sources
 from blobd.registry.catalog.audit import Entry, write_entries
-from blobd.registry.errors import Unknown
+from blobd.registry.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -81,7 +81,7 @@ async def settle_findings(
 
     Undone, a package is unlinked, its roles are its own, the workflows of that source repository
     have no grant, and it is private; except for what was set since. What is kept is listed
-    no more. Returns what was settled. Raises Unknown for a name without findings.
+    no more. Returns what was settled. Raises NotFound for a name without findings.
     """
     now = catalog.now()
 
@@ -89,7 +89,7 @@ async def settle_findings(
         marked = label_findings.list_marked(transaction, unseen=False)
         unknown = set(names) - {each.full_name for each in marked}
         if unknown:
-            raise Unknown("finding", f"of {min(unknown)}")
+            raise NotFound("finding", f"of {min(unknown)}")
         wanted = [each for each in marked if not names or each.full_name in names]
         settled = []
         for each in wanted:

@@ -14,9 +14,9 @@ from blobd.errors import Refused
 from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import packages, versions
-from blobd.registry.catalog.roles import PACKAGE_ROLES, SOURCE_ROLES, Grantee
-from blobd.registry.errors import NotForWorkflows, Unknown
-from blobd.registry.identity.grantees import change_role
+from blobd.registry.catalog.roles import PACKAGE_ROLES, SOURCE_ROLES, Principal
+from blobd.registry.errors import NotForWorkflows, NotFound
+from blobd.registry.identity.principals import change_role
 from blobd.registry.identity.sources import known_source
 from blobd.registry.identity.tokens import WORKFLOW_KINDS
 
@@ -51,12 +51,12 @@ class Overwritten:
 async def find_package(
     catalog: Catalog, owner: str, name: str, *, deleted: bool = False
 ) -> Package:
-    """Return a package; of deleted ones the last of its name. Raises Unknown."""
+    """Return a package; of deleted ones the last of its name. Raises NotFound."""
     found = await catalog.read(
         lambda transaction: packages.find_package(transaction, owner, name, deleted=deleted)
     )
     if found is None:
-        raise Unknown("package", f"{owner}/{name}")
+        raise NotFound("package", f"{owner}/{name}")
     return found
 
 
@@ -92,7 +92,7 @@ async def set_visibility(
     """Change who can read a package without a role.
 
     What was made public can be hidden again within `UNPUBLISH_WITHIN_S`, if nobody has
-    pulled it meanwhile; later only where the operator lets everybody. Raises Unknown, Refused.
+    pulled it meanwhile; later only where the operator lets everybody. Raises NotFound, Refused.
     """
     now = catalog.now()
 
@@ -113,7 +113,7 @@ async def set_visibility(
 async def set_role(catalog: Catalog, package_id: int, grantee: str, role: Role) -> None:
     """Give a user or a team (ORGANISATION/TEAM) a role; NONE takes it away.
 
-    Raises Unknown; Refused for giving one on a package that inherits.
+    Raises NotFound; Refused for giving one on a package that inherits.
     """
 
     def change(transaction: Transaction) -> None:
@@ -138,7 +138,7 @@ async def link(catalog: Catalog, package_id: int, source: str | None) -> None:
     """Link a package to a source repository (OWNER/NAME), or to none.
 
     A link gives nobody rights. The workflows of the source repository that it was linked to lose
-    what they were granted. Raises Unknown; Refused for one that inherits.
+    what they were granted. Raises NotFound; Refused for one that inherits.
     """
 
     def change(transaction: Transaction) -> None:
@@ -166,7 +166,7 @@ async def set_inherits(
 
     One that begins to inherit keeps the role of its maker, and the source repository's workflows
     get what a publisher's have. Visibility and workflows' grants stay when it ends. `dry_run`
-    changes nothing. Raises Unknown, Refused.
+    changes nothing. Raises NotFound, Refused.
     """
 
     def change(transaction: Transaction) -> Overwritten:
@@ -181,7 +181,7 @@ async def set_inherits(
         if package.source_id is None:
             raise Refused("the package is linked to no source repository; link it first")
         maker = packages.creator(transaction, package_id)
-        keeps = None if maker is None else Grantee("user", maker)
+        keeps = None if maker is None else Principal("user", maker)
         ended = PACKAGE_ROLES.list(transaction, package_id, but=keeps)
         if not dry_run:
             PACKAGE_ROLES.take_all(transaction, package_id, but=keeps)
@@ -222,7 +222,7 @@ async def set_grant(
 ) -> None:
     """Let a source repository's workflows of a kind do something; NONE takes it away.
 
-    `may_publish`: admins among them may make the package public or internal too. Raises Unknown,
+    `may_publish`: admins among them may make the package public or internal too. Raises NotFound,
     RequestInvalid.
     """
     if kind not in WORKFLOW_KINDS:
@@ -236,7 +236,7 @@ async def set_grant(
                 transaction, package_id, source_id, kind, str(role), may_publish=may_publish
             )
         elif not packages.delete_grant(transaction, package_id, source_id, kind):
-            raise Unknown("grant", f"of {source}")
+            raise NotFound("grant", f"of {source}")
 
     await catalog.write(change)
 
@@ -247,7 +247,7 @@ async def list_grants(catalog: Catalog, package_id: int) -> list[Grant]:
 
 
 async def set_immutable_tags(catalog: Catalog, package_id: int, *, immutable: bool) -> None:
-    """Say whether a tag stays with the manifest it was given to. Raises Unknown."""
+    """Say whether a tag stays with the manifest it was given to. Raises NotFound."""
 
     def change(transaction: Transaction) -> None:
         _locked(transaction, package_id)
@@ -257,7 +257,7 @@ async def set_immutable_tags(catalog: Catalog, package_id: int, *, immutable: bo
 
 
 async def set_sparse_indexes(catalog: Catalog, package_id: int, *, allowed: bool) -> None:
-    """Say whether indexes are taken without the manifests that they list. Raises Unknown."""
+    """Say whether indexes are taken without the manifests that they list. Raises NotFound."""
 
     def change(transaction: Transaction) -> None:
         _locked(transaction, package_id)
@@ -274,7 +274,7 @@ def _locked(transaction: Transaction, package_id: int) -> Package:
 def _known(transaction: Transaction, package_id: int) -> Package:
     package = packages.get_package(transaction, package_id)
     if package is None or package.deleted_at is not None:
-        raise Unknown("package", str(package_id))
+        raise NotFound("package", str(package_id))
     return package
 
 

@@ -12,8 +12,8 @@ from blobd.errors import BlobNotFound
 from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Role
 from blobd.registry.catalog import contents, packages, trash, versions
-from blobd.registry.catalog.callers import Callers, asked_within
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.auth_queries import AuthQueries, asked_within
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.catalog.versions import NewVersion
 from blobd.registry.documents import read_document
 from blobd.registry.errors import ManifestInvalid, TagImmutable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from blobd.digest import Digest
     from blobd.registry.catalog.packages import Published
     from blobd.registry.documents import Document
-    from blobd.registry.identity.gate import Access
+    from blobd.registry.identity.authorizer import Access
     from blobd.registry.manifests import Pushed
     from blobd.registry.names import RepositoryName, Tag
     from blobd.registry.packages.base_image import NamedBase
@@ -96,11 +96,11 @@ class PackagePublication:
         base = named_base(document.annotations)
         if base is None:
             return None
-        callers, subject = Callers(self._catalog.reader), self._access.subject
-        standing = await callers.standing(subject, base.repository)
+        callers, subject = AuthQueries(self._catalog.reader), self._access.subject
+        standing = await callers.facts(subject, base.repository)
         if role_of(subject, standing) < Role.READ:
             return None
-        hot = Hot(self._catalog.reader)
+        hot = ReadQueries(self._catalog.reader)
         found = [
             None if base.digest is None else await hot.manifest(base.repository, base.digest),
             None if base.tag is None else await hot.tagged(base.repository, base.tag),
@@ -119,7 +119,7 @@ class PackagePublication:
 
     async def _content(self, repository: RepositoryName, digest: Digest) -> bytes:
         """Return a configuration; nothing where it is too large, or not for this repository."""
-        if await Hot(self._catalog.reader).link(repository, digest) is None:
+        if await ReadQueries(self._catalog.reader).link(repository, digest) is None:
             return b""
         try:
             content = await self._store.read_small(
@@ -203,7 +203,7 @@ class PackagePublication:
             return {}
         subject = self._access.subject
         standing = asked_within(
-            transaction, lambda callers: callers.standing(subject, self._repository)
+            transaction, lambda callers: callers.facts(subject, self._repository)
         )
         push = Push(
             subject,

@@ -20,8 +20,8 @@ from blobd.registry.errors import (
     ManifestListed,
     ManifestUnknown,
     NameUnknown,
+    NotFound,
     TooPopular,
-    Unknown,
 )
 from blobd.registry.names import RepositoryName
 
@@ -51,7 +51,7 @@ class Trash:
     """How long what is deleted can be restored; 0: it is gone at once."""
 
     async def delete_package(self, package_id: int, subject: Subject) -> None:
-        """Delete a package with all its versions. Raises Unknown, TooPopular."""
+        """Delete a package with all its versions. Raises NotFound, TooPopular."""
         now = self.catalog.now()
 
         def delete(transaction: Transaction) -> None:
@@ -66,7 +66,7 @@ class Trash:
         await self.catalog.write(delete)
 
     async def restore_package(self, package_id: int) -> None:
-        """Bring a package back as it was. Raises Unknown; Refused where its name is in use."""
+        """Bring a package back as it was. Raises NotFound; Refused where its name is in use."""
         now = self.catalog.now()
         deadline = now - self.retention_s
 
@@ -74,7 +74,7 @@ class Trash:
             packages.lock_package(transaction, package_id)
             package = _known(transaction, package_id, deleted=True)
             if package.deleted_at is None or package.deleted_at < deadline:
-                raise Unknown("deleted package", package.name)
+                raise NotFound("deleted package", package.name)
             name = RepositoryName(f"{package.owner}/{package.name}")
             if not trash.rename_if_free(transaction, package_id, name, now=now):
                 raise Refused(f"the name {name} is in use again; delete that package first")
@@ -161,7 +161,7 @@ class Trash:
     async def restore_version(self, package_id: int, version_id: int) -> tuple[str, ...]:
         """Bring a version back; return the tags that name something else by now, and stay so.
 
-        Raises Unknown.
+        Raises NotFound.
         """
         now = self.catalog.now()
 
@@ -170,7 +170,7 @@ class Trash:
             version = versions.find_version(transaction, package_id, version_id)
             since = None if version is None else version.deleted_at
             if version is None or since is None or since < now - self.retention_s:
-                raise Unknown("deleted version", str(version_id))
+                raise NotFound("deleted version", str(version_id))
             in_use = trash.restore_manifest(transaction, package_id, version.digest, now=now)
             versions.set_version_deleted(transaction, package_id, version.digest, None)
             return tuple(in_use)
@@ -209,7 +209,7 @@ class Trash:
 def _known(transaction: Transaction, package_id: int, *, deleted: bool) -> Package:
     package = packages.get_package(transaction, package_id)
     if package is None or (package.deleted_at is not None) is not deleted:
-        raise Unknown("package", str(package_id))
+        raise NotFound("package", str(package_id))
     return package
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from blobd.registry.catalog.packages import Package
-    from blobd.registry.pages.facts import Around
+    from blobd.registry.pages.view_models import Around
 
 ROOT = "/packages"
 """Where the pages are, on the registry's address."""

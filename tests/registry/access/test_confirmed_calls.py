@@ -19,18 +19,18 @@ from blobd.errors import BlobdError
 from blobd.http.answers import add_answers, answer_for
 from blobd.http.origin import Origins
 from blobd.metrics import Metrics
-from blobd.registry.catalog.callers import Callers
+from blobd.registry.catalog.auth_queries import AuthQueries
 from blobd.registry.http import account_pages, owner_settings, package_settings
 from blobd.registry.http.answers import ANSWERS
-from blobd.registry.http.package_work import PackageWork
+from blobd.registry.http.package_events import PackageEvents
 from blobd.registry.http.page_actions import Actions
-from blobd.registry.http.rest.desk import Desk
+from blobd.registry.http.rest.context import RestContext
 from blobd.registry.http.rest.routes import rest_operations
 from blobd.registry.http.visits import Visit
+from blobd.registry.identity.authenticator import Caller, subject_of
 from blobd.registry.identity.confirm import ConfirmedCatalog
-from blobd.registry.identity.identify import Caller, subject_of
-from blobd.registry.packages.ledger import Ledger
-from blobd.registry.pages.facts import Around
+from blobd.registry.packages.activity import ActivityRecorder
+from blobd.registry.pages.view_models import Around
 from blobd.store import BlobStore
 from blobd.threads import Threads
 from tests.registry.access.changes import World, execute, rows_of, snapshot
@@ -91,15 +91,17 @@ class RacedCatalog(ConfirmedCatalog):
 
 
 def operations_on(catalog: Catalog, threads: Threads, origins: Origins) -> list[Operation]:
-    work = PackageWork(
+    work = PackageEvents(
         catalog,
         BlobStore(Memory(), Metrics()),
         threads,
         trash_retention_s=86_400.0,
-        ledger=Ledger(catalog),
+        activity=ActivityRecorder(catalog),
         origins=origins,
     )
-    return rest_operations(Desk(catalog, work), trash_retention_s=86_400.0, allow_unpublish=True)
+    return rest_operations(
+        RestContext(catalog, work), trash_retention_s=86_400.0, allow_unpublish=True
+    )
 
 
 async def outcome(actions: Actions, visit: Visit, name: str, change: Change) -> str:
@@ -118,7 +120,7 @@ def race(town: Town, world: World, name: str | None) -> dict[str, str]:
     outcomes: dict[str, str] = {}
 
     async def run(catalog: Catalog) -> None:
-        facts = await Callers(catalog.reader).token_by_id(world.mia)
+        facts = await AuthQueries(catalog.reader).token_by_id(world.mia)
         assert facts is not None
         origins = Origins(public_url="", trusted_proxies=[])
         request = make_mocked_request("POST", "/", headers={"Host": "here"})

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobd.registry.auth.decide import Standing, Verdict, decide, may_create, role_of
+from blobd.registry.auth.decide import Decision, PolicyFacts, decide, may_create, role_of
 from blobd.registry.auth.roles import SCOPES, Action, Role, Visibility
 from blobd.registry.auth.subjects import ANONYMOUS, EVERYONE, Subject, WorkflowOf
 
 READ, WRITE, DELETE, ADMINISTER = Action
-YES, LOGIN, UNKNOWN, ASK, NO = Verdict
+YES, LOGIN, UNKNOWN, ASK, NO = Decision
 
 PERSON = Subject(7, "ada", is_administrator=False, scopes=frozenset(SCOPES), token_id="t")
-NOTHING = Standing(
+NOTHING = PolicyFacts(
     exists=False, visibility=Visibility.PRIVATE, owns=False, belongs=False, granted=Role.NONE
 )
 PRIVATE = replace(NOTHING, exists=True)
@@ -42,8 +42,8 @@ def test_the_table_of_roles_and_actions() -> None:
     }
     assert set(table) == set(product(Visibility, Role))
     for (visibility, role), expected in table.items():
-        standing = replace(PRIVATE, visibility=visibility, granted=role)
-        assert tuple(decide(PERSON, standing, action) for action in Action) == expected
+        facts = replace(PRIVATE, visibility=visibility, granted=role)
+        assert tuple(decide(PERSON, facts, action) for action in Action) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,19 @@ def test_the_table_of_roles_and_actions() -> None:
     ],
 )
 def test_a_scope_caps_what_an_admin_may(
-    scopes: tuple[str, ...], private: tuple[Verdict, ...], public: tuple[Verdict, ...]
+    scopes: tuple[str, ...], private: tuple[Decision, ...], public: tuple[Decision, ...]
 ) -> None:
     subject = replace(PERSON, scopes=frozenset(scopes))
     for visibility, expected in ((Visibility.PRIVATE, private), (Visibility.PUBLIC, public)):
-        standing = replace(PRIVATE, visibility=visibility, granted=Role.ADMIN)
-        assert tuple(decide(subject, standing, action) for action in Action) == expected
+        facts = replace(PRIVATE, visibility=visibility, granted=Role.ADMIN)
+        assert tuple(decide(subject, facts, action) for action in Action) == expected
 
 
 def test_what_anonymous_callers_may() -> None:
     for visibility, action in product(Visibility, Action):
-        standing = replace(PRIVATE, visibility=visibility)
+        facts = replace(PRIVATE, visibility=visibility)
         allowed = visibility is Visibility.PUBLIC and action is READ
-        assert decide(ANONYMOUS, standing, action) is (YES if allowed else LOGIN)
+        assert decide(ANONYMOUS, facts, action) is (YES if allowed else LOGIN)
     assert all(decide(ANONYMOUS, NOTHING, action) is LOGIN for action in Action)
 
 
@@ -81,12 +81,12 @@ def test_without_identities_everyone_may_everything() -> None:
 
 
 def test_a_right_that_was_not_asked_for_is_to_be_asked_for() -> None:
-    standing = replace(PRIVATE, granted=Role.WRITE)
-    assert decide(PERSON, standing, WRITE, frozenset({"pull"})) is ASK
-    assert decide(PERSON, standing, WRITE, frozenset({"pull", "push"})) is YES
-    assert decide(PERSON, standing, READ, frozenset()) is ASK
-    assert decide(PERSON, standing, READ, frozenset({"*"})) is YES
-    assert decide(PERSON, standing, DELETE, frozenset()) is NO
+    facts = replace(PRIVATE, granted=Role.WRITE)
+    assert decide(PERSON, facts, WRITE, frozenset({"pull"})) is ASK
+    assert decide(PERSON, facts, WRITE, frozenset({"pull", "push"})) is YES
+    assert decide(PERSON, facts, READ, frozenset()) is ASK
+    assert decide(PERSON, facts, READ, frozenset({"*"})) is YES
+    assert decide(PERSON, facts, DELETE, frozenset()) is NO
     assert decide(PERSON, replace(PRIVATE, visibility=Visibility.PUBLIC), READ, frozenset()) is YES
 
 
@@ -119,47 +119,47 @@ subjects = st.builds(
     workflow=st.none() | st.just(WorkflowOf(3, "automation")),
 ) | st.just(ANONYMOUS)
 standings = st.builds(
-    Standing,
+    PolicyFacts,
     exists=st.booleans(),
     visibility=st.sampled_from(Visibility),
     owns=st.booleans(),
     belongs=st.booleans(),
     granted=st.sampled_from(Role),
-).filter(lambda standing: standing.exists or standing.granted is Role.NONE)
+).filter(lambda facts: facts.exists or facts.granted is Role.NONE)
 actions = st.sampled_from(Action)
 
 
 @given(subjects, standings, actions)
 def test_a_higher_role_or_another_scope_never_takes_away(
-    subject: Subject, standing: Standing, action: Action
+    subject: Subject, facts: PolicyFacts, action: Action
 ) -> None:
-    if decide(subject, standing, action) is not YES:
+    if decide(subject, facts, action) is not YES:
         return
-    if standing.exists:
+    if facts.exists:
         for role in Role:
-            if role >= standing.granted:
-                assert decide(subject, replace(standing, granted=role), action) is YES
+            if role >= facts.granted:
+                assert decide(subject, replace(facts, granted=role), action) is YES
     wider = replace(subject, scopes=frozenset(SCOPES))
-    assert decide(wider, standing, action) is YES
+    assert decide(wider, facts, action) is YES
 
 
 @given(subjects, standings, actions)
 def test_who_may_not_read_cannot_tell_a_package_from_nothing(
-    subject: Subject, standing: Standing, action: Action
+    subject: Subject, facts: PolicyFacts, action: Action
 ) -> None:
     """But for who may make it, who finds out by making it."""
-    nothing = replace(standing, exists=False, granted=Role.NONE)
-    if decide(subject, standing, READ) is YES or may_create(subject, nothing):
+    nothing = replace(facts, exists=False, granted=Role.NONE)
+    if decide(subject, facts, READ) is YES or may_create(subject, nothing):
         return
-    assert decide(subject, standing, action) is decide(subject, nothing, action)
+    assert decide(subject, facts, action) is decide(subject, nothing, action)
 
 
 @given(subjects, standings, actions)
 def test_what_is_allowed_is_within_role_and_scope(
-    subject: Subject, standing: Standing, action: Action
+    subject: Subject, facts: PolicyFacts, action: Action
 ) -> None:
-    if decide(subject, standing, action) is not YES or not standing.exists:
+    if decide(subject, facts, action) is not YES or not facts.exists:
         return
-    assert role_of(subject, standing) >= action.role
-    public_read = action is READ and standing.visibility is Visibility.PUBLIC
+    assert role_of(subject, facts) >= action.role
+    public_read = action is READ and facts.visibility is Visibility.PUBLIC
     assert public_read or subject.has_scope(action.scope)

@@ -11,8 +11,8 @@ from blobd.registry.auth.bearer import ACCESS, Claims, Keyring, SigningKey
 from blobd.registry.auth.coverage import NamedScopes
 from blobd.registry.auth.scopes import parse_scopes
 from blobd.registry.catalog.tables import accounts, memberships, sources, tokens
-from blobd.registry.identity.gate import Gate
-from blobd.registry.identity.identify import Identify
+from blobd.registry.identity.authenticator import Authenticator
+from blobd.registry.identity.authorizer import Authorizer
 from blobd.registry.identity.upload_secrets import UploadSecrets
 from tests.registry.identity.worlds import ACME, ADA, BOB, EVE, ROOT, fill, people, token
 
@@ -24,7 +24,7 @@ DAY_S = 86_400.0
 
 
 class Desk:
-    """A gate with what stands behind it."""
+    """A authorizer with what stands behind it."""
 
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         key = SigningKey.make(now=clock())
@@ -33,9 +33,9 @@ class Desk:
             return [key]
 
         self.keyring = Keyring(load, audience="here", clock=clock)
-        self.identify = Identify(catalog, self.keyring, Attempts(clock))
+        self.authenticator = Authenticator(catalog, self.keyring, Attempts(clock))
         self.secrets = UploadSecrets(self.keyring)
-        self.gate = Gate(catalog, self.identify, self.secrets, clock=clock)
+        self.authorizer = Authorizer(catalog, self.authenticator, self.secrets, clock=clock)
         self._clock = clock
 
     async def bearer(self, token_id: str, *scopes: str, lasts_s: float = 300.0) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from blobd.registry.auth.decide import Verdict, decide
+from blobd.registry.auth.decide import Decision, decide
 from blobd.registry.auth.roles import Action
 from blobd.registry.catalog.access import readable
-from blobd.registry.catalog.callers import Callers
+from blobd.registry.catalog.auth_queries import AuthQueries
 from blobd.registry.catalog.tables import packages, repositories
 from blobd.registry.names import RepositoryName
 from tests.registry.identity.worlds import PACKAGES, fill_at_random, subjects
@@ -42,8 +42,8 @@ async def test_lists_show_exactly_what_may_be_read(catalog: Catalog, seed: int) 
     for subject in subjects():
         allowed = set()
         for name in names:
-            standing = await Callers(catalog.reader).standing(subject, RepositoryName(name))
-            if decide(subject, standing, Action.READ) is Verdict.ALLOWED:
+            standing = await AuthQueries(catalog.reader).facts(subject, RepositoryName(name))
+            if decide(subject, standing, Action.READ) is Decision.ALLOWED:
                 allowed.add(name)
         assert await listed(catalog, subject) == allowed, subject
         shown.add(len(allowed))

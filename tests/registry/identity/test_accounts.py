@@ -12,7 +12,7 @@ from blobd.errors import BlobdError, Refused
 from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.catalog import teams as team_rows
-from blobd.registry.errors import Unknown
+from blobd.registry.errors import NotFound
 from blobd.registry.identity import accounts, sources, teams, tokens
 from tests.registry.acts import asked
 
@@ -111,7 +111,7 @@ async def test_what_can_be_no_name_names_nobody(catalog: Catalog, name: str) -> 
         tokens.revoke_token(catalog, name),
     ]
     for work in works:
-        with pytest.raises(Unknown):
+        with pytest.raises(NotFound):
             await work
     assert await sources.list_sources(catalog, name) == []
 

@@ -18,10 +18,10 @@ from blobd.registry.auth.roles import SCOPES
 from blobd.registry.auth.sealing import Seals
 from blobd.registry.auth.subjects import WorkflowOf
 from blobd.registry.catalog.tokens import note_uses
-from blobd.registry.errors import TokenRefused, Unknown
+from blobd.registry.errors import NotFound, TokenRefused
 from blobd.registry.identity import accounts, sources, tokens
+from blobd.registry.identity.authenticator import Authenticator
 from blobd.registry.identity.first import first_administrator
-from blobd.registry.identity.identify import Identify
 from blobd.registry.identity.issue import REFRESH_LIFETIME_S
 from blobd.registry.identity.signing_keys import add_signing_key, load_signing_keys
 from tests.registry.acts import asked
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def identify(catalog: Catalog, clock: Clock) -> Identify:
+def authenticator(catalog: Catalog, clock: Clock) -> Authenticator:
     async def load() -> object:
         return await load_signing_keys(catalog, Seals())
 
     keyring = Keyring(load, audience="here", clock=clock)  # type: ignore[arg-type]
-    return Identify(catalog, keyring, Attempts(clock))
+    return Authenticator(catalog, keyring, Attempts(clock))
 
 
 async def test_of_processes_that_begin_together_one_makes_the_administrator(
@@ -58,10 +58,12 @@ async def test_of_processes_that_begin_together_one_makes_the_administrator(
     assert len(await asked(catalog, "SELECT id FROM tokens")) == 1
 
 
-async def test_the_first_administrator_may_everything(catalog: Catalog, identify: Identify) -> None:
+async def test_the_first_administrator_may_everything(
+    catalog: Catalog, authenticator: Authenticator
+) -> None:
     first = await first_administrator(catalog)
     assert first is not None
-    subject = (await identify.by_secret(first.secret, "::1")).subject
+    subject = (await authenticator.by_secret(first.secret, "::1")).subject
     assert (subject.name, subject.is_administrator) == ("admin", True)
     assert subject.scopes == frozenset(SCOPES)
 
@@ -82,13 +84,15 @@ async def test_only_a_hash_of_a_token_is_kept(catalog: Catalog) -> None:
             assert made.secret not in text
 
 
-async def test_a_token_ends_in_its_time(catalog: Catalog, identify: Identify, clock: Clock) -> None:
+async def test_a_token_ends_in_its_time(
+    catalog: Catalog, authenticator: Authenticator, clock: Clock
+) -> None:
     await accounts.add_user(catalog, "ada")
     made = await tokens.create_token(catalog, "ada", scopes=["write:packages"], lifetime_s=60)
-    assert (await identify.by_secret(made.secret, "::1")).expires_at == clock() + 60
+    assert (await authenticator.by_secret(made.secret, "::1")).expires_at == clock() + 60
     clock.advance(61)
     with pytest.raises(TokenRefused, match="expired"):
-        await identify.by_secret(made.secret, "::1")
+        await authenticator.by_secret(made.secret, "::1")
 
 
 async def test_tokens_that_cannot_be(catalog: Catalog) -> None:
@@ -98,17 +102,17 @@ async def test_tokens_that_cannot_be(catalog: Catalog) -> None:
             await tokens.create_token(catalog, "ada", scopes=scopes)
     with pytest.raises(RequestInvalid):
         await tokens.create_token(catalog, "ada", scopes=SCOPES, note="x" * 256)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await tokens.create_token(catalog, "bob", scopes=SCOPES)
 
 
 async def test_a_workflow_has_a_token_for_a_while(
-    catalog: Catalog, identify: Identify, clock: Clock
+    catalog: Catalog, authenticator: Authenticator, clock: Clock
 ) -> None:
     await accounts.add_user(catalog, "ada")
     await sources.add_source(catalog, "ada", "code")
     made = await tokens.issue_workflow_token(catalog, "ada/code", "automation", voucher="ada")
-    subject = (await identify.by_secret(made.secret, "::1")).subject
+    subject = (await authenticator.by_secret(made.secret, "::1")).subject
     (source_id,) = await asked(catalog, "SELECT id FROM sources")
     assert subject.workflow == WorkflowOf(source_id, "automation")
     assert not subject.is_administrator
@@ -121,7 +125,7 @@ async def test_a_workflow_has_a_token_for_a_while(
         )
     clock.advance(3601)
     with pytest.raises(TokenRefused, match="expired"):
-        await identify.by_secret(made.secret, "::1")
+        await authenticator.by_secret(made.secret, "::1")
     clock.advance(40 * 86_400)
     await tokens.issue_workflow_token(catalog, "ada/code", "automation", voucher="ada")
     assert len(await asked(catalog, "SELECT id FROM tokens")) == 1

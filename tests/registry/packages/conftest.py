@@ -14,9 +14,9 @@ from blobd.registry.auth.roles import SCOPES, Role, Visibility
 from blobd.registry.auth.subjects import Subject
 from blobd.registry.catalog import packages as package_rows
 from blobd.registry.catalog import versions as version_rows
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.identity import accounts
-from blobd.registry.identity.gate import Access
+from blobd.registry.identity.authorizer import Access
 from blobd.registry.links import RepositoryHolder
 from blobd.registry.manifests import Manifests
 from blobd.registry.names import RepositoryName, Tag
@@ -168,7 +168,7 @@ class Shop:
         names = await asked(self.catalog, "SELECT name FROM tags ORDER BY name")
         found = {}
         for name in names:
-            stored = await Hot(self.catalog.reader).tagged(APP, Tag(name))
+            stored = await ReadQueries(self.catalog.reader).tagged(APP, Tag(name))
             if stored is not None:
                 found[name] = stored.digest
         return found

@@ -11,11 +11,11 @@ from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import Role, Visibility
 from blobd.registry.auth.subjects import ANONYMOUS
 from blobd.registry.catalog.packages import Listing
-from blobd.registry.errors import Unknown
+from blobd.registry.errors import NotFound
 from blobd.registry.identity import accounts, sources, teams
 from blobd.registry.names import RepositoryName
 from blobd.registry.packages import manage
-from blobd.registry.packages.ledger import Ledger, Pull
+from blobd.registry.packages.activity import ActivityRecorder, Pull
 from tests.registry.packages.conftest import APP
 
 if TYPE_CHECKING:
@@ -43,21 +43,21 @@ async def test_public_stays_public_unless_the_operator_lets_it(shop: Shop) -> No
 async def test_what_nobody_has_pulled_is_hidden_again_within_minutes(shop: Shop) -> None:
     digest = await shop.push("v1")
     package_id = (await shop.package()).package_id
-    ledger = Ledger(shop.catalog)
-    await pull(shop, ledger, digest)  # before it was public: somebody who may read it anyway
+    activity = ActivityRecorder(shop.catalog)
+    await pull(shop, activity, digest)  # before it was public: somebody who may read it anyway
     shop.clock.advance(1)
     for visibility in (PUBLIC, PRIVATE, PUBLIC):
         await manage.set_visibility(shop.catalog, package_id, visibility, allow_unpublish=False)
         assert (await shop.package()).visibility == visibility
         shop.clock.advance(manage.UNPUBLISH_WITHIN_S - 1)
-    await pull(shop, ledger, digest)
+    await pull(shop, activity, digest)
     with pytest.raises(Refused, match="it has been pulled since"):
         await manage.set_visibility(shop.catalog, package_id, PRIVATE, allow_unpublish=False)
 
 
-async def pull(shop: Shop, ledger: Ledger, digest: Digest) -> None:
-    ledger.pulled(Pull(APP, digest, "@198.51.100.7", shop.clock(), is_index=False))
-    await ledger.flush(settled_s=0)
+async def pull(shop: Shop, activity: ActivityRecorder, digest: Digest) -> None:
+    activity.pulled(Pull(APP, digest, "@198.51.100.7", shop.clock(), is_index=False))
+    await activity.flush(settled_s=0)
 
 
 async def test_roles_are_given_to_people_and_teams(shop: Shop) -> None:
@@ -76,7 +76,7 @@ async def test_roles_are_given_to_people_and_teams(shop: Shop) -> None:
     ]
     await manage.set_role(shop.catalog, package_id, "bob", Role.NONE)
     for nobody in ("bob", "carl", "acme/none", "none/core"):
-        with pytest.raises(Unknown):
+        with pytest.raises(NotFound):
             await manage.set_role(shop.catalog, package_id, nobody, Role.NONE)
 
 
@@ -137,7 +137,7 @@ async def test_a_source_that_is_gone_leaves_packages_as_they_are(shop: Shop) -> 
     assert (await shop.package()).visibility == "internal"
     assert await manage.list_grants(shop.catalog, package_id) == []
     assert await manage.list_roles(shop.catalog, package_id) == []
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await manage.link(shop.catalog, 4711, "ada/code")
 
 
@@ -153,7 +153,7 @@ async def test_workflows_are_granted_by_kind(shop: Shop) -> None:
         ("ada/code", "environment", "read"),
     ]
     await manage.set_grant(shop.catalog, package_id, "ada/code", "automation", Role.NONE)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await manage.set_grant(shop.catalog, package_id, "ada/code", "automation", Role.NONE)
     with pytest.raises(RequestInvalid):
         await manage.set_grant(shop.catalog, package_id, "ada/code", "robot", Role.READ)

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import insert, select
 
 from blobd.errors import BlobdError, Refused
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.catalog.repositories import make_repository
 from blobd.registry.catalog.tables import manifests
-from blobd.registry.errors import ManifestUnknown, NameUnknown, TooPopular, Unknown
+from blobd.registry.errors import ManifestUnknown, NameUnknown, NotFound, TooPopular
 from blobd.registry.packages.trash import POPULAR_DOWNLOADS, Trash
 from tests.backends.acts import digest_of
 from tests.registry.acts import asked
@@ -43,7 +43,7 @@ async def lapse(shop: Shop, seconds: float) -> int:
 async def test_a_deleted_version_is_hidden_held_and_restored_with_its_tags(shop: Shop) -> None:
     digest = await shop.push("v1", "latest")
     await shop.trash.delete_manifest(APP, digest, shop.ada)
-    assert await Hot(shop.catalog.reader).manifest(APP, digest) is None
+    assert await ReadQueries(shop.catalog.reader).manifest(APP, digest) is None
     assert await shop.tags() == {}
     assert await shop.versions() == []
     (gone,) = await shop.versions(deleted=True)
@@ -85,7 +85,7 @@ async def test_after_its_time_a_version_is_gone_and_so_are_its_blobs(shop: Shop)
     (gone,) = await shop.versions(deleted=True)
     package_id = (await shop.package()).package_id
     shop.clock.advance(RETENTION_S + 1)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.trash.restore_version(package_id, gone.version_id)
     assert await lapse(shop, 0) == 1
     assert not await shop.is_stored(LAYER)
@@ -99,15 +99,15 @@ async def test_a_deleted_package_comes_back_as_it_was(shop: Shop) -> None:
     digest = await shop.push("v1")
     before = await shop.package()
     await shop.trash.delete_package(before.package_id, shop.ada)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.package()
-    assert await Hot(shop.catalog.reader).manifest(APP, digest) is None
-    assert not await Hot(shop.catalog.reader).knows(APP)
+    assert await ReadQueries(shop.catalog.reader).manifest(APP, digest) is None
+    assert not await ReadQueries(shop.catalog.reader).knows(APP)
     assert await lapse(shop, RETENTION_S - 3 * GRACE_S) == 0
     await shop.trash.restore_package(before.package_id)
     assert await shop.package() == before
     assert await shop.tags() == {"v1": digest}
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.trash.restore_package(before.package_id)
 
 
@@ -132,7 +132,7 @@ async def test_after_its_time_a_package_is_gone(shop: Shop) -> None:
     await shop.trash.delete_package(package.package_id, shop.ada)
     assert await lapse(shop, RETENTION_S + 1) == 3
     assert not await shop.is_stored(LAYER)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.trash.restore_package(package.package_id)
     for table in ("packages", "versions", "manifests", "trashed_tags", "tags"):
         assert await asked(shop.catalog, f"SELECT COUNT(*) FROM {table}") == [0]
@@ -145,7 +145,7 @@ async def test_a_package_without_a_version_is_forgotten_with_its_last_blob(shop:
     await lapse(shop, RETENTION_S + 1)
     assert (await shop.package()).version_count == 0
     await lapse(shop, 0)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.package()
     assert await shop.push("v2") == digest
     assert (await shop.package()).version_count == 1
@@ -157,7 +157,7 @@ async def test_a_package_whose_first_push_never_ended_is_forgotten(shop: Shop) -
     assert (await shop.package()).version_count == 0
     await lapse(shop, GRACE_S)
     await lapse(shop, 0)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.package()
     assert await asked(shop.catalog, "SELECT COUNT(*) FROM packages") == [0]
 
@@ -171,7 +171,7 @@ async def test_without_a_trash_it_is_gone_at_once(shop: Shop) -> None:
     assert await shop.collect() == 2
     await shop.push("v1")
     await trash.delete_package((await shop.package()).package_id, shop.ada)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.package(deleted=True)
 
 
@@ -206,9 +206,9 @@ async def asked_to_set_downloads(shop: Shop, downloads: int) -> None:
 async def test_what_is_not_there_cannot_be_deleted(shop: Shop) -> None:
     with pytest.raises(NameUnknown):
         await shop.trash.delete_manifest(APP, LAYER, shop.ada)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.trash.delete_package(4711, shop.ada)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await shop.trash.restore_package(4711)
 
 
@@ -248,10 +248,10 @@ async def test_whatever_is_done_what_can_be_restored_is_whole(shop: Shop, seed: 
             case _:
                 await shop.collect()
         for each, digest in alive.items():
-            assert await Hot(shop.catalog.reader).manifest(APP, digest) is not None
+            assert await ReadQueries(shop.catalog.reader).manifest(APP, digest) is not None
             assert await shop.is_stored(digest_of(each))
         for each, (digest, _) in trashed.items():
-            assert await Hot(shop.catalog.reader).manifest(APP, digest) is None
+            assert await ReadQueries(shop.catalog.reader).manifest(APP, digest) is None
             assert await shop.is_stored(digest_of(each))
     shop.clock.advance(RETENTION_S + GRACE_S)
     await shop.trash.purge()

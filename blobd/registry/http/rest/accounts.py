@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from blobd.registry.catalog import sources
 from blobd.registry.catalog.accounts import MEMBER, ORGANISATION, OWNER, USER, Account
-from blobd.registry.errors import Unknown
+from blobd.registry.errors import NotFound
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation
 from blobd.registry.http.rest.owners import OwnerShapes
 from blobd.registry.identity import accounts, teams
@@ -15,7 +15,7 @@ from blobd.registry.identity.rights import administers, belongs, owns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from blobd.registry.http.rest.desk import Desk
+    from blobd.registry.http.rest.context import RestContext
 
 EVERYBODY = Account(0, "", USER, is_administrator=True, created_at=0.0, disabled_at=None)
 """The caller when authentication is off."""
@@ -25,8 +25,8 @@ NAME = Field("A name.", required=True, most=100)
 class AccountCalls:
     """Handlers. Users are the administrator's; organisations and teams their owners'."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: RestContext) -> None:
+        self._context = context
 
     def operations(self) -> Iterator[Operation]:
         """Yield all operations."""
@@ -49,7 +49,7 @@ class AccountCalls:
             "/users",
             "Make a user",
             self.add_user,
-            body={"name": NAME, "administrator": Field("It may everything.", Kind.YES_NO)},
+            body={"name": NAME, "administrator": Field("It may everything.", Kind.BOOLEAN)},
         )
         yield Operation(
             "disableUser", "POST", "/users/{user}/disable", "Shut a user out", self.disable
@@ -82,7 +82,7 @@ class AccountCalls:
             "Organisation",
             body={
                 "packages_inherit_access": Field(
-                    "Whether they do; what is there stays as it is.", Kind.YES_NO, required=True
+                    "Whether they do; what is there stays as it is.", Kind.BOOLEAN, required=True
                 )
             },
         )
@@ -146,14 +146,14 @@ class AccountCalls:
     async def get(self, call: Call, user: str) -> dict[str, Any]:
         account = await accounts.find_account(call.catalog, user)
         if account is None:
-            raise Unknown(USER, user)
+            raise NotFound(USER, user)
         public, _ = await _count_sources(call, account)
         return OwnerShapes(call.base_url).public(account, public_sources=public)
 
     async def get_organisation(self, call: Call, organisation: str) -> dict[str, Any]:
         account = await accounts.find_account(call.catalog, organisation)
         if account is None or account.kind != ORGANISATION:
-            raise Unknown(ORGANISATION, organisation)
+            raise NotFound(ORGANISATION, organisation)
         public, _ = await _count_sources(call, account)
         return OwnerShapes(call.base_url).organisation(account, public_sources=public)
 
@@ -165,7 +165,7 @@ class AccountCalls:
             call.catalog, organisation, inherit=packages_inherit_access
         )
         said = "inherit" if packages_inherit_access else "do not inherit"
-        self._desk.note(call, "organisation", None, f"{organisation}: new packages {said}")
+        self._context.note(call, "organisation", None, f"{organisation}: new packages {said}")
         return await self.get_organisation(call, organisation)
 
     async def list_users(self, call: Call) -> list[dict[str, Any]]:
@@ -176,18 +176,18 @@ class AccountCalls:
     async def add_user(self, call: Call, *, name: str, administrator: bool = False) -> None:
         await call.demand(administers)
         await accounts.add_user(call.catalog, name, is_administrator=administrator)
-        self._desk.note(call, "user", None, f"add {name}")
+        self._context.note(call, "user", None, f"add {name}")
 
     async def disable(self, call: Call, user: str) -> None:
         await call.demand(administers)
         call.demands.act_alone()
         await accounts.disable_user(call.catalog, user)
-        self._desk.note(call, "user", None, f"disable {user}")
+        self._context.note(call, "user", None, f"disable {user}")
 
     async def enable(self, call: Call, user: str) -> None:
         await call.demand(administers)
         await accounts.enable_user(call.catalog, user)
-        self._desk.note(call, "user", None, f"enable {user}")
+        self._context.note(call, "user", None, f"enable {user}")
 
     async def list_organisations(self, call: Call) -> list[dict[str, Any]]:
         await call.demand(administers)
@@ -197,7 +197,7 @@ class AccountCalls:
     async def add_organisation(self, call: Call, *, name: str, owner: str) -> None:
         await call.demand(administers)
         await accounts.add_organisation(call.catalog, name, owner=owner)
-        self._desk.note(call, "organisation", None, f"add {name} of {owner}")
+        self._context.note(call, "organisation", None, f"add {name} of {owner}")
 
     async def list_members(self, call: Call, organisation: str) -> list[dict[str, Any]]:
         await call.demand(belongs(organisation))
@@ -211,12 +211,12 @@ class AccountCalls:
     async def set_member(self, call: Call, organisation: str, user: str, *, role: str) -> None:
         await call.demand(owns(organisation))
         await accounts.set_member(call.catalog, organisation, user, role)
-        self._desk.note(call, "organisation", None, f"{organisation} {user} {role}")
+        self._context.note(call, "organisation", None, f"{organisation} {user} {role}")
 
     async def remove_member(self, call: Call, organisation: str, user: str) -> None:
         await call.demand(owns(organisation))
         await accounts.remove_member(call.catalog, organisation, user)
-        self._desk.note(call, "organisation", None, f"{organisation} {user} none")
+        self._context.note(call, "organisation", None, f"{organisation} {user} none")
 
     async def list_teams(self, call: Call, organisation: str) -> list[dict[str, Any]]:
         await call.demand(belongs(organisation))
@@ -226,12 +226,12 @@ class AccountCalls:
     async def add_team(self, call: Call, organisation: str, *, name: str) -> None:
         await call.demand(owns(organisation))
         await teams.add_team(call.catalog, organisation, name)
-        self._desk.note(call, "team", None, f"add {organisation}/{name}")
+        self._context.note(call, "team", None, f"add {organisation}/{name}")
 
     async def remove_team(self, call: Call, organisation: str, team: str) -> None:
         await call.demand(owns(organisation))
         await teams.remove_team(call.catalog, organisation, team)
-        self._desk.note(call, "team", None, f"remove {organisation}/{team}")
+        self._context.note(call, "team", None, f"remove {organisation}/{team}")
 
     async def list_team_members(
         self, call: Call, organisation: str, team: str
@@ -247,12 +247,12 @@ class AccountCalls:
     async def add_team_member(self, call: Call, organisation: str, team: str, user: str) -> None:
         await call.demand(owns(organisation))
         await teams.add_team_member(call.catalog, organisation, team, user)
-        self._desk.note(call, "team", None, f"{organisation}/{team} {user} joins")
+        self._context.note(call, "team", None, f"{organisation}/{team} {user} joins")
 
     async def remove_team_member(self, call: Call, organisation: str, team: str, user: str) -> None:
         await call.demand(owns(organisation))
         await teams.remove_team_member(call.catalog, organisation, team, user)
-        self._desk.note(call, "team", None, f"{organisation}/{team} {user} leaves")
+        self._context.note(call, "team", None, f"{organisation}/{team} {user} leaves")
 
 
 async def _count_sources(call: Call, account: Account) -> tuple[int, int]:

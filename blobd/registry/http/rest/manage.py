@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from blobd.registry.catalog.packages import Package
     from blobd.registry.catalog.roles import GivenRole
-    from blobd.registry.http.rest.desk import Desk
+    from blobd.registry.http.rest.context import RestContext
 
 ROLE = Field("What it may do.", choices=("read", "write", "admin"), required=True)
 _SOURCE = Field("The source repository, as OWNER/NAME.", required=True, most=201)
@@ -30,8 +30,8 @@ _SOURCE = Field("The source repository, as OWNER/NAME.", required=True, most=201
 class ManageCalls:
     """Handlers; all but reading access ask for the role admin."""
 
-    def __init__(self, desk: Desk, *, allow_unpublish: bool) -> None:
-        self._desk = desk
+    def __init__(self, context: RestContext, *, allow_unpublish: bool) -> None:
+        self._context = context
         self._allow_unpublish = allow_unpublish
 
     def operations(self) -> Iterator[Operation]:
@@ -49,9 +49,9 @@ class ManageCalls:
             "Package",
             body={
                 "visibility": Field("Who can read it.", choices=tuple(map(str, Visibility))),
-                "immutable_tags": Field("Whether a tag stays.", Kind.YES_NO),
+                "immutable_tags": Field("Whether a tag stays.", Kind.BOOLEAN),
                 "sparse_indexes": Field(
-                    "Whether indexes are taken without the manifests that they list.", Kind.YES_NO
+                    "Whether indexes are taken without the manifests that they list.", Kind.BOOLEAN
                 ),
             },
         )
@@ -66,8 +66,8 @@ class ManageCalls:
             self.set_mode,
             "Overwritten",
             body={
-                "inherits": Field("Whether it inherits.", Kind.YES_NO, required=True),
-                "dry_run": Field("Only show.", Kind.YES_NO),
+                "inherits": Field("Whether it inherits.", Kind.BOOLEAN, required=True),
+                "dry_run": Field("Only show.", Kind.BOOLEAN),
             },
         )
         role = f"{at}/access/roles/{{grantee}}"
@@ -96,7 +96,7 @@ class ManageCalls:
             body={
                 "role": ROLE,
                 "may_publish": Field(
-                    "Whether they may make it public or internal, too.", Kind.YES_NO
+                    "Whether they may make it public or internal, too.", Kind.BOOLEAN
                 ),
             },
         )
@@ -148,7 +148,7 @@ class ManageCalls:
             if visibility != Visibility.PRIVATE:
                 await call.demand(manage.publishes(package))
             if visibility != Visibility.PUBLIC:
-                await self._desk.write_pulls()
+                await self._context.write_pulls()
             elif package.visibility != Visibility.PUBLIC and not self._allow_unpublish:
                 warnings = (manage.PUBLISH_WARNING,)
             await manage.set_visibility(
@@ -157,19 +157,19 @@ class ManageCalls:
                 Visibility(visibility),
                 allow_unpublish=self._allow_unpublish,
             )
-            self._desk.note(call, "visibility", package, visibility)
+            self._context.note(call, "visibility", package, visibility)
         if immutable_tags is not None:
             await manage.set_immutable_tags(
                 call.catalog, package.package_id, immutable=immutable_tags
             )
-            self._desk.note(call, "immutable_tags", package, str(immutable_tags).lower())
+            self._context.note(call, "immutable_tags", package, str(immutable_tags).lower())
         if sparse_indexes is not None:
             await manage.set_sparse_indexes(
                 call.catalog, package.package_id, allowed=sparse_indexes
             )
-            self._desk.note(call, "sparse_indexes", package, str(sparse_indexes).lower())
-        changed = await self._desk.package(call, owner, name, Action.ADMINISTER)
-        (shape,) = await self._desk.write_packages(call, [changed])
+            self._context.note(call, "sparse_indexes", package, str(sparse_indexes).lower())
+        changed = await self._context.package(call, owner, name, Action.ADMINISTER)
+        (shape,) = await self._context.write_packages(call, [changed])
         return Changed(shape, warnings)
 
     async def access(self, call: Call, name: str, owner: str = "") -> dict[str, Any]:
@@ -203,7 +203,7 @@ class ManageCalls:
             dry_run=dry_run,
         )
         if not dry_run:
-            self._desk.note(call, "inherit", package, str(inherits).lower())
+            self._context.note(call, "inherit", package, str(inherits).lower())
         return {
             "inherits": package.inherits if dry_run else inherits,
             "overwritten": {
@@ -218,7 +218,7 @@ class ManageCalls:
         package = await self._governed(call, owner, name)
         given = Role.NONE if role == "none" else Role.parse(role)
         await manage.set_role(call.catalog, package.package_id, grantee, given)
-        self._desk.note(call, "grant", package, f"{grantee} {role}")
+        self._context.note(call, "grant", package, f"{grantee} {role}")
 
     async def set_grant(
         self,
@@ -239,24 +239,24 @@ class ManageCalls:
             call.catalog, package.package_id, source, kind, given, may_publish=may_publish
         )
         publish = " may_publish" if may_publish else ""
-        self._desk.note(call, "grant", package, f"{source} {kind} {role}{publish}")
+        self._context.note(call, "grant", package, f"{source} {kind} {role}{publish}")
 
     async def link(self, call: Call, name: str, owner: str = "", *, repository: str | None) -> None:
         package = await self._governed(call, owner, name)
         if repository is not None:
             await call.demand(has_source_role(repository, Role.READ))
         await manage.link(call.catalog, package.package_id, repository)
-        self._desk.note(call, "link", package, repository or "none")
+        self._context.note(call, "link", package, repository or "none")
 
     async def delete_tag(self, call: Call, name: str, tag: str, owner: str = "") -> None:
-        package = await self._desk.package(call, owner, name, Action.DELETE)
+        package = await self._context.package(call, owner, name, Action.DELETE)
         if package.immutable_tags:
             raise Refused("the tags of this package are immutable; delete the version instead")
         await delete_tag(call.catalog, parse_name(package.repository), parse_tag(tag))
-        self._desk.note(call, "untag", package, tag)
+        self._context.note(call, "untag", package, tag)
 
     async def _administered(self, call: Call, owner: str, name: str) -> Package:
-        return await self._desk.package(call, owner, name, Action.ADMINISTER)
+        return await self._context.package(call, owner, name, Action.ADMINISTER)
 
     async def _governed(self, call: Call, owner: str, name: str) -> Package:
         """Return a package whose access the caller, a person, can manage."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from blobd.database import Catalog
-    from blobd.registry.identity.identify import Caller
+    from blobd.registry.identity.authenticator import Caller
     from blobd.registry.identity.rights import Demands, Right
 
 PAGE_MAX = 10**7
@@ -90,9 +90,9 @@ class Kind(Enum):
     """What a value is, by JSON Schema's word."""
 
     TEXT = "string"
-    YES_NO = "boolean"
+    BOOLEAN = "boolean"
     NUMBER = "number"
-    TEXTS = "array"
+    STRING_LIST = "array"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Field:
     def schema(self) -> dict[str, Any]:
         """Return it as JSON Schema."""
         schema: dict[str, Any] = {"type": self.kind.value, "description": self.what}
-        if self.kind is Kind.TEXTS:
+        if self.kind is Kind.STRING_LIST:
             schema["items"] = {"type": "string", "enum": list(self.choices)}
             schema["minItems"] = 1
         elif self.choices:

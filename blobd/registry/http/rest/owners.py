@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog.accounts import ORGANISATION
-from blobd.registry.http.rest.moments import moment
+from blobd.registry.http.rest.times import moment
 
 if TYPE_CHECKING:
     from blobd.registry.catalog.accounts import Account

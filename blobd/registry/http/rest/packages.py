@@ -9,9 +9,9 @@ from blobd.registry.auth.roles import DELETE_PACKAGES, Action, Visibility
 from blobd.registry.catalog import versions
 from blobd.registry.catalog.accounts import ORGANISATION, USER
 from blobd.registry.catalog.packages import Listing
-from blobd.registry.errors import Unknown
+from blobd.registry.errors import NotFound
 from blobd.registry.http.rest.operation import Call, Done, Field, Operation, Page
-from blobd.registry.http.rest.shapes import Shapes
+from blobd.registry.http.rest.serializers import Serializer
 from blobd.registry.packages.manage import list_packages, list_versions
 from blobd.registry.packages.trash import Trash
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blobd.registry.catalog.packages import Package
     from blobd.registry.catalog.versions import Version
-    from blobd.registry.http.rest.desk import Desk
+    from blobd.registry.http.rest.context import RestContext
 
 PREFIXES = (
     ("/orgs/{owner}", ORGANISATION, "Org"),
@@ -41,8 +41,8 @@ _FORCE = Field(
 class PackageCalls:
     """Handlers. `kind` and `owner` say whose packages; an empty owner: the caller's."""
 
-    def __init__(self, desk: Desk, *, trash_retention_s: float) -> None:
-        self._desk = desk
+    def __init__(self, context: RestContext, *, trash_retention_s: float) -> None:
+        self._context = context
         self._trash_retention_s = trash_retention_s
 
     def operations(self) -> Iterator[Operation]:
@@ -81,7 +81,7 @@ class PackageCalls:
             f"{one}/restore",
             "Restore a package that was deleted",
             partial(self.restore, kind),
-            query={"token": Field("Taken, and not needed.", most=255)},
+            query={"token": Field("AlreadyExists, and not needed.", most=255)},
         )
         yield Operation(
             f"list{word}Versions",
@@ -136,7 +136,7 @@ class PackageCalls:
         visibility: str | None = None,
         state: str = "active",
     ) -> Page:
-        name = await self._desk.owner(call, kind, owner)
+        name = await self._context.owner(call, kind, owner)
         found, total = await list_packages(
             call.catalog,
             call.caller.subject,
@@ -148,17 +148,17 @@ class PackageCalls:
                 limit=call.per_page,
             ),
         )
-        return Page(await self._desk.write_packages(call, found), total)
+        return Page(await self._context.write_packages(call, found), total)
 
     async def get(self, kind: str, call: Call, name: str, owner: str = "") -> dict[str, Any]:
         package = await self._package(kind, call, owner, name, Action.READ)
-        (shape,) = await self._desk.write_packages(call, [package])
+        (shape,) = await self._context.write_packages(call, [package])
         return shape
 
     async def delete(self, kind: str, call: Call, name: str, owner: str = "") -> None:
         package = await self._package(kind, call, owner, name, Action.DELETE, empty=True)
         await self._trash(call).delete_package(package.package_id, call.caller.subject)
-        self._desk.note(call, "delete", package)
+        self._context.note(call, "delete", package)
 
     async def restore(
         self,
@@ -171,7 +171,7 @@ class PackageCalls:
     ) -> None:
         package = await self._package(kind, call, owner, name, Action.ADMINISTER, deleted=True)
         await self._trash(call).restore_package(package.package_id)
-        self._desk.note(call, "restore", package)
+        self._context.note(call, "restore", package)
 
     async def list_versions(
         self, kind: str, call: Call, name: str, owner: str = "", *, state: str = "active"
@@ -186,7 +186,7 @@ class PackageCalls:
             offset=call.offset,
             limit=call.per_page,
         )
-        shapes = Shapes(call.base_url)
+        shapes = Serializer(call.base_url)
         return Page([shapes.version(package, each) for each in found], total)
 
     async def get_version(
@@ -194,7 +194,7 @@ class PackageCalls:
     ) -> dict[str, Any]:
         package = await self._package(kind, call, owner, name, Action.READ)
         version = await _version(call, package, version_id, deleted=False)
-        return Shapes(call.base_url).version(package, version)
+        return Serializer(call.base_url).version(package, version)
 
     async def delete_version(
         self,
@@ -211,7 +211,7 @@ class PackageCalls:
         breaks = await self._trash(call).delete_version(
             package.package_id, version.digest, call.caller.subject, force=force == "true"
         )
-        self._desk.note(call, "delete", package, str(version.digest))
+        self._context.note(call, "delete", package, str(version.digest))
         return Done(breaks)
 
     async def restore_version(
@@ -220,10 +220,10 @@ class PackageCalls:
         package = await self._package(kind, call, owner, name, Action.ADMINISTER, empty=True)
         version = await _version(call, package, version_id, deleted=True)
         await self._trash(call).restore_version(package.package_id, version.version_id)
-        self._desk.note(call, "restore", package, str(version.digest))
+        self._context.note(call, "restore", package, str(version.digest))
 
     async def conflicts(self, kind: str, call: Call, owner: str = "") -> Any:
-        await self._desk.owner(call, kind, owner)
+        await self._context.owner(call, kind, owner)
         return []
 
     def _trash(self, call: Call) -> Trash:
@@ -240,14 +240,16 @@ class PackageCalls:
         deleted: bool = False,
         empty: bool = False,
     ) -> Package:
-        package = await self._desk.package(call, owner, name, action, deleted=deleted, empty=empty)
+        package = await self._context.package(
+            call, owner, name, action, deleted=deleted, empty=empty
+        )
         if owner and package.owner_kind != kind:
-            raise Unknown("package", f"{owner}/{name}")
+            raise NotFound("package", f"{owner}/{name}")
         return package
 
 
 async def _version(call: Call, package: Package, text: str, *, deleted: bool) -> Version:
-    unknown = Unknown("version", text[:40])
+    unknown = NotFound("version", text[:40])
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise unknown
     found = await call.catalog.read(

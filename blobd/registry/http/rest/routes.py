@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from blobd.registry.http.rest.accounts import AccountCalls
+from blobd.registry.http.rest.dispatch import DOCUMENT_PATH
 from blobd.registry.http.rest.document import make_document
-from blobd.registry.http.rest.frame import DOCUMENT_PATH
 from blobd.registry.http.rest.manage import ManageCalls
 from blobd.registry.http.rest.packages import PackageCalls
 from blobd.registry.http.rest.sources import SourceCalls
 
 if TYPE_CHECKING:
     from blobd.http.routes import Handler, Routes
-    from blobd.registry.http.rest.desk import Desk
-    from blobd.registry.http.rest.frame import Frame
+    from blobd.registry.http.rest.context import RestContext
+    from blobd.registry.http.rest.dispatch import Frame
     from blobd.registry.http.rest.operation import Operation
 
 _ROOT = "/api"
@@ -28,14 +28,14 @@ _PLACE = re.compile(r"\\\{(\w+)\\\}")
 
 
 def rest_operations(
-    desk: Desk, *, trash_retention_s: float, allow_unpublish: bool
+    context: RestContext, *, trash_retention_s: float, allow_unpublish: bool
 ) -> list[Operation]:
     """Return all operations."""
     return [
-        *AccountCalls(desk).operations(),
-        *SourceCalls(desk).operations(),
-        *PackageCalls(desk, trash_retention_s=trash_retention_s).operations(),
-        *ManageCalls(desk, allow_unpublish=allow_unpublish).operations(),
+        *AccountCalls(context).operations(),
+        *SourceCalls(context).operations(),
+        *PackageCalls(context, trash_retention_s=trash_retention_s).operations(),
+        *ManageCalls(context, allow_unpublish=allow_unpublish).operations(),
     ]
 
 

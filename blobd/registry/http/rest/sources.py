@@ -9,9 +9,9 @@ from blobd.http.errors import RequestInvalid
 from blobd.registry.auth.roles import SCOPES, Action, Role, Visibility
 from blobd.registry.catalog import audit
 from blobd.registry.http.rest.manage import ROLE
-from blobd.registry.http.rest.moments import moment
 from blobd.registry.http.rest.operation import Call, Field, Kind, Operation, Stretch
 from blobd.registry.http.rest.owners import OwnerShapes
+from blobd.registry.http.rest.times import moment
 from blobd.registry.identity import sources, tokens
 from blobd.registry.identity.rights import (
     administers,
@@ -32,7 +32,7 @@ from blobd.registry.names import fold_account
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from blobd.registry.http.rest.desk import Desk
+    from blobd.registry.http.rest.context import RestContext
     from blobd.registry.identity.tokens import MadeToken
 
 _HOST = Field(
@@ -47,8 +47,8 @@ _ENTRY_ID_MAX = 2**31 - 1
 class SourceCalls:
     """Handlers. A source repository is its namespace's; its roles and tokens its admins'."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: RestContext) -> None:
+        self._context = context
 
     def operations(self) -> Iterator[Operation]:
         """Yield all operations."""
@@ -81,7 +81,7 @@ class SourceCalls:
                 "visibility": Field("Who can read it.", choices=tuple(map(str, Visibility))),
                 "host": _HOST,
                 "writers_link": Field(
-                    "Whether labels of writers link to it, and not only of admins.", Kind.YES_NO
+                    "Whether labels of writers link to it, and not only of admins.", Kind.BOOLEAN
                 ),
             },
         )
@@ -134,7 +134,7 @@ class SourceCalls:
             status=201,
             scope="",
             body={
-                "scopes": Field("What for.", Kind.TEXTS, choices=SCOPES, required=True),
+                "scopes": Field("What for.", Kind.STRING_LIST, choices=SCOPES, required=True),
                 "note": Field("What to know it by.", most=NOTE_MAX_CHARACTERS),
                 "lifetime_s": Field(
                     "Seconds; left out: 90 days.",
@@ -178,7 +178,7 @@ class SourceCalls:
     ) -> None:
         await call.demand(owns_namespace(owner))
         await sources.add_source(call.catalog, owner, name, Visibility(visibility), host=host)
-        self._desk.note(call, "repository", None, f"add {owner}/{name}")
+        self._context.note(call, "repository", None, f"add {owner}/{name}")
 
     async def change(
         self,
@@ -201,12 +201,12 @@ class SourceCalls:
         )
         changes = {"visibility": visibility, "host": host, "writers_link": writers_link}
         said = " ".join(f"{key}={value}" for key, value in changes.items() if value is not None)
-        self._desk.note(call, "repository", None, f"{full_name} {said}")
+        self._context.note(call, "repository", None, f"{full_name} {said}")
 
     async def remove(self, call: Call, owner: str, name: str) -> None:
         await call.demand(has_source_role(f"{owner}/{name}", Role.ADMIN))
         await sources.remove_source(call.catalog, f"{owner}/{name}")
-        self._desk.note(call, "repository", None, f"remove {owner}/{name}")
+        self._context.note(call, "repository", None, f"remove {owner}/{name}")
 
     async def roles(self, call: Call, owner: str, name: str) -> list[dict[str, Any]]:
         await call.demand(has_source_role(f"{owner}/{name}", Role.ADMIN))
@@ -217,7 +217,7 @@ class SourceCalls:
         await call.demand(has_source_role(f"{owner}/{name}", Role.ADMIN))
         given = Role.NONE if role == "none" else Role.parse(role)
         await sources.set_source_role(call.catalog, f"{owner}/{name}", grantee, given)
-        self._desk.note(call, "grant", None, f"{owner}/{name} {grantee} {role}")
+        self._context.note(call, "grant", None, f"{owner}/{name} {grantee} {role}")
 
     async def issue(
         self,
@@ -236,7 +236,7 @@ class SourceCalls:
             voucher=call.caller.subject.name,
             lifetime_s=lifetime_s,
         )
-        self._desk.note(call, "token", None, f"{kind} {owner}/{name} {made.token_id}")
+        self._context.note(call, "token", None, f"{kind} {owner}/{name} {made.token_id}")
         return _made(made)
 
     async def list_tokens(self, call: Call) -> list[dict[str, Any]]:
@@ -271,7 +271,7 @@ class SourceCalls:
             note=note,
             lifetime_s=lifetime_s,
         )
-        self._desk.note(call, "token", None, made.token_id)
+        self._context.note(call, "token", None, made.token_id)
         return _made(made)
 
     async def revoke(self, call: Call, token_id: str) -> None:
@@ -280,7 +280,7 @@ class SourceCalls:
         subject = call.caller.subject
         owner = None if subject.is_administrator else subject.name
         await tokens.revoke_token(call.catalog, token_id, owner=owner)
-        self._desk.note(call, "token", None, f"revoke {token_id}")
+        self._context.note(call, "token", None, f"revoke {token_id}")
 
     async def audit(
         self,
@@ -294,7 +294,9 @@ class SourceCalls:
             await call.demand(administers)
         else:
             owner, _, name = package.partition("/")
-            of = await self._desk.package(call, owner or "-", name, Action.ADMINISTER, empty=True)
+            of = await self._context.package(
+                call, owner or "-", name, Action.ADMINISTER, empty=True
+            )
             package = of.repository
         found = await call.catalog.read(
             lambda transaction: audit.list_entries(

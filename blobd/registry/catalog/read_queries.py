@@ -81,7 +81,7 @@ class StoredManifest:
     content: bytes | None
 
 
-class Hot:
+class ReadQueries:
     """The event loop's own reads. Raises BackendUnavailable throughout."""
 
     def __init__(self, reader: Reader) -> None:

@@ -21,68 +21,68 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Seat:
+class _Slot:
     """The writer of an upload, and the one that waits to be."""
 
-    writer: Turn | None = None
+    writer: WriterLock | None = None
     successor: asyncio.Future[bool] | None = None
     """Done with True when the writer has let go, with False when a newer asker has come."""
 
 
-class Turns:
+class WriterLocks:
     """The writers of all uploads. For one event loop."""
 
     def __init__(self, *, wait_s: float) -> None:
         self.wait_s = wait_s
         """How long an asker waits for a writer to let go."""
-        self._seats: dict[str, _Seat] = {}
+        self._slots: dict[str, _Slot] = {}
 
     def taken(self, upload_id: str) -> bool:
         """Whether an upload has a writer."""
-        seat = self._seats.get(upload_id)
-        return seat is not None and seat.writer is not None
+        slot = self._slots.get(upload_id)
+        return slot is not None and slot.writer is not None
 
-    async def take(self, upload_id: str, *, offset: Offset) -> Turn:
+    async def take(self, upload_id: str, *, offset: Offset) -> WriterLock:
         """Become an upload's writer; `offset` is reported to a request that is turned away.
 
         Raises UploadBusy, UploadOvertaken. If cancelled, nothing is held.
         """
-        seat = self._seats.setdefault(upload_id, _Seat())
-        if seat.writer is not None:
-            await self._wait(upload_id, seat, seat.writer, offset)
-        seat.writer = Turn(self, upload_id, offset)
-        return seat.writer
+        slot = self._slots.setdefault(upload_id, _Slot())
+        if slot.writer is not None:
+            await self._wait(upload_id, slot, slot.writer, offset)
+        slot.writer = WriterLock(self, upload_id, offset)
+        return slot.writer
 
-    async def _wait(self, upload_id: str, seat: _Seat, writer: Turn, offset: Offset) -> None:
-        if seat.successor is not None and not seat.successor.done():
-            seat.successor.set_result(False)
-        seat.successor = waiting = asyncio.get_running_loop().create_future()
+    async def _wait(self, upload_id: str, slot: _Slot, writer: WriterLock, offset: Offset) -> None:
+        if slot.successor is not None and not slot.successor.done():
+            slot.successor.set_result(False)
+        slot.successor = waiting = asyncio.get_running_loop().create_future()
         writer.lose()
         try:
             async with asyncio.timeout(self.wait_s):
                 let_go = await waiting
         except TimeoutError:
             raise UploadBusy(upload_id, self.wait_s) from None
-        if not let_go or seat.writer is not None:
+        if not let_go or slot.writer is not None:
             raise UploadOvertaken(upload_id, offset())
 
-    def _let_go(self, turn: Turn) -> None:
-        seat = self._seats.get(turn.upload_id)
-        if seat is None or seat.writer is not turn:
+    def _let_go(self, lock: WriterLock) -> None:
+        slot = self._slots.get(lock.upload_id)
+        if slot is None or slot.writer is not lock:
             return
-        seat.writer = None
-        if seat.successor is not None and not seat.successor.done():
-            seat.successor.set_result(True)
+        slot.writer = None
+        if slot.successor is not None and not slot.successor.done():
+            slot.successor.set_result(True)
         else:
-            del self._seats[turn.upload_id]
+            del self._slots[lock.upload_id]
 
 
-class Turn:
+class WriterLock:
     """The right to write one upload, until a newer request asks for it."""
 
-    def __init__(self, turns: Turns, upload_id: str, offset: Offset) -> None:
+    def __init__(self, locks: WriterLocks, upload_id: str, offset: Offset) -> None:
         self.upload_id = upload_id
-        self._turns = turns
+        self._locks = locks
         self._offset = offset
         self._lost = False
         self._over = False
@@ -106,7 +106,7 @@ class Turn:
 
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[None]:
-        """Within: if the turn is lost, the waiting task is interrupted with UploadOvertaken."""
+        """Within: if the lock is lost, the waiting task is interrupted with UploadOvertaken."""
         self.check()
         task = asyncio.current_task()
         if task is None:
@@ -127,4 +127,4 @@ class Turn:
     def release(self) -> None:
         """Let go. Idempotent."""
         self._over = True
-        self._turns._let_go(self)
+        self._locks._let_go(self)

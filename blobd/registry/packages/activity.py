@@ -47,7 +47,7 @@ class Pull:
     is_index: bool
 
 
-class Ledger:
+class ActivityRecorder:
     """Gathers and writes. One per worker."""
 
     def __init__(self, catalog: Catalog) -> None:

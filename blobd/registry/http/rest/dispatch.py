@@ -12,7 +12,7 @@ from blobd.http.errors import CredentialMalformed
 from blobd.registry.errors import LoginNeeded, TokenTooNarrow
 from blobd.registry.http.header_lines import warning_headers
 from blobd.registry.http.rest.operation import Call, Changed, Done, Page, Stretch
-from blobd.registry.http.rest.read import (
+from blobd.registry.http.rest.validation import (
     check_media_type,
     check_path,
     read_body,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from blobd.registry.auth.subjects import Subject
     from blobd.registry.http.guard import Guard
     from blobd.registry.http.rest.operation import Operation
-    from blobd.registry.identity.identify import Caller
+    from blobd.registry.identity.authenticator import Caller
 
 DOCUMENT_PATH = "/api/openapi.json"
 

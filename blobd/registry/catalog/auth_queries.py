@@ -1,6 +1,6 @@
 """Reads of what a request's authorization depends on.
 
-Asked by every request, so they are statements for a `Reader`, as those in `hot.py` are.
+Asked by every request, so they are statements for a `Reader`, as those in `read_queries.py` are.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from blobd.registry.auth.decide import Standing
+from blobd.registry.auth.decide import PolicyFacts
 from blobd.registry.auth.roles import Role, Visibility
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Package:
     source_owner_id: int | None
 
 
-class Callers:
+class AuthQueries:
     """The event loop's reads about callers. Raises BackendUnavailable throughout."""
 
     def __init__(self, reader: Reader) -> None:
@@ -128,7 +128,7 @@ class Callers:
         """
         await self._reader.rows(_LOCKED_ALONE if alone else _LOCKED, token_id)
 
-    async def standing(self, subject: Subject, repository: RepositoryName) -> Standing:
+    async def facts(self, subject: Subject, repository: RepositoryName) -> PolicyFacts:
         """Return how a subject stands to a repository, or to the name of none."""
         found = await self._reader.rows(_PACKAGE, repository)
         package = _Package(*found[0]) if found else None
@@ -137,7 +137,7 @@ class Callers:
         if package is not None:
             visibility = Visibility(package.visibility or Visibility.PRIVATE)
             granted = await self._granted(subject, package)
-        return Standing(
+        return PolicyFacts(
             exists=package is not None,
             visibility=visibility,
             owns=owns,
@@ -206,9 +206,11 @@ class Callers:
         )
 
 
-def asked_within(transaction: Transaction, ask: Callable[[Callers], Coroutine[Any, Any, T]]) -> T:
+def asked_within(
+    transaction: Transaction, ask: Callable[[AuthQueries], Coroutine[Any, Any, T]]
+) -> T:
     """Return what callers' reads return to `ask`, as a transaction sees it."""
-    asking = ask(Callers(_Within(transaction)))
+    asking = ask(AuthQueries(_Within(transaction)))
     try:
         asking.send(None)
     except StopIteration as done:

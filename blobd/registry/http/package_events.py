@@ -8,7 +8,7 @@ from blobd.registry.auth.roles import Visibility
 from blobd.registry.catalog.audit import Entry
 from blobd.registry.identity.confirm import ConfirmedCatalog
 from blobd.registry.media_types import INDEXES
-from blobd.registry.packages.ledger import Pull
+from blobd.registry.packages.activity import Pull
 from blobd.registry.packages.publish import PackagePublication
 from blobd.registry.packages.trash import Trash
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from blobd.digest import Digest
     from blobd.http.origin import Origins
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.identity.gate import Access
+    from blobd.registry.identity.authorizer import Access
     from blobd.registry.manifests import Accepted, Manifest
-    from blobd.registry.packages.ledger import Ledger
+    from blobd.registry.packages.activity import ActivityRecorder
     from blobd.store import BlobStore
     from blobd.threads import Threads
 
 
-class PackageWork:
+class PackageEvents:
     """Done by the routes of manifests and of packages."""
 
     def __init__(
@@ -38,7 +38,7 @@ class PackageWork:
         threads: Threads,
         *,
         trash_retention_s: float,
-        ledger: Ledger,
+        activity: ActivityRecorder,
         origins: Origins,
         source_hosts: Sequence[str] = (),
     ) -> None:
@@ -47,7 +47,7 @@ class PackageWork:
         self._store = store
         self._threads = threads
         self._trash_retention_s = trash_retention_s
-        self._ledger = ledger
+        self._activity = activity
         self._origins = origins
         self._source_hosts = source_hosts
 
@@ -75,7 +75,7 @@ class PackageWork:
         """Note a download; of a package that is not public, the audit names the subject."""
         address = self._origins.address(request)
         subject = access.subject
-        self._ledger.pulled(
+        self._activity.pulled(
             Pull(
                 repository=access.repository,
                 digest=found.digest,
@@ -87,11 +87,11 @@ class PackageWork:
         if access.visibility is not Visibility.PUBLIC:
             self.note(request, subject, "pull", access.repository, found.digest)
         else:
-            self._ledger.used(subject)
+            self._activity.used(subject)
 
     async def write_pulls(self) -> None:
         """Have the downloads written that this process has noted and not written yet."""
-        await self._ledger.flush(settled_s=0.0)
+        await self._activity.flush(settled_s=0.0)
 
     async def delete(
         self, request: web.BaseRequest, access: Access, digest: Digest, *, force: bool
@@ -120,8 +120,8 @@ class PackageWork:
         detail: str | None = None,
     ) -> None:
         """Note an action for the audit."""
-        self._ledger.used(subject)
-        self._ledger.note(
+        self._activity.used(subject)
+        self._activity.note(
             Entry(
                 at=self._catalog.now(),
                 actor=subject.name,

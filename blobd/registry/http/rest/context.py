@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blobd.registry.catalog import sources
-from blobd.registry.errors import NameInvalid, Unknown
-from blobd.registry.http.rest.shapes import Shapes
+from blobd.registry.errors import NameInvalid, NotFound
+from blobd.registry.http.rest.serializers import Serializer
 from blobd.registry.identity.accounts import find_account
 from blobd.registry.identity.rights import may
 from blobd.registry.names import RepositoryName, fold_account, parse_name
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from blobd.database import Catalog
     from blobd.registry.auth.roles import Action
     from blobd.registry.catalog.packages import Package
-    from blobd.registry.http.package_work import PackageWork
+    from blobd.registry.http.package_events import PackageEvents
     from blobd.registry.http.rest.operation import Call
 
 
-class Desk:
+class RestContext:
     """One per process."""
 
-    def __init__(self, catalog: Catalog, work: PackageWork) -> None:
+    def __init__(self, catalog: Catalog, work: PackageEvents) -> None:
         self._catalog = catalog
         self._work = work
 
     async def owner(self, call: Call, kind: str, owner: str) -> str:
-        """Return the account that a path names. Raises Unknown."""
+        """Return the account that a path names. Raises NotFound."""
         name = owner or call.caller.subject.name
         found = await find_account(self._catalog, name)
         if found is None or (owner and found.kind != kind):
-            raise Unknown(kind, name)
+            raise NotFound(kind, name)
         return found.name
 
     async def package(
@@ -49,11 +49,11 @@ class Desk:
     ) -> Package:
         """Return a package that the caller may do this with; `empty`: even without a version.
 
-        That right is demanded of the call. Raises Unknown, alike for what is not there and what may
-        not be read; Forbidden.
+        That right is demanded of the call. Raises NotFound, alike for what is not there and what
+        may not be read; PermissionDenied.
         """
         full_name = f"{owner or call.caller.subject.name}/{name}"
-        unknown = Unknown("package", full_name)
+        unknown = NotFound("package", full_name)
         owner = fold_account(owner or call.caller.subject.name)
         try:
             repository = parse_name(f"{owner}/{name}")
@@ -63,7 +63,7 @@ class Desk:
             await call.demand(may(action, repository, full_name))
             if found.version_count == 0 and not (deleted or empty):
                 raise unknown
-        except (NameInvalid, Unknown):
+        except (NameInvalid, NotFound):
             raise unknown from None
         return found
 
@@ -75,7 +75,7 @@ class Desk:
             linked = await self._catalog.read(
                 lambda transaction: sources.get_sources(transaction, ids)
             )
-        shapes = Shapes(call.base_url)
+        shapes = Serializer(call.base_url)
         return [
             shapes.package(
                 package, None if package.source_id is None else linked.get(package.source_id)

@@ -101,7 +101,7 @@ def _checked(name: str, value: object, field: Field) -> Any:
     match field.kind:
         case Kind.TEXT if isinstance(value, str):
             return _text(name, value, field)
-        case Kind.YES_NO if isinstance(value, bool):
+        case Kind.BOOLEAN if isinstance(value, bool):
             return value
         case Kind.NUMBER if isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(value):
@@ -111,7 +111,7 @@ def _checked(name: str, value: object, field: Field) -> Any:
             if field.most is not None and value > field.most:
                 raise wrong
             return float(value)
-        case Kind.TEXTS if isinstance(value, list) and value:
+        case Kind.STRING_LIST if isinstance(value, list) and value:
             if not all(isinstance(each, str) and each in field.choices for each in value):
                 raise wrong
             return tuple(value)
@@ -128,8 +128,10 @@ def _text(name: str, value: str, field: Field) -> str:
 
 def _described(field: Field) -> str:
     if field.choices:
-        return f"{'some' if field.kind is Kind.TEXTS else 'one'} of {', '.join(field.choices)}"
-    words = {Kind.TEXT: "a text", Kind.YES_NO: "true or false", Kind.NUMBER: "a number"}
+        return (
+            f"{'some' if field.kind is Kind.STRING_LIST else 'one'} of {', '.join(field.choices)}"
+        )
+    words = {Kind.TEXT: "a text", Kind.BOOLEAN: "true or false", Kind.NUMBER: "a number"}
     limit = "" if field.most is None else f" of at most {field.most:g}"
     return words.get(field.kind, "a list") + limit
 

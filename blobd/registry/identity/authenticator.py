@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from blobd.registry.auth.bearer import ACCESS, REFRESH
 from blobd.registry.auth.credentials import Bearer, Password, parse_authorization
 from blobd.registry.auth.subjects import ANONYMOUS, Subject, WorkflowOf
-from blobd.registry.catalog.callers import Callers
+from blobd.registry.catalog.auth_queries import AuthQueries
 from blobd.registry.errors import BearerInvalid, TokenRefused
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from blobd.registry.auth.attempts import Attempts
     from blobd.registry.auth.bearer import Claims, Keyring
     from blobd.registry.auth.coverage import Coverage
-    from blobd.registry.catalog.callers import TokenFacts
+    from blobd.registry.catalog.auth_queries import TokenFacts
 
 _SECRETS = "blobd_"
 """How every token that is no bearer token begins."""
@@ -48,12 +48,12 @@ class Caller:
         return self.asked.actions("repository", repository)
 
 
-class Identify:
+class Authenticator:
     """Authenticates requests. One per process."""
 
     def __init__(self, catalog: Catalog, keyring: Keyring, attempts: Attempts) -> None:
         self._catalog = catalog
-        self._callers = Callers(catalog.reader)
+        self._callers = AuthQueries(catalog.reader)
         self._keyring = keyring
         self._attempts = attempts
 

@@ -18,8 +18,8 @@ from blobd.http.errors import Unauthenticated
 from blobd.registry.auth.decide import role_of
 from blobd.registry.auth.roles import Action, Role, Visibility
 from blobd.registry.auth.subjects import EVERYONE
-from blobd.registry.catalog.callers import Callers
-from blobd.registry.catalog.hot import Hot
+from blobd.registry.catalog.auth_queries import AuthQueries
+from blobd.registry.catalog.read_queries import ReadQueries
 from blobd.registry.errors import (
     LoginNeeded,
     NamespaceClosed,
@@ -28,8 +28,8 @@ from blobd.registry.errors import (
     ScopeMissing,
     WorkflowNotGranted,
 )
+from blobd.registry.identity.authenticator import Caller, has_ended
 from blobd.registry.identity.confirm import Confirmation, check, scope_of
-from blobd.registry.identity.identify import Caller, has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from blobd.database import Catalog, Transaction
     from blobd.registry.auth.scopes import Scope
     from blobd.registry.auth.subjects import Subject
-    from blobd.registry.identity.identify import Identify
+    from blobd.registry.identity.authenticator import Authenticator
     from blobd.registry.identity.upload_secrets import UploadSecrets
     from blobd.registry.names import RepositoryName
 
@@ -60,8 +60,8 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
-    """What a request shows at the gate."""
+class RequestCredentials:
+    """What a request shows at the authorizer."""
 
     authorization: str | None
     """The header, as it came."""
@@ -75,21 +75,21 @@ class Knock:
         return hashlib.sha256(shown.encode(errors="surrogateescape")).digest()
 
 
-class Gate:
-    """Lets requests in, or raises why not. One per process; `identify` None lets everyone in."""
+class Authorizer:
+    """Admits requests, or raises why not. One per process; no `authenticator` admits everyone."""
 
     def __init__(
         self,
         catalog: Catalog,
-        identify: Identify | None,
+        authenticator: Authenticator | None,
         secrets: UploadSecrets | None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
-        self._hot = Hot(catalog.reader)
-        self._callers = Callers(catalog.reader)
-        self._identify = identify
+        self._hot = ReadQueries(catalog.reader)
+        self._callers = AuthQueries(catalog.reader)
+        self._authenticator = authenticator
         self._secrets = secrets
         self._clock = clock
         self._allowed: OrderedDict[tuple[bytes, str, Action], tuple[float, Access]] = OrderedDict()
@@ -97,21 +97,23 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """Whether there are no identities."""
-        return self._identify is None
+        return self._authenticator is None
 
-    async def caller(self, knock: Knock) -> Caller:
+    async def caller(self, credentials: RequestCredentials) -> Caller:
         """Return the subject of a request. Raises Unauthenticated."""
-        if self._identify is None:
+        if self._authenticator is None:
             return Caller(EVERYONE)
-        return await self._identify.caller(knock.authorization, knock.address)
+        return await self._authenticator.caller(credentials.authorization, credentials.address)
 
-    async def signed_in(self, knock: Knock, what: str, scope: Scope | None = None) -> Subject:
+    async def signed_in(
+        self, credentials: RequestCredentials, what: str, scope: Scope | None = None
+    ) -> Subject:
         """Return the subject of a request that needs an account.
 
         A bearer token has to have been asked for the scope, if there is one. Raises
         Unauthenticated.
         """
-        caller = await self.caller(knock)
+        caller = await self.caller(credentials)
         if not caller.subject.signed_in:
             raise LoginNeeded(what, "" if scope is None else str(scope))
         if scope is None or caller.asked is None:
@@ -120,17 +122,17 @@ class Gate:
             raise ScopeMissing(str(scope))
         return caller.subject
 
-    async def may_read(self, knock: Knock, repository: RepositoryName) -> bool:
+    async def may_read(self, credentials: RequestCredentials, repository: RepositoryName) -> bool:
         """Return whether a request could read a repository, whatever it is about otherwise."""
         try:
-            await self.admit(knock, repository, Action.READ)
+            await self.admit(credentials, repository, Action.READ)
         except (Unauthenticated, NameUnknown):
             return False
         return True
 
     async def admit(
         self,
-        knock: Knock,
+        credentials: RequestCredentials,
         repository: RepositoryName,
         action: Action,
         *,
@@ -138,9 +140,9 @@ class Gate:
     ) -> Access:
         """Authorize a request; callers without credentials are challenged for `challenge`.
 
-        Raises LoginNeeded and other Unauthenticated, NameUnknown, Forbidden, ScopeMissing.
+        Raises LoginNeeded and other Unauthenticated, NameUnknown, PermissionDenied, ScopeMissing.
         """
-        if self._identify is None and action is not Action.WRITE:
+        if self._authenticator is None and action is not Action.WRITE:
             return Access(
                 EVERYONE,
                 repository,
@@ -149,7 +151,7 @@ class Gate:
                 visibility=Visibility.PUBLIC,
                 confirm=Confirmation("", repository, action, existed=True),
             )
-        key = knock.fingerprint, repository, action
+        key = credentials.fingerprint, repository, action
         remembered = self._allowed.get(key)
         if (
             remembered is not None
@@ -160,7 +162,7 @@ class Gate:
             return remembered[1]
         scope = scope_of(repository, challenge or action)
         try:
-            caller = await self.caller(knock)
+            caller = await self.caller(credentials)
         except Unauthenticated as error:
             error.scope = scope
             raise
@@ -174,7 +176,11 @@ class Gate:
         return access
 
     async def admit_upload(
-        self, knock: Knock, repository: RepositoryName, upload_id: str, secret: str | None
+        self,
+        credentials: RequestCredentials,
+        repository: RepositoryName,
+        upload_id: str,
+        secret: str | None,
     ) -> Access:
         """Let a request on a session in: one that outlives its token shows the URL's secret.
 
@@ -182,15 +188,15 @@ class Gate:
         for as long as the subject that began the upload may push. Raises as `admit`.
         """
         try:
-            return await self.admit(knock, repository, Action.WRITE)
+            return await self.admit(credentials, repository, Action.WRITE)
         except Unauthenticated as error:
             over = isinstance(error, LoginNeeded | ScopeMissing) or has_ended(error)
-            if not over or secret is None or self._secrets is None or self._identify is None:
+            if not over or secret is None or self._secrets is None or self._authenticator is None:
                 raise
             token_id = await self._secrets.read(secret, upload_id, repository)
             if token_id is None:
                 raise
-        subject = await self._identify.by_token_id(token_id, may_have_expired=True)
+        subject = await self._authenticator.by_token_id(token_id, may_have_expired=True)
         return await self.decide(Caller(subject), repository, Action.WRITE)
 
     async def decide(self, caller: Caller, repository: RepositoryName, action: Action) -> Access:
@@ -201,19 +207,19 @@ class Gate:
         if (
             action is Action.WRITE
             and "/" not in repository
-            and self._identify
+            and self._authenticator
             and subject.signed_in
         ):
             raise NamespaceMissing(repository, await self._callers.namespaces(subject))
-        standing = await self._callers.standing(subject, repository)
+        facts = await self._callers.facts(subject, repository)
         try:
-            check(subject, standing, repository, action, caller.asked_on(repository))
+            check(subject, facts, repository, action, caller.asked_on(repository))
         except NameUnknown:
-            if action is Action.WRITE and subject.workflow and standing.exists and standing.belongs:
+            if action is Action.WRITE and subject.workflow and facts.exists and facts.belongs:
                 # it makes packages here, so it would find out that the name is taken anyway
                 source = await self._callers.source_name(subject.workflow)
                 raise WorkflowNotGranted(repository, source) from None
-            if action is not Action.WRITE or standing.owns or standing.belongs:
+            if action is not Action.WRITE or facts.owns or facts.belongs:
                 raise
             raise NamespaceClosed(
                 repository,
@@ -223,10 +229,10 @@ class Gate:
         return Access(
             subject,
             repository,
-            exists=standing.exists,
-            role=role_of(subject, standing),
-            visibility=standing.visibility,
-            confirm=Confirmation(subject.token_id, repository, action, existed=standing.exists),
+            exists=facts.exists,
+            role=role_of(subject, facts),
+            visibility=facts.visibility,
+            confirm=Confirmation(subject.token_id, repository, action, existed=facts.exists),
         )
 
     def _remember(self, key: tuple[bytes, str, Action], access: Access, caller: Caller) -> None:

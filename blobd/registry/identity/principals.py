@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from blobd.registry.auth.roles import Role
 from blobd.registry.catalog.accounts import USER
-from blobd.registry.catalog.roles import Grantee, Roles
-from blobd.registry.errors import Unknown
+from blobd.registry.catalog.roles import Principal, Roles
+from blobd.registry.errors import NotFound
 from blobd.registry.identity.accounts import known
 from blobd.registry.identity.teams import known_team
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 def change_role(
     transaction: Transaction, roles: Roles, thing_id: int, grantee: str, role: Role
 ) -> None:
-    """Give a user or a team a role on a thing; NONE takes it away. Raises Unknown."""
+    """Give a user or a team a role on a thing; NONE takes it away. Raises NotFound."""
     who = known_grantee(transaction, grantee)
     if role is not Role.NONE:
         roles.give(transaction, thing_id, who, str(role))
     elif not roles.take(transaction, thing_id, who):
-        raise Unknown("role", f"of {grantee}")
+        raise NotFound("role", f"of {grantee}")
 
 
-def known_grantee(transaction: Transaction, text: str) -> Grantee:
-    """Return whom a text names. Raises Unknown."""
+def known_grantee(transaction: Transaction, text: str) -> Principal:
+    """Return whom a text names. Raises NotFound."""
     organisation, slash, team = text.partition("/")
     if slash:
-        return Grantee("team", known_team(transaction, organisation, team))
-    return Grantee("user", known(transaction, USER, text).account_id)
+        return Principal("team", known_team(transaction, organisation, team))
+    return Principal("user", known(transaction, USER, text).account_id)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from blobd.registry.http.rest.moments import moment
 from blobd.registry.http.rest.owners import PAGES, OwnerShapes
+from blobd.registry.http.rest.times import moment
 
 if TYPE_CHECKING:
     from blobd.registry.catalog.packages import Package
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Shapes:
+class Serializer:
     """Writes values with the URLs that a client came by."""
 
     base_url: str
