@@ -139,12 +139,12 @@ def _sync_bytes(folder: Path) -> bool:
     try:
         os.fdatasync(fd)
     except OSError as error:
+        remove_folder(folder)
         _log.error(
             "an upload was given up, because its bytes could not be synced: %s",
             error.strerror,
             extra={"upload_id": folder.name},
         )
-        remove_folder(folder)
         return False
     finally:
         os.close(fd)
