@@ -214,7 +214,7 @@ def set_visibility(config: Config, full_name: str, visibility: str, yes: bool) -
     from blobd.registry.auth.roles import Visibility
     from blobd.registry.packages import manage
 
-    entails = "everybody can pull the package now, without a login"
+    entails = "everyone can pull the package now, without a login"
     if not config.registry.allow_unpublish:
         entails = manage.PUBLISH_WARNING
     wanted = Visibility(visibility)

@@ -141,7 +141,7 @@ def test_what_is_public_is_so_on_a_word_and_can_be_taken_back(shop: Shop) -> Non
     assert "cannot be undone" in shop.operator.misused(*words, "public")
     assert shop.anonymous_status("shop/open", "v1") in {401, 404}
     said = shop.operator.do(*words, "public", "--yes")
-    assert said.startswith("shop/open is public: everybody can pull")
+    assert said.startswith("shop/open is public: everyone can pull")
     assert shop.anonymous_status("shop/open", "v1") == 200
     other = ("package", "visibility", "shop/other")
     shop.push("shop/other", "v1")

@@ -34,8 +34,8 @@ UNPUBLISH_WITHIN_S = 600.0
 """How long a published package can be hidden again, if it was not pulled."""
 
 PUBLISH_WARNING = (
-    "everybody can pull the package now, without a login; that cannot be undone once it has been "
-    f"pulled it, nor after {UNPUBLISH_WITHIN_S / 60:.0f} minutes"
+    "everyone can pull the package now, without a login; that cannot be undone once it has been "
+    f"pulled, or after {UNPUBLISH_WITHIN_S / 60:.0f} minutes"
 )
 
 
@@ -91,8 +91,8 @@ async def set_visibility(
 ) -> None:
     """Change who can read a package without a role.
 
-    What was made public can be hidden again within `UNPUBLISH_WITHIN_S`, if nobody has
-    pulled it meanwhile; later only where the operator lets everybody. Raises NotFound, Refused.
+    What was made public can be hidden again within `UNPUBLISH_WITHIN_S`, unless it was
+    pulled meanwhile; later only where the operator allows that. Raises NotFound, Refused.
     """
     now = catalog.now()
 
@@ -307,6 +307,6 @@ def _check_unpublished(transaction: Transaction, package: Package, *, now: float
         return
     raise Refused(
         "what is public stays public: others rely on it. It can be hidden again within "
-        f"{UNPUBLISH_WITHIN_S:.0f} s if nobody has pulled it, and {why}; only where the "
+        f"{UNPUBLISH_WITHIN_S:.0f} s unless it was pulled, and {why}; only where the "
         "operator sets registry.allow_unpublish can it be hidden later"
     )

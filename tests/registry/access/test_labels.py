@@ -220,7 +220,7 @@ def test_a_publishing_workflow_is_admin_but_publishes_to_nobody(
         ("PUT", f"{path_of(app)}/access/mode", {"inherits": False}),
         ("DELETE", f"{path_of(app)}/repository", {}),
     ):
-        assert "for people to say" in calls.do(method, path, 403, **body)["message"]
+        assert "only people manage access" in calls.do(method, path, 403, **body)["message"]
     ada.do("PUT", grant, role="admin", may_publish=True)
     assert calls.do("PATCH", path_of(app), 200, visibility="public")["visibility"] == "public"
 

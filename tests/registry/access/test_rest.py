@@ -184,7 +184,7 @@ def test_published_stays_published(town: Town, app: str) -> None:
     for visibility in ("public", "private"):  # nobody has pulled it meanwhile
         assert ada.do("PATCH", path_of(app), 200, visibility=visibility)["visibility"] == visibility
     answer = ada.call("PATCH", path_of(app), visibility="public")
-    assert "cannot be undone once somebody has pulled it" in answer.headers["Warning"]
+    assert "cannot be undone once it has been pulled" in answer.headers["Warning"]
     assert town.client().get(f"/v2/{app}/manifests/latest").status == 200
     answer = ada.call("PATCH", path_of(app), visibility="private")
     assert answer.status == 409
