@@ -71,7 +71,7 @@ def test_names_are_parts_of_repositories_and_taken_once(operator: Operator) -> N
         assert "cannot be a name here" in operator.refused("user", "add", name)
     operator.do("user", "add", "taken")
     assert "taken" in operator.refused("user", "add", "taken")
-    assert "taken" in operator.refused("user", "add", "AlreadyExists")
+    assert "taken" in operator.refused("user", "add", "Taken")
     assert "taken" in operator.refused("org", "add", "taken", "--owner", "taken")
 
 

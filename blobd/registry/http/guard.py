@@ -1,4 +1,4 @@
-"""The authorizer at work: no handler of a repository runs without the Access that it opened with.
+"""Authorization of every route: no handler of a repository runs without an Access.
 
 Refusals say where to get which token (RFC 6750, section 3), whichever handler raised them.
 """

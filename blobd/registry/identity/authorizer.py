@@ -61,7 +61,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class RequestCredentials:
-    """What a request shows at the authorizer."""
+    """The credentials of a request, and the address that they come from."""
 
     authorization: str | None
     """The header, as it came."""

@@ -1,4 +1,4 @@
-"""Every page in a browser: axe-core finds nothing, in light and dark, on a phone and a context."""
+"""Every page in a browser: axe-core finds nothing, in light and dark, on a phone and a desk."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ DAY_S = 86_400.0
 
 
 class Desk:
-    """A authorizer with what stands behind it."""
+    """An authorizer with what stands behind it."""
 
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         key = SigningKey.make(now=clock())

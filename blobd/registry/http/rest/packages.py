@@ -81,7 +81,7 @@ class PackageCalls:
             f"{one}/restore",
             "Restore a package that was deleted",
             partial(self.restore, kind),
-            query={"token": Field("AlreadyExists, and not needed.", most=255)},
+            query={"token": Field("Accepted and ignored.", most=255)},
         )
         yield Operation(
             f"list{word}Versions",
