@@ -98,6 +98,8 @@ class Connection:
         """Return a connection to a server; a new one, where it has closed the last."""
         known = self._servers.get(address)
         if known is None or known[0].at_eof():
+            if known is not None:
+                known[1].close()
             host, _, port = address.rpartition(":")
             self._servers[address] = await asyncio.open_connection(host, int(port))
         return self._servers[address]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.relay.faults import Fault
 
+_STEPS_TO_BEGIN = 5
 _START_WITHIN_S = 20
 _BROKEN = (ConnectionError, EOFError, Cut)
 
@@ -62,7 +63,7 @@ class Relay:
     @contextmanager
     def away(self) -> Iterator[None]:
         """Within: all connections are reset, and new ones refused, as of a server that is down."""
-        self._call(self._leave)
+        asyncio.run_coroutine_threadsafe(self._go(), self._loop).result(_START_WITHIN_S)
         try:
             yield
         finally:
@@ -105,6 +106,17 @@ class Relay:
     def _leave(self) -> None:
         self._server.close()
         self._cut()
+
+    async def _go(self) -> None:
+        """Leave once the connections accepted by now have begun.
+
+        asyncio drops the transport of one that it accepted just before its server closed.
+        """
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(_STEPS_TO_BEGIN):
+            await asyncio.sleep(0)
+        self._leave()
 
     async def _listen(self) -> None:
         if self._socket.fileno() < 0:
