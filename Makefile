@@ -11,11 +11,11 @@ help: ## show this list
 
 install: ## make .venv with blobd, editable, and everything that the tests need
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/pip install -q -c .ci/constraints.txt -e '.[test]'
 
-lock: ## write the versions installed in .venv to constraints.txt
-	{ sed -n 1p constraints.txt; $(BIN)/pip freeze --exclude blobd; } > .venv/constraints.txt
-	mv .venv/constraints.txt constraints.txt
+lock: ## write the versions installed in .venv to .ci/constraints.txt
+	{ sed -n 1p .ci/constraints.txt; $(BIN)/pip freeze --exclude blobd; } > .venv/constraints.txt
+	mv .venv/constraints.txt .ci/constraints.txt
 
 lint: ## check style, format and the import contracts (seconds)
 	$(BIN)/ruff check .

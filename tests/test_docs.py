@@ -162,7 +162,7 @@ def test_every_folder_of_tests_says_what_it_needs_and_costs() -> None:
 
 
 def test_every_dependency_is_locked() -> None:
-    """`constraints.txt` has a version of each; CI installs no other."""
+    """`.ci/constraints.txt` has a version of each; CI installs no other."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [each for group in project["optional-dependencies"].values() for each in group]
     named = {
@@ -170,7 +170,9 @@ def test_every_dependency_is_locked() -> None:
         for each in (*project["dependencies"], *extras)
     }
     locked = re.findall(
-        r"^([^=#\s]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), flags=re.MULTILINE
+        r"^([^=#\s]+)==",
+        (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
     )
     assert named - {"blobd"} <= {each.lower().replace("_", "-") for each in locked}
 

